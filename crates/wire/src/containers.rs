@@ -1,0 +1,239 @@
+//! Containers: what may be asked for, and what is shown.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::ids::{AccountId, ContainerId, ImageId, MachineId};
+use crate::names::{AccountName, ContainerName};
+use crate::time::Timestamp;
+
+/// Where a container is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ContainerState {
+    /// Accepted and stored; the machine was not asked yet. Written by the request.
+    Pending,
+    /// The machine fetches the image.
+    Pulling,
+    /// The engine was asked to create and start it.
+    Starting,
+    /// The engine says that it runs.
+    Running,
+    /// The engine was asked to stop it.
+    Stopping,
+    /// Its process has ended, by request or by itself; its disk is kept. `exit_code` says how it ended.
+    Stopped,
+    /// It could not be made or started; `reason` and `message` say why. Starting it tries again.
+    Failed,
+    /// Deletion was accepted; the engine's container is being removed.
+    Deleting,
+    /// Its machine cannot be reached; nothing was done to it.
+    Unknown,
+}
+
+impl ContainerState {
+    /// Seed 001's `status`.
+    pub fn is_running(self) -> bool {
+        matches!(self, Self::Running)
+    }
+}
+
+/// Transport of a port.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// TCP.
+    #[default]
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+impl Protocol {
+    /// As Docker writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+}
+
+/// Who can reach a published port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Bind {
+    /// Only the machine itself: `127.0.0.1`.
+    #[default]
+    Loopback,
+    /// Everybody who can reach the machine: `0.0.0.0`; only where the policy allows it.
+    Lan,
+}
+
+impl Bind {
+    /// The address to listen on.
+    pub fn address(self) -> &'static str {
+        match self {
+            Self::Loopback => "127.0.0.1",
+            Self::Lan => "0.0.0.0",
+        }
+    }
+}
+
+/// A port of the container to publish.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PortCreate {
+    /// Port inside the container.
+    pub container: u16,
+    /// `tcp` by default.
+    #[serde(default)]
+    pub protocol: Protocol,
+    /// Port on the machine; chosen from the pool when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<u16>,
+    /// `loopback` by default.
+    #[serde(default)]
+    pub bind: Bind,
+}
+
+/// A published port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Port {
+    /// Port inside the container.
+    pub container: u16,
+    /// Transport.
+    pub protocol: Protocol,
+    /// Port on the machine.
+    pub host: u16,
+    /// Who can reach it.
+    pub bind: Bind,
+    /// Whether `host` was chosen by the platform, which then may choose another one until the container is first started.
+    #[serde(default)]
+    pub is_pooled: bool,
+}
+
+/// Asks for a container. These are all the options there are: anything else is refused before it reaches an engine.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ContainerCreate {
+    /// `[owner/]repo[:tag]`, or the number of an image.
+    pub image: String,
+    /// A name, unique among the account's containers; made up when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub name: Option<ContainerName>,
+    /// The name to show, at most 100 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub display_name: Option<String>,
+    /// Which machine; `any` by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<String>,
+    /// Ports to publish.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<PortCreate>,
+    /// Environment, over the image's.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// Arguments instead of the image's command.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<Vec<String>>,
+    /// What runs instead of the image's entry point.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entrypoint: Option<Vec<String>>,
+    /// Working directory instead of the image's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub working_dir: Option<String>,
+    /// Memory limit in bytes; the policy's default when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
+    /// Processor limit in thousandths of a core; the policy's default when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_millis: Option<u32>,
+    /// Processes at most; the policy's default when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pids: Option<u32>,
+}
+
+/// What the agent is told to make: everything decided, nothing left to defaults. Checked by [`crate::policy`] on both
+/// sides; the engine's request is written from this and from nothing else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ContainerSpec {
+    /// Published ports.
+    pub ports: Vec<Port>,
+    /// Environment, over the image's.
+    pub env: BTreeMap<String, String>,
+    /// Arguments; none = the image's.
+    pub command: Option<Vec<String>>,
+    /// What runs; none = the image's.
+    pub entrypoint: Option<Vec<String>>,
+    /// Working directory; none = the image's.
+    pub working_dir: Option<String>,
+    /// Memory limit in bytes (swap is not given beyond it).
+    pub memory_bytes: u64,
+    /// Processor limit in thousandths of a core.
+    pub cpu_millis: u32,
+    /// Processes at most.
+    pub pids: u32,
+}
+
+/// A container.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct ContainerView {
+    /// The container's number.
+    pub id: ContainerId,
+    /// Its name, unique among the account's containers.
+    #[schema(value_type = String)]
+    pub name: ContainerName,
+    /// The name to show.
+    pub display_name: Option<String>,
+    /// Where it is.
+    pub machine_id: MachineId,
+    /// The image it was made from.
+    pub image_id: ImageId,
+    /// That image's name.
+    pub image: String,
+    /// The first published port on the machine (seed 001's `port`).
+    pub port: Option<u16>,
+    /// All published ports.
+    pub ports: Vec<Port>,
+    /// Whose it is.
+    pub user_id: AccountId,
+    /// Whose it is, by name.
+    #[schema(value_type = String)]
+    pub account: AccountName,
+    /// Whether it runs (seed 001's `status`).
+    pub status: bool,
+    /// Where it is in its life.
+    pub state: ContainerState,
+    /// Since when.
+    pub state_since: Timestamp,
+    /// Why it failed, for programs.
+    pub reason: Option<String>,
+    /// Why it failed, in plain words.
+    pub message: Option<String>,
+    /// How its process ended the last time.
+    pub exit_code: Option<i64>,
+    /// Environment given at creation.
+    pub env: BTreeMap<String, String>,
+    /// Arguments given at creation.
+    pub command: Option<Vec<String>>,
+    /// Entry point given at creation.
+    pub entrypoint: Option<Vec<String>>,
+    /// Working directory given at creation.
+    pub working_dir: Option<String>,
+    /// Memory limit in bytes.
+    pub memory_bytes: u64,
+    /// Processor limit in thousandths of a core.
+    pub cpu_millis: u32,
+    /// Processes at most.
+    pub pids: u32,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+}

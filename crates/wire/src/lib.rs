@@ -1,0 +1,23 @@
+//! What crosses a process boundary and nothing else: ids, validated names, requests, views, the error body and the
+//! calls of the agent link. No I/O and no runtime: browsers, the CLI, the server and the agent agree here.
+//!
+//! - `ids`, `names`, `time`, `secret`: the small types that everything else is made of
+//! - `problem`, `page`: the shape of errors and of lists
+//! - `accounts`, `audit`, `builds`, `containers`, `images`, `machines`: one file per noun, requests and views
+//! - `policy`: what a container may ask for; checked by the server and again by the agent
+//! - `link`: the calls between server and agent
+
+pub mod accounts;
+pub mod audit;
+pub mod builds;
+pub mod containers;
+pub mod ids;
+pub mod images;
+pub mod link;
+pub mod machines;
+pub mod names;
+pub mod page;
+pub mod policy;
+pub mod problem;
+pub mod secret;
+pub mod time;

@@ -1,0 +1,493 @@
+//! The calls between server and agent. A call is a `POST` of its JSON to its path over the link's HTTP/2; the compiler
+//! pairs each with its reply. A streaming call answers newline-delimited JSON, one event a line; a call that carries a
+//! body sends its own JSON in the header [`CALL_HEADER`] (base64) and the bytes as the body.
+//!
+//! Dropping a reply cancels the work on the other side, where the work can be cancelled.
+
+use std::collections::BTreeMap;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::containers::ContainerSpec;
+use crate::ids::{BuildId, ContainerId, InstanceId};
+use crate::machines::MachineFacts;
+use crate::names::{AccountName, Digest, Tag};
+use crate::secret::Secret;
+
+/// Where an agent opens a WebSocket to the server; `?channel=` says which [`Channel`] it will be.
+pub const SOCKET_PATH: &str = "/api/v1/link";
+/// Header of the WebSocket's request with the id of the machine that calls.
+pub const MACHINE_HEADER: &str = "longshore-machine";
+/// The level of this protocol. Different levels refuse each other and say which side to upgrade.
+pub const LINK_LEVEL: u32 = 1;
+/// Header with the sender's [`LINK_LEVEL`].
+pub const LEVEL_HEADER: &str = "longshore-link-level";
+/// Header with the call's JSON in base64, for calls whose body is something else.
+pub const CALL_HEADER: &str = "longshore-call";
+/// The first path segment of every call; the last number is the level.
+pub const LINK_PATH: &str = "/link/v1/";
+
+/// Bytes in one line of a streaming answer at most; a longer one breaks the stream.
+pub const LINE_BYTES_MAX: usize = 1 << 20;
+/// The tag under which an engine pushes what a build made begins so. The registry's door files such a manifest by its
+/// digest alone, because an engine cannot push without a tag.
+pub const STAGING_TAG_PREFIX: &str = "ls-stage-";
+
+/// The two connections of an agent. HTTP/2 knows no priorities, so that what moves many bytes has one of its own and
+/// never stands in the way of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Channel {
+    /// Calls, the watch, terminals.
+    Control,
+    /// Build contexts, pushes, pulls, logs.
+    Bulk,
+}
+
+impl Channel {
+    /// As `?channel=` has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Control => "control",
+            Self::Bulk => "bulk",
+        }
+    }
+}
+
+/// A call that answers once.
+pub trait Call: Serialize + DeserializeOwned {
+    /// Where it is posted.
+    const PATH: &'static str;
+    /// Which connection carries it.
+    const CHANNEL: Channel = Channel::Control;
+    /// What it answers.
+    type Reply: Serialize + DeserializeOwned;
+}
+
+/// A call that answers with a stream of events.
+pub trait StreamCall: Serialize + DeserializeOwned {
+    /// Where it is posted.
+    const PATH: &'static str;
+    /// Which connection carries it.
+    const CHANNEL: Channel;
+    /// One line of the answer.
+    type Event: Serialize + DeserializeOwned;
+}
+
+/// Why a call failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LinkErrorCode {
+    /// What the call names does not exist on the machine.
+    NotFound,
+    /// It clashes with what is there: a name, a port.
+    Conflict,
+    /// A host port is taken by something else.
+    PortTaken,
+    /// The machine's policy does not allow it.
+    Denied,
+    /// The registry refused the credentials or does not know the image.
+    ImageUnavailable,
+    /// The call itself is wrong.
+    Invalid,
+    /// The other side speaks another [`LINK_LEVEL`]; the message says which side to upgrade.
+    WrongLevel,
+    /// The Dockerfile, one of its steps or an image that it names failed: the builder's to mend, not the machine's.
+    BuildFailed,
+    /// The engine does not answer.
+    EngineDown,
+    /// The engine answered with an error of its own.
+    Engine,
+    /// It took too long.
+    Timeout,
+}
+
+/// A failed call, as the agent answers it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct LinkError {
+    /// For programs.
+    pub code: LinkErrorCode,
+    /// For people, in plain words.
+    pub message: String,
+}
+
+impl LinkError {
+    /// Makes an error.
+    pub fn new(code: LinkErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+}
+
+/// An image in our registry, without the registry's address: each machine knows it under its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RegistryImage {
+    /// `owner/repo`.
+    pub repository: String,
+    /// Which image of it.
+    pub reference: RegistryReference,
+}
+
+/// By tag or by content.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RegistryReference {
+    /// By tag.
+    Tag(Tag),
+    /// By content.
+    Digest(Digest),
+}
+
+/// What an engine shows to our registry. Lives minutes; opens only what the work needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RegistryCredential {
+    /// The account in whose name the engine asks.
+    pub username: String,
+    /// A short-lived signed credential.
+    #[serde(serialize_with = "Secret::serialize_exposed")]
+    pub password: Secret,
+}
+
+/// Asks what the machine is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GetFacts {}
+
+impl Call for GetFacts {
+    const PATH: &'static str = "/link/v1/facts";
+    type Reply = MachineFacts;
+}
+
+/// Watches the machine: first everything, then changes. The server holds one per machine; a reconnect starts over and
+/// so repairs whatever was missed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Watch {
+    /// Only what carries this installation's label is reported.
+    pub instance: InstanceId,
+}
+
+impl StreamCall for Watch {
+    const PATH: &'static str = "/link/v1/watch";
+    const CHANNEL: Channel = Channel::Control;
+    type Event = WatchEvent;
+}
+
+/// What a watch reports.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WatchEvent {
+    /// The machine's facts: at the beginning, then when they change noticeably.
+    Facts(Box<MachineFacts>),
+    /// All our containers; sent at the beginning and whenever the engine comes back.
+    Containers(Vec<ObservedContainer>),
+    /// One container changed or appeared.
+    Changed(ObservedContainer),
+    /// One container is gone from the engine.
+    Removed {
+        /// Which.
+        container: ContainerId,
+        /// The engine's id of it.
+        engine_id: String,
+    },
+    /// The engine stopped answering; a new `Containers` follows when it is back.
+    EngineDown {
+        /// In plain words.
+        message: String,
+    },
+    /// Sent every few seconds, so that a dead link is noticed.
+    Alive,
+}
+
+/// A container of ours as the engine shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObservedContainer {
+    /// Our number, from its label.
+    pub container: ContainerId,
+    /// The engine's 64-digit id.
+    pub engine_id: String,
+    /// What it does.
+    pub state: ObservedState,
+    /// How its process ended, when it has.
+    pub exit_code: Option<i64>,
+    /// Whether the kernel ended it for want of memory.
+    pub is_oom_killed: bool,
+    /// The engine's word on why it could not start.
+    pub error: Option<String>,
+}
+
+/// The engine's states, as far as they matter to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ObservedState {
+    /// Made, never started.
+    Created,
+    /// Its process runs (also when paused).
+    Running,
+    /// Its process has ended.
+    Exited,
+    /// The engine is removing it or failed to.
+    Dead,
+}
+
+/// Makes sure that the machine has an image.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PullImage {
+    /// Which.
+    pub image: RegistryImage,
+    /// Shown to the registry.
+    pub credential: RegistryCredential,
+}
+
+impl StreamCall for PullImage {
+    const PATH: &'static str = "/link/v1/images/pull";
+    const CHANNEL: Channel = Channel::Bulk;
+    type Event = TransferEvent;
+}
+
+/// Progress of a pull or push; the last event is `Done` or `Failed`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TransferEvent {
+    /// Bytes over all layers, as far as the engine knows them.
+    Progress {
+        /// Moved so far.
+        current_bytes: u64,
+        /// To move.
+        total_bytes: u64,
+    },
+    /// A line for the log.
+    Log(String),
+    /// Moved. For a push the manifest's digest; for a pull none when it was there already.
+    Done {
+        /// Of the manifest.
+        digest: Option<Digest>,
+    },
+    /// Not moved.
+    Failed(LinkError),
+}
+
+/// Makes a container (not started). Doing it twice finds the first.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CreateContainer {
+    /// This installation; becomes a label.
+    pub instance: InstanceId,
+    /// Our number; becomes a label and, with the instance, the engine's name for it.
+    pub container: ContainerId,
+    /// Whose it is; becomes a label.
+    pub account: AccountName,
+    /// From which image; must be on the machine.
+    pub image: RegistryImage,
+    /// Everything else.
+    pub spec: ContainerSpec,
+}
+
+impl Call for CreateContainer {
+    const PATH: &'static str = "/link/v1/containers/create";
+    type Reply = ObservedContainer;
+}
+
+/// Something to do to one container of ours. The agent finds it by its labels, never by a name that a user chose.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ContainerAction {
+    /// This installation.
+    pub instance: InstanceId,
+    /// Which container.
+    pub container: ContainerId,
+    /// What to do.
+    pub verb: ContainerVerb,
+}
+
+/// What can be done to a container; each is without effect when it is done already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ContainerVerb {
+    /// Starts its process.
+    Start,
+    /// Asks its process to end, then ends it.
+    Stop {
+        /// Seconds between asking and ending.
+        timeout_secs: u32,
+    },
+    /// Stop and start in one.
+    Restart {
+        /// As in `Stop`.
+        timeout_secs: u32,
+    },
+    /// Ends and removes it with its disk.
+    Remove,
+    /// Nothing: only says how it is.
+    Look,
+}
+
+impl Call for ContainerAction {
+    const PATH: &'static str = "/link/v1/containers/action";
+    type Reply = ContainerActionDone;
+}
+
+/// What an action left.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerActionDone {
+    /// The container as it is now; none when it is gone.
+    pub container: Option<ObservedContainer>,
+}
+
+/// Reads a container's output.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ContainerLogs {
+    /// This installation.
+    pub instance: InstanceId,
+    /// Which container.
+    pub container: ContainerId,
+    /// Go on as it grows.
+    pub follow: bool,
+    /// Begin with the last so many lines; none = all.
+    pub tail: Option<u64>,
+    /// Only what was written at or after this time (seconds since 1970).
+    pub since: Option<i64>,
+    /// Put the time before each line.
+    pub timestamps: bool,
+}
+
+impl StreamCall for ContainerLogs {
+    const PATH: &'static str = "/link/v1/containers/logs";
+    const CHANNEL: Channel = Channel::Bulk;
+    type Event = LogEvent;
+}
+
+/// A piece of output.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogEvent {
+    /// Text from standard output; bytes that are not UTF-8 are replaced.
+    Out(String),
+    /// Text from standard error.
+    Err(String),
+    /// The output could not be read on.
+    Failed(LinkError),
+}
+
+/// Builds an image; the body is the context, a tar that the server has made safe.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BuildImage {
+    /// This installation.
+    pub instance: InstanceId,
+    /// Names everything that the build leaves on the machine.
+    pub build: BuildId,
+    /// The Dockerfile's path in the context.
+    pub dockerfile: String,
+    /// Repositories of the account whose images the engine may take steps from: never another account's cache.
+    pub cache_from: Vec<RegistryImage>,
+    /// Shown to our registry for `FROM` and `COPY --from`: the building account's rights, not the machine's.
+    pub credential: RegistryCredential,
+    /// Values for `ARG`.
+    pub build_args: BTreeMap<String, String>,
+    /// Memory limit of a step in bytes.
+    pub memory_bytes: u64,
+    /// Processor limit of a step in thousandths of a core.
+    pub cpu_millis: u32,
+    /// Seconds for the whole build.
+    pub timeout_secs: u64,
+}
+
+impl StreamCall for BuildImage {
+    const PATH: &'static str = "/link/v1/images/build";
+    const CHANNEL: Channel = Channel::Bulk;
+    type Event = BuildEvent;
+}
+
+/// What a build reports; the last event is `Built` or `Failed`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BuildEvent {
+    /// A step of the Dockerfile begins.
+    Step {
+        /// From 1.
+        step: u32,
+        /// In all.
+        steps: u32,
+        /// The instruction.
+        text: String,
+    },
+    /// Text for the log.
+    Log(String),
+    /// The image is on the machine under the build's own tag.
+    Built {
+        /// The engine's id of it, `sha256:…`.
+        engine_image_id: String,
+    },
+    /// It failed; the log says more.
+    Failed(LinkError),
+}
+
+/// Pushes what a build made, by content only: no tag appears in the registry.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PushBuild {
+    /// This installation.
+    pub instance: InstanceId,
+    /// Whose image.
+    pub build: BuildId,
+    /// `owner/repo` to push into.
+    pub repository: String,
+    /// Shown to the registry; opens just that repository.
+    pub credential: RegistryCredential,
+}
+
+impl StreamCall for PushBuild {
+    const PATH: &'static str = "/link/v1/images/push";
+    const CHANNEL: Channel = Channel::Bulk;
+    type Event = TransferEvent;
+}
+
+/// Forgets an image of our registry on the machine. Layers that other images or containers use stay.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RemoveImage {
+    /// Which; by content.
+    pub image: RegistryImage,
+}
+
+impl Call for RemoveImage {
+    const PATH: &'static str = "/link/v1/images/remove";
+    type Reply = RemoveImageDone;
+}
+
+/// What became of the image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoveImageDone {
+    /// Whether the machine had it.
+    pub was_there: bool,
+}
+
+/// Removes what builds left on the machine: running steps, their containers, the build's own tags.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CleanBuilds {
+    /// This installation.
+    pub instance: InstanceId,
+    /// Builds that go on; what belongs to any other build of this installation goes.
+    pub keep: Vec<BuildId>,
+}
+
+impl Call for CleanBuilds {
+    const PATH: &'static str = "/link/v1/builds/clean";
+    type Reply = CleanBuildsDone;
+}
+
+/// What was removed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CleanBuildsDone {
+    /// Containers of steps.
+    pub containers: u64,
+    /// Tags of builds.
+    pub tags: u64,
+}

@@ -1,0 +1,112 @@
+//! Machines: hosts with a Docker engine and an agent.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::ids::MachineId;
+use crate::time::Timestamp;
+
+/// What an agent says of its machine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct MachineFacts {
+    /// Given by the machine.
+    pub machine_id: MachineId,
+    /// Its host name.
+    pub hostname: String,
+    /// Its address as the agent sees it.
+    pub ip: String,
+    /// Processors: one entry per socket, keys from "0".
+    pub cpu: BTreeMap<String, CpuFacts>,
+    /// Graphics processors, keys from "0".
+    pub gpu: BTreeMap<String, GpuFacts>,
+    /// Memory in MiB; free is what is available to new work.
+    pub memory: Capacity,
+    /// Disk of the engine's data folder in GiB.
+    pub disk: Capacity,
+    /// The engine's version; null when it does not answer.
+    pub engine_version: Option<String>,
+    /// Operating system and kernel.
+    pub os: String,
+    /// Processor architecture as Docker names it: `amd64`, `arm64`.
+    pub architecture: String,
+    /// Address of the registry on this machine, `127.0.0.1:port`.
+    pub registry: String,
+    /// Version of the agent.
+    pub agent_version: String,
+}
+
+/// One processor socket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CpuFacts {
+    /// Model name.
+    #[serde(rename = "type")]
+    pub model: String,
+    /// Cores (hardware threads).
+    pub cores: u32,
+}
+
+/// One graphics processor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct GpuFacts {
+    /// Model name.
+    #[serde(rename = "type")]
+    pub model: String,
+    /// Memory in MiB.
+    pub memory: u64,
+}
+
+/// A total and what is left of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Capacity {
+    /// All there is.
+    pub total: u64,
+    /// What is left.
+    pub free: u64,
+}
+
+/// Whether a machine can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MachineState {
+    /// Its agent is connected and its engine answers.
+    Online,
+    /// Its agent is connected, but its engine does not answer.
+    EngineDown,
+    /// Its agent is not connected. Its containers go on; what they do is not known.
+    Unknown,
+}
+
+/// A machine.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct MachineView {
+    /// What its agent said last.
+    #[serde(flatten)]
+    pub facts: MachineFacts,
+    /// Whether it can be used.
+    pub state: MachineState,
+    /// Since when.
+    pub state_since: Timestamp,
+    /// `state` as seed 001's bool.
+    pub online: bool,
+}
+
+/// Seed 001's row of `/api/machine/info`.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct MachineInfo {
+    /// Given by the machine.
+    pub machine_id: MachineId,
+    /// Its address; empty for those who are not admins.
+    pub ip: String,
+    /// Graphics processors, keys from "0"; memory in MiB.
+    pub gpu: BTreeMap<String, GpuFacts>,
+    /// One entry per socket.
+    pub cpu: BTreeMap<String, CpuFacts>,
+    /// GiB.
+    pub disk: Capacity,
+    /// MiB.
+    pub memory: Capacity,
+    /// Whether it can be used.
+    pub online: bool,
+}

@@ -1,0 +1,221 @@
+//! What a container may ask for. One function, called by the server before a row is written and by the agent before
+//! its engine hears of it (there with the machine's own root-owned policy).
+
+use serde::{Deserialize, Serialize};
+
+use crate::containers::{Bind, ContainerSpec};
+
+/// Least processor time in thousandths of a core: kernels refuse a smaller share of a period.
+const CPU_MILLIS_MIN: u32 = 10;
+
+/// The bounds. On an agent they come from `agent-policy.toml`; the defaults are these.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Policy {
+    /// Whether ports may be published to the network and not only to the machine itself.
+    pub allow_lan_ports: bool,
+    /// First port that may be published.
+    pub port_first: u16,
+    /// Last port that may be published.
+    pub port_last: u16,
+    /// Published ports per container.
+    pub ports: usize,
+    /// Least memory in bytes; engines refuse less than 6 MiB.
+    pub memory_bytes_min: u64,
+    /// Most memory in bytes.
+    pub memory_bytes_max: u64,
+    /// Memory when none is asked for.
+    pub memory_bytes_default: u64,
+    /// Most processor time in thousandths of a core.
+    pub cpu_millis_max: u32,
+    /// Processor time when none is asked for.
+    pub cpu_millis_default: u32,
+    /// Most processes.
+    pub pids_max: u32,
+    /// Processes when none are asked for.
+    pub pids_default: u32,
+    /// Variables of the environment.
+    pub env: usize,
+    /// Bytes of environment, command and entry point together.
+    pub text_bytes: usize,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            allow_lan_ports: false,
+            port_first: 20_000,
+            port_last: 29_999,
+            ports: 32,
+            memory_bytes_min: 6 << 20,
+            memory_bytes_max: 1 << 40,
+            memory_bytes_default: 1 << 30,
+            cpu_millis_max: 1_024_000,
+            cpu_millis_default: 1_000,
+            pids_max: 32_768,
+            pids_default: 1_024,
+            env: 256,
+            text_bytes: 128 << 10,
+        }
+    }
+}
+
+/// One thing that a container may not ask for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("`{field}` {message}")]
+pub struct Violation {
+    /// The field, as in the request: `ports[0].host`.
+    pub field: String,
+    /// What is wrong with it and what would be right.
+    pub message: String,
+}
+
+impl Policy {
+    /// Lists every violation, not only the first.
+    pub fn check(&self, spec: &ContainerSpec) -> Vec<Violation> {
+        let mut violations = Vec::new();
+        let mut refuse = |field: String, message: String| violations.push(Violation { field, message });
+
+        if spec.ports.len() > self.ports {
+            refuse(
+                "ports".into(),
+                format!("holds {}; at most {} can be published", spec.ports.len(), self.ports),
+            );
+        }
+        for (i, port) in spec.ports.iter().enumerate() {
+            if port.container == 0 {
+                refuse(format!("ports[{i}].container"), "must be 1 to 65535".into());
+            }
+            if !(self.port_first..=self.port_last).contains(&port.host) {
+                let range = format!("must be {} to {}", self.port_first, self.port_last);
+                refuse(format!("ports[{i}].host"), range);
+            }
+            if port.bind == Bind::Lan && !self.allow_lan_ports {
+                refuse(
+                    format!("ports[{i}].bind"),
+                    "must be `loopback`: this machine's policy keeps ports local".into(),
+                );
+            }
+            let twice =
+                |other: &crate::containers::Port| other.host == port.host && other.protocol == port.protocol;
+            if spec.ports[..i].iter().any(twice) {
+                refuse(format!("ports[{i}].host"), "is published twice".into());
+            }
+        }
+        if spec.env.len() > self.env {
+            refuse(
+                "env".into(),
+                format!("holds {} variables; at most {} can be set", spec.env.len(), self.env),
+            );
+        }
+        for (name, value) in &spec.env {
+            if name.is_empty() || name.contains(['=', '\0']) || name.chars().any(char::is_control) {
+                refuse("env".into(), format!("has the name `{}`, which is not one", name.escape_debug()));
+            } else if value.contains('\0') {
+                refuse(format!("env.{name}"), "holds a NUL character".into());
+            }
+        }
+        for (field, words) in [("command", &spec.command), ("entrypoint", &spec.entrypoint)] {
+            if words.iter().flatten().any(|word| word.contains('\0')) {
+                refuse(field.into(), "holds a NUL character".into());
+            }
+        }
+        if let Some(folder) = &spec.working_dir
+            && (!folder.starts_with('/') || folder.len() > 1024 || folder.chars().any(char::is_control))
+        {
+            refuse("working_dir".into(), "must be an absolute path of at most 1024 bytes".into());
+        }
+        let text_bytes = spec.env.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>()
+            + [&spec.command, &spec.entrypoint]
+                .into_iter()
+                .flatten()
+                .flatten()
+                .map(String::len)
+                .sum::<usize>();
+        if text_bytes > self.text_bytes {
+            let message =
+                format!("with command and entry point is {text_bytes} bytes; at most {}", self.text_bytes);
+            refuse("env".into(), message);
+        }
+        if !(self.memory_bytes_min..=self.memory_bytes_max).contains(&spec.memory_bytes) {
+            let message = format!("must be {} to {} bytes", self.memory_bytes_min, self.memory_bytes_max);
+            refuse("memory_bytes".into(), message);
+        }
+        if !(CPU_MILLIS_MIN..=self.cpu_millis_max).contains(&spec.cpu_millis) {
+            refuse("cpu_millis".into(), format!("must be {CPU_MILLIS_MIN} to {}", self.cpu_millis_max));
+        }
+        if !(1..=self.pids_max).contains(&spec.pids) {
+            refuse("pids".into(), format!("must be 1 to {}", self.pids_max));
+        }
+        violations
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::containers::{Port, Protocol};
+
+    fn honest() -> ContainerSpec {
+        ContainerSpec {
+            ports: vec![Port {
+                container: 80,
+                protocol: Protocol::Tcp,
+                host: 20_000,
+                bind: Bind::Loopback,
+                is_pooled: false,
+            }],
+            env: [("A".to_owned(), "b".to_owned())].into(),
+            command: Some(vec!["serve".into()]),
+            entrypoint: None,
+            working_dir: Some("/srv".into()),
+            memory_bytes: 64 << 20,
+            cpu_millis: 500,
+            pids: 64,
+        }
+    }
+
+    fn fields(change: impl FnOnce(&mut ContainerSpec)) -> Vec<String> {
+        let mut spec = honest();
+        change(&mut spec);
+        Policy::default().check(&spec).into_iter().map(|violation| violation.field).collect()
+    }
+
+    #[test]
+    fn an_honest_container_passes() {
+        assert_eq!(fields(|_| ()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn each_bound_is_held() {
+        assert_eq!(fields(|s| s.ports[0].host = 22), ["ports[0].host"]);
+        assert_eq!(fields(|s| s.ports[0].host = 30_000), ["ports[0].host"]);
+        assert_eq!(fields(|s| s.ports[0].container = 0), ["ports[0].container"]);
+        assert_eq!(fields(|s| s.ports[0].bind = Bind::Lan), ["ports[0].bind"]);
+        assert_eq!(fields(|s| s.ports.push(s.ports[0].clone())), ["ports[1].host"]);
+        assert_eq!(fields(|s| s.memory_bytes = 1), ["memory_bytes"]);
+        assert_eq!(fields(|s| s.memory_bytes = u64::MAX), ["memory_bytes"]);
+        assert_eq!(fields(|s| s.cpu_millis = 9), ["cpu_millis"]);
+        assert_eq!(fields(|s| s.pids = 0), ["pids"]);
+        assert_eq!(fields(|s| s.pids = 1_000_000), ["pids"]);
+        assert_eq!(fields(|s| s.working_dir = Some("relative".into())), ["working_dir"]);
+        assert_eq!(fields(|s| s.command = Some(vec!["a\0".into()])), ["command"]);
+        assert_eq!(fields(|s| drop(s.env.insert("A=B".into(), String::new()))), ["env"]);
+        assert_eq!(fields(|s| drop(s.env.insert("BIG".into(), "x".repeat(200_000)))), ["env"]);
+        assert_eq!(fields(|s| s.env = (0..300).map(|i| (format!("V{i}"), String::new())).collect()), ["env"]);
+        assert_eq!(
+            fields(|s| s.ports = (0..33).map(|i| Port { host: 20_000 + i, ..s.ports[0].clone() }).collect()),
+            ["ports"]
+        );
+    }
+
+    #[test]
+    fn every_violation_is_listed() {
+        let listed = fields(|s| {
+            s.cpu_millis = 0;
+            s.memory_bytes = 0;
+        });
+
+        assert_eq!(listed, ["memory_bytes", "cpu_millis"]);
+    }
+}
