@@ -1,0 +1,549 @@
+//! Containers: what is wanted, what is, and which ports of a machine they hold.
+
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
+
+use sea_orm::QueryResult;
+use sea_orm::sea_query::{Cond, Expr, ExprTrait, Order, Query, SelectStatement};
+use wire::containers::{ContainerSpec, ContainerState, Port, Protocol};
+use wire::ids::{AccountId, ContainerId, ImageId, MachineId};
+use wire::names::{AccountName, ContainerName, Digest};
+use wire::page::PageQuery;
+use wire::time::Timestamp;
+
+use crate::db::{Conn, On, Tx};
+use crate::error::{Error, Result};
+use crate::pages::{KeyKind, List, PageOf, keys};
+use crate::sql::{
+    Cell, Cells, Word, contains, count_of, count_query, insert as insert_row, insert_numbered, json, select,
+    update, words,
+};
+
+const TABLE: &str = "containers";
+const PORTS: &str = "container_ports";
+/// Until somebody says otherwise.
+const STOP_TIMEOUT_SECS: u32 = 10;
+const COLUMNS: &[&str] = &[
+    "id",
+    "account_id",
+    "name",
+    "display_name",
+    "machine_id",
+    "image_id",
+    "image_name",
+    "image_repository",
+    "image_digest",
+    "spec",
+    "desired",
+    "restart_requested",
+    "stop_timeout_secs",
+    "state",
+    "state_since",
+    "reason",
+    "message",
+    "exit_code",
+    "engine_id",
+    "attempt",
+    "created_at",
+    "updated_at",
+];
+
+words!(ContainerState {
+    Pending = "pending",
+    Pulling = "pulling",
+    Starting = "starting",
+    Running = "running",
+    Stopping = "stopping",
+    Stopped = "stopped",
+    Failed = "failed",
+    Deleting = "deleting",
+    Unknown = "unknown",
+});
+
+/// What the owner wants of a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Desired {
+    /// That it runs. Written by create and start.
+    Running,
+    /// That it is stopped and kept. Written by stop, and when its process ends by itself.
+    Stopped,
+    /// That it is gone. Written by delete; the row goes when the engine's container is gone.
+    Deleted,
+}
+
+words!(Desired { Running = "running", Stopped = "stopped", Deleted = "deleted" });
+
+/// A container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Its number.
+    pub id: ContainerId,
+    /// Whose it is.
+    pub account_id: AccountId,
+    /// Its name, unique among the account's containers.
+    pub name: ContainerName,
+    /// The name to show.
+    pub display_name: Option<String>,
+    /// Where it is.
+    pub machine_id: MachineId,
+    /// The image it was made from.
+    pub image_id: ImageId,
+    /// That image's name when the container was made.
+    pub image_name: String,
+    /// That image's repository, `owner/repo`.
+    pub image_repository: String,
+    /// That image's digest.
+    pub image_digest: Digest,
+    /// What the agent is told to make.
+    pub spec: ContainerSpec,
+    /// What the owner wants.
+    pub desired: Desired,
+    /// Whether it is to be stopped and started once.
+    pub restart_requested: bool,
+    /// Seconds between asking its process to end and ending it.
+    pub stop_timeout_secs: u32,
+    /// Where it is in its life.
+    pub state: ContainerState,
+    /// Since when.
+    pub state_since: Timestamp,
+    /// Why it failed, for programs.
+    pub reason: Option<String>,
+    /// Why it failed, in plain words.
+    pub message: Option<String>,
+    /// How its process ended the last time.
+    pub exit_code: Option<i64>,
+    /// The engine's id of it.
+    pub engine_id: Option<String>,
+    /// How often the present wish was tried.
+    pub attempt: u32,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+    /// When it was changed last.
+    pub updated_at: Timestamp,
+}
+
+/// What makes a container.
+#[derive(Clone, Debug)]
+pub struct New {
+    /// Whose it is.
+    pub account_id: AccountId,
+    /// Its name.
+    pub name: ContainerName,
+    /// The name to show, at most 200 characters.
+    pub display_name: Option<String>,
+    /// Where it is to be.
+    pub machine_id: MachineId,
+    /// The image it is made from.
+    pub image_id: ImageId,
+    /// That image's name.
+    pub image_name: String,
+    /// That image's repository, `owner/repo`.
+    pub image_repository: String,
+    /// That image's digest.
+    pub image_digest: Digest,
+    /// What the agent is told to make; its ports are claimed.
+    pub spec: ContainerSpec,
+    /// What the owner wants.
+    pub desired: Desired,
+    /// The time.
+    pub now: Timestamp,
+}
+
+/// Which containers; what is none does not narrow.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Filter<'a> {
+    /// Only of this account.
+    pub account: Option<AccountId>,
+    /// Only on this machine.
+    pub machine: Option<&'a MachineId>,
+    /// Only of this image.
+    pub image: Option<ImageId>,
+    /// Only in this state.
+    pub state: Option<ContainerState>,
+    /// Name, display name or image name contains this.
+    pub search: Option<&'a str>,
+}
+
+/// What is to be written about a container's state: all of it, so begin from [`Row::change`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateChange<'a> {
+    /// The new state.
+    pub state: ContainerState,
+    /// Why it failed, for programs.
+    pub reason: Option<&'a str>,
+    /// Why it failed, in plain words.
+    pub message: Option<&'a str>,
+    /// How its process ended the last time.
+    pub exit_code: Option<i64>,
+    /// The engine's id of it.
+    pub engine_id: Option<&'a str>,
+    /// How often the present wish was tried.
+    pub attempt: u32,
+}
+
+impl Row {
+    /// A change to a state that keeps exit code, engine id and attempt, and has no reason.
+    pub fn change(&self, state: ContainerState) -> StateChange<'_> {
+        StateChange {
+            state,
+            reason: None,
+            message: None,
+            exit_code: self.exit_code,
+            engine_id: self.engine_id.as_deref(),
+            attempt: self.attempt,
+        }
+    }
+}
+
+fn row(row: &QueryResult) -> Result<Row> {
+    let cells = Cells(row);
+    Ok(Row {
+        id: ContainerId(cells.int("id")?),
+        account_id: AccountId(cells.int("account_id")?),
+        name: cells.parsed("name")?,
+        display_name: cells.opt_text("display_name")?,
+        machine_id: cells.parsed("machine_id")?,
+        image_id: ImageId(cells.int("image_id")?),
+        image_name: cells.text("image_name")?,
+        image_repository: cells.text("image_repository")?,
+        image_digest: cells.parsed("image_digest")?,
+        spec: cells.json("spec")?,
+        desired: cells.word("desired")?,
+        restart_requested: cells.bool("restart_requested")?,
+        stop_timeout_secs: cells.count("stop_timeout_secs")?,
+        state: cells.word("state")?,
+        state_since: cells.time("state_since")?,
+        reason: cells.opt_text("reason")?,
+        message: cells.opt_text("message")?,
+        exit_code: cells.opt_int("exit_code")?,
+        engine_id: cells.opt_text("engine_id")?,
+        attempt: cells.count("attempt")?,
+        created_at: cells.time("created_at")?,
+        updated_at: cells.time("updated_at")?,
+    })
+}
+
+async fn rows(c: &dyn Conn, query: &SelectStatement) -> Result<Vec<Row>> {
+    c.on().rows(query).await?.iter().map(row).collect()
+}
+
+fn first_port(ports: &[Port]) -> Option<i64> {
+    ports.first().map(|port| i64::from(port.host))
+}
+
+/// Stores a container and claims its ports, all or nothing. [`Error::Duplicate`] when the account has one of that name,
+/// [`Error::PortTaken`] when a port of the machine is another's. Inside a transaction of the caller, drop it after either.
+pub async fn insert(c: &dyn Conn, new: &New) -> Result<Row> {
+    let on = c.on();
+    let scope = on.scope().await?;
+    let id = insert_numbered(
+        &scope.on(),
+        TABLE,
+        [
+            ("account_id", new.account_id.0.into()),
+            ("name", new.name.as_str().into()),
+            ("display_name", new.display_name.as_deref().into()),
+            ("machine_id", new.machine_id.as_str().into()),
+            ("image_id", new.image_id.0.into()),
+            ("image_name", new.image_name.as_str().into()),
+            ("image_repository", new.image_repository.as_str().into()),
+            ("image_digest", new.image_digest.as_str().into()),
+            ("spec", json(&new.spec)?.into()),
+            ("port", first_port(&new.spec.ports).into()),
+            ("desired", new.desired.text().into()),
+            ("restart_requested", false.into()),
+            ("stop_timeout_secs", i64::from(STOP_TIMEOUT_SECS).into()),
+            ("status", false.into()),
+            ("state", ContainerState::Pending.text().into()),
+            ("state_since", new.now.0.into()),
+            ("attempt", 0_i64.into()),
+            ("created_at", new.now.0.into()),
+            ("updated_at", new.now.0.into()),
+        ],
+    )
+    .await?;
+    claim_ports(&scope.on(), ContainerId(id), &new.machine_id, &new.spec.ports).await?;
+    scope.commit().await?;
+    Ok(Row {
+        id: ContainerId(id),
+        account_id: new.account_id,
+        name: new.name.clone(),
+        display_name: new.display_name.clone(),
+        machine_id: new.machine_id.clone(),
+        image_id: new.image_id,
+        image_name: new.image_name.clone(),
+        image_repository: new.image_repository.clone(),
+        image_digest: new.image_digest.clone(),
+        spec: new.spec.clone(),
+        desired: new.desired,
+        restart_requested: false,
+        stop_timeout_secs: STOP_TIMEOUT_SECS,
+        state: ContainerState::Pending,
+        state_since: new.now,
+        reason: None,
+        message: None,
+        exit_code: None,
+        engine_id: None,
+        attempt: 0,
+        created_at: new.now,
+        updated_at: new.now,
+    })
+}
+
+async fn claim_ports(on: &On<'_>, id: ContainerId, machine: &MachineId, ports: &[Port]) -> Result<()> {
+    for port in ports {
+        let cells = [
+            ("machine_id", machine.as_str().into()),
+            ("protocol", port.protocol.as_str().into()),
+            ("host_port", i64::from(port.host).into()),
+            ("container_id", id.0.into()),
+        ];
+        match insert_row(on, PORTS, cells).await {
+            Err(Error::Duplicate) => return Err(Error::PortTaken(port.host)),
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
+/// The container with a number.
+pub async fn get(c: &dyn Conn, id: ContainerId) -> Result<Option<Row>> {
+    let mut query = select(TABLE, COLUMNS);
+    query.and_where(Expr::col("id").eq(id.0));
+    c.on().row(&query).await?.as_ref().map(row).transpose()
+}
+
+/// The container with a number, for a change that depends on what it is: inside a transaction nobody else changes it until
+/// the end.
+pub async fn locked(c: &Tx, id: ContainerId) -> Result<Option<Row>> {
+    let mut query = select(TABLE, COLUMNS);
+    query.and_where(Expr::col("id").eq(id.0)).lock_exclusive();
+    c.on().row(&query).await?.as_ref().map(row).transpose()
+}
+
+/// An account's container with a name.
+pub async fn by_name(c: &dyn Conn, account: AccountId, name: &ContainerName) -> Result<Option<Row>> {
+    let mut query = select(TABLE, COLUMNS);
+    query.and_where(Expr::col("account_id").eq(account.0)).and_where(Expr::col("name").eq(name.as_str()));
+    c.on().row(&query).await?.as_ref().map(row).transpose()
+}
+
+/// Containers with the names of their accounts, newest first.
+pub async fn list(c: &dyn Conn, filter: Filter<'_>, page: PageQuery) -> Result<PageOf<(Row, AccountName)>> {
+    let on = c.on();
+    let narrowed = Cond::all()
+        .add_option(filter.account.map(|id| Expr::col("account_id").eq(id.0)))
+        .add_option(filter.machine.map(|id| Expr::col("machine_id").eq(id.as_str())))
+        .add_option(filter.image.map(|id| Expr::col("image_id").eq(id.0)))
+        .add_option(filter.state.map(|state| Expr::col("state").eq(state.text())))
+        .add_option(filter.search.map(|text| contains(&["name", "display_name", "image_name"], text)));
+    let branches = if narrowed.is_empty() { Vec::new() } else { vec![narrowed] };
+    let list = List { table: TABLE, key: "id", newest_first: true, branches };
+    let (keys, total) = keys(&on, &list, KeyKind::Number, page).await?;
+
+    let mut query = select(TABLE, COLUMNS);
+    query
+        .column(("accounts", "account"))
+        .inner_join("accounts", Expr::col(("accounts", "id")).equals((TABLE, "account_id")))
+        .and_where(Expr::col((TABLE, "id")).is_in(keys))
+        .order_by((TABLE, "id"), Order::Desc);
+    let pair = |found: &QueryResult| Ok((row(found)?, Cells(found).parsed("account")?));
+    let rows = on.rows(&query).await?.iter().map(pair).collect::<Result<_>>()?;
+    Ok(PageOf { rows, total })
+}
+
+/// The first `count` ports of a range that no container of a machine holds; fewer when there are no more. Others may
+/// ask at the same time: whoever comes second to [`insert`] gets [`Error::PortTaken`] and asks again.
+pub async fn free_ports(
+    c: &dyn Conn,
+    machine: &MachineId,
+    protocol: Protocol,
+    range: RangeInclusive<u16>,
+    count: usize,
+) -> Result<Vec<u16>> {
+    let mut query = select(PORTS, &["host_port"]);
+    query
+        .and_where(Expr::col("machine_id").eq(machine.as_str()))
+        .and_where(Expr::col("protocol").eq(protocol.as_str()))
+        .and_where(Expr::col("host_port").between(i64::from(*range.start()), i64::from(*range.end())));
+    let taken = c.on().rows(&query).await?;
+    let taken = taken.iter().map(|row| Cells(row).count("host_port")).collect::<Result<BTreeSet<u16>>>()?;
+    Ok(range.filter(|port| !taken.contains(port)).take(count).collect())
+}
+
+/// Changes what the owner wants; false when there is no such container, or it is to be deleted already.
+pub async fn set_desired(c: &dyn Conn, id: ContainerId, desired: Desired, now: Timestamp) -> Result<bool> {
+    let mut query = update_of(id, [("desired", desired.text().into()), ("updated_at", now.0.into())]);
+    query.and_where(Expr::col("desired").ne(Desired::Deleted.text()));
+    Ok(c.on().change(TABLE, &query).await? > 0)
+}
+
+/// Asks for one stop and start, or notes that it was done; false when there is no such container.
+pub async fn set_restart(c: &dyn Conn, id: ContainerId, restart_requested: bool) -> Result<bool> {
+    let query = update_of(id, [("restart_requested", restart_requested.into())]);
+    Ok(c.on().change(TABLE, &query).await? > 0)
+}
+
+/// Changes how long its process is given to end; false when there is no such container.
+pub async fn set_stop_timeout(c: &dyn Conn, id: ContainerId, secs: u32) -> Result<bool> {
+    let query = update_of(id, [("stop_timeout_secs", i64::from(secs).into())]);
+    Ok(c.on().change(TABLE, &query).await? > 0)
+}
+
+/// Writes where a container is; true when anything of it was otherwise before. The time of the state stays when only
+/// the rest differs.
+pub async fn set_state(
+    c: &dyn Conn,
+    id: ContainerId,
+    change: &StateChange<'_>,
+    now: Timestamp,
+) -> Result<bool> {
+    let state = change.state.text();
+    let is_other = |column: &'static str, value: Option<&str>| match value {
+        Some(value) => Cond::any().add(Expr::col(column).is_null()).add(Expr::col(column).ne(value)),
+        None => Cond::any().add(Expr::col(column).is_not_null()),
+    };
+    let is_other_exit = match change.exit_code {
+        Some(code) => Cond::any().add(Expr::col("exit_code").is_null()).add(Expr::col("exit_code").ne(code)),
+        None => Cond::any().add(Expr::col("exit_code").is_not_null()),
+    };
+    let differs = Cond::any()
+        .add(Expr::col("state").ne(state))
+        .add(Expr::col("attempt").ne(i64::from(change.attempt)))
+        .add(is_other("reason", change.reason))
+        .add(is_other("message", change.message))
+        .add(is_other("engine_id", change.engine_id))
+        .add(is_other_exit);
+
+    let mut query = Query::update();
+    // First, because MySQL assigns from left to right and would compare with the new state.
+    query.table(TABLE).value(
+        "state_since",
+        sea_orm::sea_query::CaseStatement::new()
+            .case(Expr::col("state").eq(state), Expr::col("state_since"))
+            .finally(now.0),
+    );
+    query
+        .value("state", state)
+        .value("status", change.state.is_running())
+        .value("reason", change.reason)
+        .value("message", change.message)
+        .value("exit_code", change.exit_code)
+        .value("engine_id", change.engine_id)
+        .value("attempt", i64::from(change.attempt))
+        .value("updated_at", now.0)
+        .and_where(Expr::col("id").eq(id.0))
+        .cond_where(differs);
+    Ok(c.on().change(TABLE, &query).await? > 0)
+}
+
+/// Gives a container other ports, all or none; [`Error::PortTaken`] when one is another's.
+pub async fn set_ports(c: &dyn Conn, id: ContainerId, ports: &[Port], now: Timestamp) -> Result<()> {
+    let on = c.on();
+    let scope = on.scope().await?;
+    let mut query = select(TABLE, COLUMNS);
+    query.and_where(Expr::col("id").eq(id.0)).lock_exclusive();
+    let found = scope.on().row(&query).await?.as_ref().map(row).transpose()?.ok_or(Error::NotFound)?;
+
+    let query = Query::delete().from_table(PORTS).and_where(Expr::col("container_id").eq(id.0)).take();
+    scope.on().change(PORTS, &query).await?;
+    claim_ports(&scope.on(), id, &found.machine_id, ports).await?;
+    let spec = ContainerSpec { ports: ports.to_vec(), ..found.spec };
+    let cells =
+        [("spec", json(&spec)?.into()), ("port", first_port(ports).into()), ("updated_at", now.0.into())];
+    scope.on().change(TABLE, &update_of(id, cells)).await?;
+    scope.commit().await
+}
+
+/// Gives a container another name to show; false when there is no such container.
+pub async fn set_display_name(
+    c: &dyn Conn,
+    id: ContainerId,
+    display_name: Option<&str>,
+    now: Timestamp,
+) -> Result<bool> {
+    let query = update_of(id, [("display_name", display_name.into()), ("updated_at", now.0.into())]);
+    Ok(c.on().change(TABLE, &query).await? > 0)
+}
+
+/// Gives a container another name; [`Error::Duplicate`] when the account has one of that name.
+pub async fn rename(c: &dyn Conn, id: ContainerId, name: &ContainerName, now: Timestamp) -> Result<bool> {
+    let query = update_of(id, [("name", name.as_str().into()), ("updated_at", now.0.into())]);
+    Ok(c.on().change(TABLE, &query).await? > 0)
+}
+
+/// Removes a container's row and frees its ports; whether there was one.
+pub async fn delete(c: &dyn Conn, id: ContainerId) -> Result<bool> {
+    let query = Query::delete().from_table(TABLE).and_where(Expr::col("id").eq(id.0)).take();
+    Ok(c.on().change(TABLE, &query).await? > 0)
+}
+
+/// All containers of a machine, by number.
+pub async fn all_of_machine(c: &dyn Conn, machine: &MachineId) -> Result<Vec<Row>> {
+    let mut query = select(TABLE, COLUMNS);
+    query.and_where(Expr::col("machine_id").eq(machine.as_str())).order_by("id", Order::Asc);
+    rows(c, &query).await
+}
+
+pub(crate) async fn of_image(c: &dyn Conn, image: ImageId) -> Result<Vec<Row>> {
+    let mut query = select(TABLE, COLUMNS);
+    query.and_where(Expr::col("image_id").eq(image.0)).order_by("id", Order::Asc);
+    rows(c, &query).await
+}
+
+/// How many containers an account has.
+pub async fn count_of_account(c: &dyn Conn, account: AccountId) -> Result<u64> {
+    let mut query = count_query(TABLE);
+    query.and_where(Expr::col("account_id").eq(account.0));
+    count_of(&c.on(), &query).await
+}
+
+/// The containers of a machine that are not as their owner wants, by number: to be restarted or deleted, wanted running and neither
+/// running nor failed, wanted stopped and neither stopped nor failed. Failed ones wait for their owner.
+pub async fn unsettled(c: &dyn Conn, machine: &MachineId) -> Result<Vec<Row>> {
+    use ContainerState::{Failed, Running, Stopped};
+
+    let is_not = |wanted: Desired, settled: [ContainerState; 2]| {
+        Cond::all()
+            .add(Expr::col("desired").eq(wanted.text()))
+            .add(Expr::col("state").is_not_in(settled.map(Word::text)))
+    };
+    let mut query = select(TABLE, COLUMNS);
+    query
+        .and_where(Expr::col("machine_id").eq(machine.as_str()))
+        .cond_where(
+            Cond::any()
+                .add(Expr::col("restart_requested").eq(true))
+                .add(Expr::col("desired").eq(Desired::Deleted.text()))
+                .add(is_not(Desired::Running, [Running, Failed]))
+                .add(is_not(Desired::Stopped, [Stopped, Failed])),
+        )
+        .order_by("id", Order::Asc);
+    rows(c, &query).await
+}
+
+/// Notes that a machine cannot be reached: what its containers do that were asked to do something is not known any
+/// more. Those not yet made, stopped, failed or being deleted stay as they are. How many there were.
+pub async fn mark_unknown(c: &dyn Conn, machine: &MachineId, now: Timestamp) -> Result<u64> {
+    use ContainerState::{Pulling, Running, Starting, Stopping, Unknown};
+
+    let mut query = update(
+        TABLE,
+        [
+            ("state", Unknown.text().into()),
+            ("status", false.into()),
+            ("state_since", now.0.into()),
+            ("updated_at", now.0.into()),
+        ],
+    );
+    query
+        .and_where(Expr::col("machine_id").eq(machine.as_str()))
+        .and_where(Expr::col("state").is_in([Pulling, Starting, Running, Stopping].map(Word::text)));
+    c.on().change(TABLE, &query).await
+}
+
+fn update_of(id: ContainerId, cells: impl IntoIterator<Item = Cell>) -> sea_orm::sea_query::UpdateStatement {
+    let mut query = update(TABLE, cells);
+    query.and_where(Expr::col("id").eq(id.0));
+    query
+}

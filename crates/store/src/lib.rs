@@ -1,0 +1,37 @@
+//! Rows and queries for SQLite, MySQL/MariaDB and PostgreSQL: one schema, one set of queries, no rules. The only crate
+//! that names the ORM; nothing of it is in the public interface.
+//!
+//! - `db`: opening, migrating, transactions; `connect`: connection strings and the settings of each engine
+//! - `error`: what can go wrong, told apart by the engines' codes; `sql`, `pages`: shared by the nouns
+//! - `accounts`, `sessions`, `tokens`, `audit`, `images`, `builds`, `jobs`, `machines`, `containers`, `settings`,
+//!   `registry_events`: one file per noun, rows and queries
+//! - `schema`: the tables as data; `backup`: an archive that every engine writes and reads; `migrations`: never edited
+//!   once released
+//!
+//! Every function takes `c: &dyn Conn`: a [`Db`] (each call stands alone) or a [`Tx`]. After an error inside a
+//! transaction the transaction must be dropped: PostgreSQL accepts nothing more in it.
+
+pub mod accounts;
+pub mod audit;
+pub mod backup;
+pub mod builds;
+mod connect;
+pub mod containers;
+mod db;
+mod error;
+pub mod images;
+pub mod jobs;
+pub mod machines;
+mod migrations;
+mod pages;
+pub mod registry_events;
+mod schema;
+pub mod sessions;
+pub mod settings;
+mod sql;
+pub mod tokens;
+
+pub use connect::sqlite_path;
+pub use db::{Backend, Conn, Db, MigrationStatus, Tx};
+pub use error::{Cause, Error, Result};
+pub use pages::PageOf;

@@ -1,0 +1,150 @@
+//! Machines: what their agents said last.
+
+use sea_orm::QueryResult;
+use sea_orm::sea_query::{Expr, ExprTrait, Order};
+use wire::ids::MachineId;
+use wire::machines::{MachineFacts, MachineState};
+use wire::page::PageQuery;
+use wire::time::Timestamp;
+
+use crate::db::Conn;
+use crate::error::Result;
+use crate::pages::{KeyKind, List, PageOf, keys};
+use crate::sql::{Cell, Cells, Word, insert, json, select, shortened, update, words};
+
+const TABLE: &str = "machines";
+const COLUMNS: &[&str] = &[
+    "id",
+    "hostname",
+    "ip",
+    "cpu",
+    "gpu",
+    "memory",
+    "disk",
+    "engine_version",
+    "os",
+    "architecture",
+    "registry",
+    "agent_version",
+    "state",
+    "state_since",
+    "last_seen_at",
+];
+
+words!(MachineState { Online = "online", EngineDown = "engine_down", Unknown = "unknown" });
+
+/// A machine.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// What its agent said last.
+    pub facts: MachineFacts,
+    /// Whether it can be used.
+    pub state: MachineState,
+    /// Since when.
+    pub state_since: Timestamp,
+    /// When its agent spoke last.
+    pub last_seen_at: Timestamp,
+}
+
+fn row(row: &QueryResult) -> Result<Row> {
+    let cells = Cells(row);
+    Ok(Row {
+        facts: MachineFacts {
+            machine_id: cells.parsed("id")?,
+            hostname: cells.text("hostname")?,
+            ip: cells.text("ip")?,
+            cpu: cells.json("cpu")?,
+            gpu: cells.json("gpu")?,
+            memory: cells.json("memory")?,
+            disk: cells.json("disk")?,
+            engine_version: cells.opt_text("engine_version")?,
+            os: cells.text("os")?,
+            architecture: cells.text("architecture")?,
+            registry: cells.text("registry")?,
+            agent_version: cells.text("agent_version")?,
+        },
+        state: cells.word("state")?,
+        state_since: cells.time("state_since")?,
+        last_seen_at: cells.time("last_seen_at")?,
+    })
+}
+
+/// What an agent reports, in columns. It is not trusted to be short: what does not fit is cut.
+fn cells(facts: &MachineFacts, now: Timestamp) -> Result<[Cell; 13]> {
+    let fit = |text: &str, max| shortened(text, max).to_owned();
+    Ok([
+        ("hostname", fit(&facts.hostname, 255).into()),
+        ("ip", fit(&facts.ip, 64).into()),
+        ("url", fit(&facts.registry, 255).into()),
+        ("cpu", json(&facts.cpu)?.into()),
+        ("gpu", json(&facts.gpu)?.into()),
+        ("memory", json(&facts.memory)?.into()),
+        ("disk", json(&facts.disk)?.into()),
+        ("engine_version", facts.engine_version.as_deref().map(|text| fit(text, 100)).into()),
+        ("os", fit(&facts.os, 255).into()),
+        ("architecture", fit(&facts.architecture, 50).into()),
+        ("registry", fit(&facts.registry, 255).into()),
+        ("agent_version", fit(&facts.agent_version, 100).into()),
+        ("last_seen_at", now.0.into()),
+    ])
+}
+
+/// Stores what an agent said, and the machine with it when it is new.
+pub async fn upsert(c: &dyn Conn, facts: &MachineFacts, state: MachineState, now: Timestamp) -> Result<()> {
+    let on = c.on();
+    let scope = on.scope().await?;
+    let id = facts.machine_id.as_str();
+    let mut query = update(TABLE, cells(facts, now)?);
+    query.and_where(Expr::col("id").eq(id));
+    if scope.on().change_quietly(&query).await? == 0 {
+        let is_online = state == MachineState::Online;
+        let row = [
+            ("id", id.into()),
+            ("status", is_online.into()),
+            ("state", state.text().into()),
+            ("state_since", now.0.into()),
+        ];
+        insert(&scope.on(), TABLE, row.into_iter().chain(cells(facts, now)?)).await?;
+    } else {
+        change_state(&scope.on(), &facts.machine_id, state, now).await?;
+    }
+    scope.commit().await
+}
+
+/// Changes whether a machine can be used; true when it was otherwise before.
+pub async fn set_state(c: &dyn Conn, id: &MachineId, state: MachineState, now: Timestamp) -> Result<bool> {
+    change_state(&c.on(), id, state, now).await
+}
+
+async fn change_state(
+    on: &crate::db::On<'_>,
+    id: &MachineId,
+    state: MachineState,
+    now: Timestamp,
+) -> Result<bool> {
+    let is_online = state == MachineState::Online;
+    let mut query = update(
+        TABLE,
+        [("state", state.text().into()), ("status", is_online.into()), ("state_since", now.0.into())],
+    );
+    query.and_where(Expr::col("id").eq(id.as_str())).and_where(Expr::col("state").ne(state.text()));
+    Ok(on.change_quietly(&query).await? > 0)
+}
+
+/// A machine.
+pub async fn get(c: &dyn Conn, id: &MachineId) -> Result<Option<Row>> {
+    let mut query = select(TABLE, COLUMNS);
+    query.and_where(Expr::col("id").eq(id.as_str()));
+    c.on().row(&query).await?.as_ref().map(row).transpose()
+}
+
+/// Machines by id.
+pub async fn list(c: &dyn Conn, page: PageQuery) -> Result<PageOf<Row>> {
+    let on = c.on();
+    let list = List { table: TABLE, key: "id", newest_first: false, branches: Vec::new() };
+    let (keys, total) = keys(&on, &list, KeyKind::Text, page).await?;
+    let mut query = select(TABLE, COLUMNS);
+    query.and_where(Expr::col("id").is_in(keys)).order_by("id", Order::Asc);
+    let rows = on.rows(&query).await?.iter().map(row).collect::<Result<_>>()?;
+    Ok(PageOf { rows, total })
+}

@@ -1,0 +1,299 @@
+//! The tables as data, for what handles all of them alike. Kept in step with the migrations by a test.
+
+/// What a column holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Int,
+    Text,
+    Bool,
+}
+
+/// A column.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Column {
+    pub(crate) name: &'static str,
+    pub(crate) kind: Kind,
+    pub(crate) is_nullable: bool,
+}
+
+/// A table.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Table {
+    pub(crate) name: &'static str,
+    /// Its primary key.
+    pub(crate) key: &'static [&'static str],
+    /// Whether the database numbers its rows.
+    pub(crate) is_numbered: bool,
+    pub(crate) columns: &'static [Column],
+}
+
+const fn int(name: &'static str) -> Column {
+    Column { name, kind: Kind::Int, is_nullable: false }
+}
+
+const fn text(name: &'static str) -> Column {
+    Column { name, kind: Kind::Text, is_nullable: false }
+}
+
+const fn bool(name: &'static str) -> Column {
+    Column { name, kind: Kind::Bool, is_nullable: false }
+}
+
+const fn opt(column: Column) -> Column {
+    Column { is_nullable: true, ..column }
+}
+
+const fn table(name: &'static str, key: &'static [&'static str], columns: &'static [Column]) -> Table {
+    Table { name, key, is_numbered: false, columns }
+}
+
+const fn numbered(name: &'static str, columns: &'static [Column]) -> Table {
+    Table { name, key: &["id"], is_numbered: true, columns }
+}
+
+/// Every table but the one of the migrations, each after those that it refers to. Rows of one table refer only to rows
+/// of it with smaller keys.
+pub(crate) const TABLES: &[Table] = &[
+    table("settings", &["name"], &[text("name"), text("value")]),
+    numbered(
+        "accounts",
+        &[
+            int("id"),
+            text("account"),
+            opt(text("nickname")),
+            text("password_hash"),
+            opt(text("email")),
+            opt(text("phone")),
+            opt(text("photo")),
+            text("role"),
+            text("state"),
+            int("created_at"),
+            int("updated_at"),
+        ],
+    ),
+    table("sessions", &["id"], &[text("id"), int("account_id"), int("logged_in_at"), int("expires_at")]),
+    table(
+        "tokens",
+        &["id"],
+        &[
+            text("id"),
+            int("account_id"),
+            text("name"),
+            text("secret_hash"),
+            int("created_at"),
+            opt(int("expires_at")),
+            opt(int("last_used_at")),
+        ],
+    ),
+    numbered(
+        "audit",
+        &[
+            int("id"),
+            int("at"),
+            opt(int("actor_id")),
+            opt(int("acting_for_id")),
+            text("action"),
+            text("target"),
+            text("result"),
+            opt(text("ip")),
+            opt(text("request_id")),
+        ],
+    ),
+    table(
+        "machines",
+        &["id"],
+        &[
+            text("id"),
+            text("hostname"),
+            text("ip"),
+            text("url"),
+            text("cpu"),
+            text("gpu"),
+            text("memory"),
+            text("disk"),
+            opt(text("engine_version")),
+            text("os"),
+            text("architecture"),
+            text("registry"),
+            text("agent_version"),
+            bool("status"),
+            text("state"),
+            int("state_since"),
+            int("last_seen_at"),
+        ],
+    ),
+    numbered(
+        "images",
+        &[
+            int("id"),
+            opt(int("account_id")),
+            text("owner"),
+            text("repo"),
+            opt(text("tag")),
+            text("name"),
+            text("digest"),
+            int("size_bytes"),
+            text("layers"),
+            opt(text("layer_chain")),
+            int("layer_count"),
+            opt(int("parent_image_id")),
+            opt(text("display_name")),
+            opt(text("description")),
+            text("create_parameters"),
+            text("source"),
+            opt(text("build_id")),
+            text("state"),
+            int("created_at"),
+            int("updated_at"),
+        ],
+    ),
+    table(
+        "builds",
+        &["id"],
+        &[
+            text("id"),
+            int("account_id"),
+            text("owner"),
+            text("repo"),
+            text("tag"),
+            text("state"),
+            opt(text("reason")),
+            opt(text("message")),
+            text("phase"),
+            opt(int("step")),
+            opt(int("steps")),
+            opt(text("step_text")),
+            int("pushed_bytes"),
+            int("push_total_bytes"),
+            int("context_bytes"),
+            int("log_bytes"),
+            opt(text("machine_id")),
+            opt(int("image_id")),
+            opt(text("digest")),
+            opt(int("size_bytes")),
+            text("dockerfile"),
+            opt(text("context_blob")),
+            bool("cancel_requested"),
+            int("created_at"),
+            int("updated_at"),
+            opt(int("started_at")),
+            opt(int("ended_at")),
+        ],
+    ),
+    table(
+        "jobs",
+        &["id"],
+        &[
+            text("id"),
+            text("kind"),
+            text("target"),
+            opt(int("account_id")),
+            text("state"),
+            int("run_at"),
+            int("attempt"),
+            opt(text("lease_owner")),
+            opt(int("lease_until")),
+            int("epoch"),
+            opt(text("last_error")),
+            int("created_at"),
+        ],
+    ),
+    numbered(
+        "containers",
+        &[
+            int("id"),
+            int("account_id"),
+            text("name"),
+            opt(text("display_name")),
+            text("machine_id"),
+            int("image_id"),
+            text("image_name"),
+            text("image_repository"),
+            text("image_digest"),
+            text("spec"),
+            opt(int("port")),
+            text("desired"),
+            bool("restart_requested"),
+            int("stop_timeout_secs"),
+            bool("status"),
+            text("state"),
+            int("state_since"),
+            opt(text("reason")),
+            opt(text("message")),
+            opt(int("exit_code")),
+            opt(text("engine_id")),
+            int("attempt"),
+            int("created_at"),
+            int("updated_at"),
+        ],
+    ),
+    table(
+        "container_ports",
+        &["machine_id", "protocol", "host_port"],
+        &[text("machine_id"), text("protocol"), int("host_port"), int("container_id")],
+    ),
+    numbered(
+        "registry_events",
+        &[
+            int("id"),
+            int("at"),
+            text("event_id"),
+            text("action"),
+            text("repository"),
+            opt(text("tag")),
+            opt(text("digest")),
+            opt(text("actor")),
+            opt(int("size_bytes")),
+        ],
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::{Conn, Db};
+    use crate::sql::Cells;
+
+    #[tokio::test]
+    async fn the_tables_are_those_that_the_migrations_make() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = Db::open(&format!("sqlite:{}", folder.path().join("db").display())).await.unwrap();
+        db.migrate().await.unwrap();
+
+        let made = db
+            .on()
+            .rows_raw(
+                "SELECT t.name || ' ' || c.name || ' ' || c.type || CASE WHEN c.\"notnull\" OR c.pk THEN '' ELSE ' null' END AS line \
+                 FROM sqlite_master t JOIN pragma_table_info(t.name) c \
+                 WHERE t.type = 'table' AND t.name NOT LIKE 'sqlite!_%' ESCAPE '!' AND t.name <> 'schema_migrations'",
+            )
+            .await
+            .unwrap();
+
+        let mut made: Vec<String> = made
+            .iter()
+            .map(|row| Cells(row).text("line").unwrap())
+            .map(|line| line.split_whitespace().map(simplified).collect::<Vec<_>>().join(" "))
+            .collect();
+        let mut known: Vec<String> = TABLES
+            .iter()
+            .flat_map(|table| table.columns.iter().map(move |column| (table, column)))
+            .map(|(table, column)| {
+                let null = if column.is_nullable { " null" } else { "" };
+                format!("{} {} {:?}{null}", table.name, column.name, column.kind)
+            })
+            .collect();
+        made.sort();
+        known.sort();
+        assert_eq!(made, known);
+    }
+
+    fn simplified(word: &str) -> &str {
+        match word {
+            "INTEGER" => "Int",
+            "boolean" | "BOOLEAN" => "Bool",
+            word if word.starts_with("varchar") || word == "TEXT" => "Text",
+            word => word,
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! What every noun's queries are made of: reading columns, writing rows, searching.
+
+use std::fmt::Display;
+use std::str::FromStr;
+
+use sea_orm::sea_query::{
+    Asterisk, Cond, Condition, Expr, ExprTrait, Func, LikeExpr, Query, SelectStatement, UpdateStatement,
+};
+use sea_orm::{QueryResult, TryGetable, Value};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use wire::time::Timestamp;
+
+use crate::db::{Backend, On};
+use crate::error::{Error, Result};
+
+/// A column's name and what to write into it.
+pub(crate) type Cell = (&'static str, Value);
+
+/// Reads the columns of one row; whatever does not parse is [`Error::Corrupt`].
+pub(crate) struct Cells<'a>(pub(crate) &'a QueryResult);
+
+impl Cells<'_> {
+    fn get<T: TryGetable>(&self, column: &str) -> Result<T> {
+        self.0.try_get("", column).map_err(|error| {
+            tracing::error!(%error, column, "a stored value cannot be read");
+            Error::corrupt(format!("column `{column}` cannot be read"))
+        })
+    }
+
+    pub(crate) fn int(&self, column: &str) -> Result<i64> {
+        self.get(column)
+    }
+
+    pub(crate) fn opt_int(&self, column: &str) -> Result<Option<i64>> {
+        self.get(column)
+    }
+
+    pub(crate) fn bool(&self, column: &str) -> Result<bool> {
+        self.get(column)
+    }
+
+    pub(crate) fn text(&self, column: &str) -> Result<String> {
+        self.get(column)
+    }
+
+    pub(crate) fn opt_text(&self, column: &str) -> Result<Option<String>> {
+        self.get(column)
+    }
+
+    pub(crate) fn time(&self, column: &str) -> Result<Timestamp> {
+        self.int(column).map(Timestamp)
+    }
+
+    pub(crate) fn opt_time(&self, column: &str) -> Result<Option<Timestamp>> {
+        Ok(self.opt_int(column)?.map(Timestamp))
+    }
+
+    /// A number that cannot be negative.
+    pub(crate) fn count<T: TryFrom<i64>>(&self, column: &str) -> Result<T> {
+        let number = self.int(column)?;
+        T::try_from(number).map_err(|_| Error::corrupt(format!("column `{column}` holds {number}")))
+    }
+
+    pub(crate) fn opt_count<T: TryFrom<i64>>(&self, column: &str) -> Result<Option<T>> {
+        match self.opt_int(column)? {
+            None => Ok(None),
+            Some(_) => self.count(column).map(Some),
+        }
+    }
+
+    pub(crate) fn parsed<T: FromStr<Err: Display>>(&self, column: &str) -> Result<T> {
+        parse(column, &self.text(column)?)
+    }
+
+    pub(crate) fn opt_parsed<T: FromStr<Err: Display>>(&self, column: &str) -> Result<Option<T>> {
+        self.opt_text(column)?.map(|text| parse(column, &text)).transpose()
+    }
+
+    pub(crate) fn word<T: Word>(&self, column: &str) -> Result<T> {
+        let text = self.text(column)?;
+        T::from_text(&text).ok_or_else(|| Error::corrupt(format!("column `{column}` holds an unknown word")))
+    }
+
+    pub(crate) fn json<T: DeserializeOwned>(&self, column: &str) -> Result<T> {
+        serde_json::from_str(&self.text(column)?).map_err(|error| {
+            Error::corrupt(format!("column `{column}` holds other JSON than expected: {error}"))
+        })
+    }
+}
+
+fn parse<T: FromStr<Err: Display>>(column: &str, text: &str) -> Result<T> {
+    text.parse().map_err(|error| Error::corrupt(format!("column `{column}`: {error}")))
+}
+
+/// An enum that is stored as a word.
+pub(crate) trait Word: Sized + Copy {
+    /// The word.
+    fn text(self) -> &'static str;
+    /// The value of a word.
+    fn from_text(text: &str) -> Option<Self>;
+}
+
+/// Says which word each variant is stored as. The compiler asks for a line per variant.
+macro_rules! words {
+    ($type:ty { $($variant:ident = $word:literal),+ $(,)? }) => {
+        impl $crate::sql::Word for $type {
+            fn text(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
+
+            fn from_text(text: &str) -> Option<Self> {
+                match text { $($word => Some(Self::$variant),)+ _ => None }
+            }
+        }
+    };
+}
+pub(crate) use words;
+
+/// A number as databases keep it.
+pub(crate) fn int(number: u64) -> Result<i64> {
+    i64::try_from(number).map_err(|_| Error::other(format!("{number} is too large to store")))
+}
+
+/// A value as JSON text.
+pub(crate) fn json(value: &impl Serialize) -> Result<String> {
+    serde_json::to_string(value)
+        .map_err(|error| Error::other(format!("a value cannot be written as JSON: {error}")))
+}
+
+/// The longest beginning of a text that has at most `max` characters.
+pub(crate) fn shortened(text: &str, max: usize) -> &str {
+    text.char_indices().nth(max).map_or(text, |(end, _)| &text[..end])
+}
+
+/// Writes one row.
+pub(crate) async fn insert(
+    on: &On<'_>,
+    table: &'static str,
+    cells: impl IntoIterator<Item = Cell>,
+) -> Result<()> {
+    on.change(table, &insert_query(table, cells)?).await?;
+    Ok(())
+}
+
+/// Writes one row and answers the number that the database gave it.
+pub(crate) async fn insert_numbered(
+    on: &On<'_>,
+    table: &'static str,
+    cells: impl IntoIterator<Item = Cell>,
+) -> Result<i64> {
+    let mut query = insert_query(table, cells)?;
+    let id = if on.backend() == Backend::Postgres {
+        let rows = on.change_returning(query.returning_col("id")).await?;
+        let row = rows.first().ok_or_else(|| Error::other("an insert answered no id"))?;
+        Cells(row).int("id")?
+    } else {
+        // Not `RETURNING` on SQLite: its row would come before the commit, and hide the commit's failure.
+        int(on.execute(&query).await?.last_insert_id())?
+    };
+    on.touch(table);
+    Ok(id)
+}
+
+fn insert_query(
+    table: &'static str,
+    cells: impl IntoIterator<Item = Cell>,
+) -> Result<sea_orm::sea_query::InsertStatement> {
+    let (columns, values): (Vec<_>, Vec<_>) = cells.into_iter().unzip();
+    let mut query = Query::insert();
+    query
+        .into_table(table)
+        .columns(columns)
+        .values(values.into_iter().map(Expr::from))
+        .map_err(|error| Error::other(format!("a row for `{table}` does not fit: {error}")))?;
+    Ok(query)
+}
+
+/// `UPDATE table SET cells`; the caller adds which rows.
+pub(crate) fn update(table: &'static str, cells: impl IntoIterator<Item = Cell>) -> UpdateStatement {
+    let mut query = Query::update();
+    query.table(table);
+    for (column, value) in cells {
+        query.value(column, value);
+    }
+    query
+}
+
+/// `SELECT columns FROM table`; the caller adds which rows.
+pub(crate) fn select(table: &'static str, columns: &[&'static str]) -> SelectStatement {
+    Query::select().columns(columns.iter().map(|column| (table, *column))).from(table).take()
+}
+
+/// `SELECT COUNT(*) AS n FROM table`; the caller adds which rows.
+pub(crate) fn count_query(table: &'static str) -> SelectStatement {
+    Query::select().expr_as(Expr::col(Asterisk).count(), "n").from(table).take()
+}
+
+/// The one number of a `SELECT COUNT(*) AS n`.
+pub(crate) async fn count_of(on: &On<'_>, query: &SelectStatement) -> Result<u64> {
+    match on.row(query).await? {
+        Some(row) => Cells(&row).count("n"),
+        None => Ok(0),
+    }
+}
+
+/// Rows where a column contains a text, without regard to case (of ASCII letters everywhere); `%` and `_` in it mean
+/// themselves.
+pub(crate) fn contains(columns: &[&'static str], text: &str) -> Condition {
+    let mut pattern = String::with_capacity(text.len() + 8);
+    pattern.push('%');
+    for character in text.chars() {
+        if matches!(character, '%' | '_' | '!') {
+            pattern.push('!');
+        }
+        pattern.push(character.to_ascii_lowercase());
+    }
+    pattern.push('%');
+    let mut any = Cond::any();
+    for column in columns {
+        let like = LikeExpr::new(pattern.clone()).escape('!');
+        any = any.add(Expr::expr(Func::lower(Expr::col(*column))).like(like));
+    }
+    any
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_shortened_between_characters() {
+        assert_eq!(shortened("äöü", 2), "äö");
+        assert_eq!(shortened("äöü", 3), "äöü");
+        assert_eq!(shortened("", 3), "");
+    }
+
+    #[test]
+    fn numbers_that_no_database_keeps_are_refused() {
+        assert!(int(u64::MAX).is_err());
+        assert_eq!(int(i64::MAX.unsigned_abs()).unwrap(), i64::MAX);
+    }
+}
