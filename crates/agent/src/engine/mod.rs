@@ -1,0 +1,280 @@
+//! What is asked of Docker. Every request body is written here, from our own types, after the policy has passed them; no
+//! path, query or body of a caller is ever forwarded.
+//!
+//! - `containers`: make, find, start, stop, remove
+//! - `images`: pull, push, forget
+//! - `build`: a context into an image; cleaning up behind builds
+//! - `cgroup`: the control groups in which the steps of builds run
+//! - `logs`: what containers print
+//! - `watch`: what they do
+//! - `raw`: the calls that bollard cannot express
+
+pub(crate) mod build;
+mod cgroup;
+pub(crate) mod containers;
+pub(crate) mod images;
+pub(crate) mod logs;
+mod raw;
+pub(crate) mod watch;
+
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bollard::errors::Error as BollardError;
+use bollard::models::SystemInfoCgroupDriverEnum;
+use bollard::{API_DEFAULT_VERSION, Docker};
+use tokio_util::task::TaskTracker;
+use wire::ids::{BuildId, ContainerId, InstanceId};
+use wire::link::{LinkError, LinkErrorCode, RegistryImage, RegistryReference};
+use wire::names::{Owner, RepoName};
+use wire::time::Timestamp;
+
+use crate::Error;
+
+/// Which installation made a container.
+const LABEL_INSTANCE: &str = "longshore.instance";
+/// Our number of a container.
+const LABEL_CONTAINER: &str = "longshore.container";
+/// Whose container it is.
+const LABEL_ACCOUNT: &str = "longshore.account";
+
+const DEFAULT_SOCKET: &str = "unix:///var/run/docker.sock";
+/// For calls that the engine answers at once. A busy disk makes it slow, a dead one makes it silent.
+const CALL_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// The engine on its socket. Connections are made per call, so that an engine that restarts is simply there again.
+pub(crate) struct Engine {
+    socket: PathBuf,
+    registry: String,
+    tasks: TaskTracker,
+    /// Made once the engine has said which version of its interface it speaks; forgotten when it goes away, because
+    /// another version may come back.
+    client: Mutex<Option<Client>>,
+}
+
+/// A client, and what else is asked of an engine once.
+#[derive(Clone)]
+struct Client {
+    docker: Docker,
+    /// Whether systemd makes the control groups, and not the engine itself.
+    is_systemd: bool,
+}
+
+/// What the engine says of itself.
+pub(crate) struct Info {
+    pub(crate) version: String,
+    pub(crate) data_root: String,
+    /// By the engine's own clock.
+    pub(crate) time: Timestamp,
+}
+
+impl Engine {
+    pub(crate) fn new(docker: Option<&str>, registry: String, tasks: TaskTracker) -> Result<Self, Error> {
+        let address = docker.unwrap_or(DEFAULT_SOCKET);
+        let Some(socket) = address.strip_prefix("unix://").filter(|path| path.starts_with('/')) else {
+            return Err(Error::Docker(address.to_owned()));
+        };
+        let is_registry = registry.split_once(':').is_some_and(|(host, port)| {
+            let is_host = host.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'-');
+            !host.is_empty() && is_host && port.parse::<u16>().is_ok()
+        });
+        if !is_registry {
+            return Err(Error::Registry(registry));
+        }
+        Ok(Self { socket: socket.into(), registry, tasks, client: Mutex::new(None) })
+    }
+
+    /// The registry's address on this machine.
+    pub(crate) fn registry(&self) -> &str {
+        &self.registry
+    }
+
+    /// A client that speaks the engine's version.
+    pub(crate) async fn docker(&self) -> Result<Docker, LinkError> {
+        Ok(self.client().await?.docker)
+    }
+
+    async fn client(&self) -> Result<Client, LinkError> {
+        if let Some(client) = self.remembered().clone() {
+            return Ok(client);
+        }
+        let socket = self.socket.to_string_lossy();
+        let docker = Docker::connect_with_unix(&socket, CALL_TIMEOUT.as_secs(), API_DEFAULT_VERSION)
+            .map_err(link_error)?;
+        let docker = within(CALL_TIMEOUT, docker.negotiate_version()).await?;
+        let info = within(CALL_TIMEOUT, docker.info()).await?;
+        let is_systemd = info.cgroup_driver == Some(SystemInfoCgroupDriverEnum::SYSTEMD);
+        let client = Client { docker, is_systemd };
+        *self.remembered() = Some(client.clone());
+        Ok(client)
+    }
+
+    /// Negotiates anew at the next call.
+    pub(crate) fn forget(&self) {
+        *self.remembered() = None;
+    }
+
+    fn remembered(&self) -> MutexGuard<'_, Option<Client>> {
+        self.client.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) async fn info(&self) -> Result<Info, LinkError> {
+        let docker = self.docker().await?;
+        let info = within(CALL_TIMEOUT, docker.info()).await?;
+        let time = info.system_time.and_then(|time| serde_json::from_value(time.into()).ok());
+        Ok(Info {
+            version: info.server_version.unwrap_or_default(),
+            data_root: info.docker_root_dir.unwrap_or_else(|| "/var/lib/docker".to_owned()),
+            time: time.unwrap_or(Timestamp(0)),
+        })
+    }
+
+    /// The repository as this machine's engine knows it: `127.0.0.1:5000/owner/repo`. The name is parsed again here: it
+    /// becomes part of paths of the engine's interface.
+    pub(crate) fn repository(&self, repository: &str) -> Result<String, LinkError> {
+        let parts = repository
+            .split_once('/')
+            .and_then(|(owner, repo)| Some((owner.parse::<Owner>().ok()?, repo.parse::<RepoName>().ok()?)));
+        let Some((owner, repo)) = parts else {
+            let message = format!("`{}` is not `owner/repository`", repository.escape_debug());
+            return Err(LinkError::new(LinkErrorCode::Invalid, message));
+        };
+        Ok(format!("{}/{owner}/{repo}", self.registry))
+    }
+
+    /// The image as this machine's engine knows it.
+    pub(crate) fn reference(&self, image: &RegistryImage) -> Result<String, LinkError> {
+        let repository = self.repository(&image.repository)?;
+        Ok(match &image.reference {
+            RegistryReference::Tag(tag) => format!("{repository}:{tag}"),
+            RegistryReference::Digest(digest) => format!("{repository}@{digest}"),
+        })
+    }
+}
+
+/// The engine's name of a container of ours: the same each time, so that making it twice is noticed.
+fn container_name(instance: InstanceId, container: ContainerId) -> String {
+    format!("ls-{}-{container}", instance.short())
+}
+
+/// The local repository with one tag per build of this installation.
+fn build_repository(instance: InstanceId) -> String {
+    format!("ls-b/{}", instance.short())
+}
+
+/// The build's tag in it.
+fn build_tag(build: BuildId) -> String {
+    build.0.simple().to_string()
+}
+
+/// Waits for an answer of the engine, but not for ever.
+async fn within<T>(
+    limit: Duration,
+    call: impl Future<Output = Result<T, BollardError>>,
+) -> Result<T, LinkError> {
+    match tokio::time::timeout(limit, call).await {
+        Ok(answer) => answer.map_err(link_error),
+        Err(_) => Err(timed_out(limit)),
+    }
+}
+
+fn timed_out(limit: Duration) -> LinkError {
+    let message = format!("the engine did not answer within {} seconds", limit.as_secs());
+    LinkError::new(LinkErrorCode::Timeout, message)
+}
+
+fn engine_down(reason: impl std::fmt::Display) -> LinkError {
+    LinkError::new(LinkErrorCode::EngineDown, format!("the engine does not answer: {reason}"))
+}
+
+/// An answer of the engine that is not 2xx. Only a taken port has to be told by its words, because the engine gives it no
+/// status of its own: this is the one place that does so.
+fn refused(status: u16, message: &str) -> LinkError {
+    let is_port_taken =
+        message.contains("port is already allocated") || message.contains("address already in use");
+    let code = match status {
+        _ if is_port_taken => LinkErrorCode::PortTaken,
+        400 => LinkErrorCode::Invalid,
+        404 => LinkErrorCode::NotFound,
+        409 => LinkErrorCode::Conflict,
+        _ => LinkErrorCode::Engine,
+    };
+    LinkError::new(code, clip(message.trim()))
+}
+
+/// An engine's message, short enough to be stored and shown.
+fn clip(message: &str) -> String {
+    const CHARS: usize = 2_000;
+    match message.char_indices().nth(CHARS) {
+        Some((end, _)) => format!("{} …", &message[..end]),
+        None => message.to_owned(),
+    }
+}
+
+fn link_error(error: BollardError) -> LinkError {
+    match error {
+        BollardError::DockerResponseServerError { status_code, message } => refused(status_code, &message),
+        BollardError::DockerStreamError { error } => LinkError::new(LinkErrorCode::Engine, clip(&error)),
+        BollardError::RequestTimeoutError => timed_out(CALL_TIMEOUT),
+        BollardError::IOError { err } => engine_down(err),
+        BollardError::HyperResponseError { err } => engine_down(err),
+        BollardError::HyperLegacyError { err } => match std::error::Error::source(&err) {
+            Some(source) => engine_down(source),
+            None => engine_down(err),
+        },
+        BollardError::SocketNotFoundError(path) => {
+            engine_down(format!("there is no `{path}`; start Docker, or name its socket"))
+        }
+        other => LinkError::new(LinkErrorCode::Engine, clip(&format!("the engine's answer: {other}"))),
+    }
+}
+
+fn is_not_found(error: &LinkError) -> bool {
+    error.code == LinkErrorCode::NotFound
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn engine() -> Engine {
+        Engine::new(None, "127.0.0.1:5000".into(), TaskTracker::new()).unwrap()
+    }
+
+    #[test]
+    fn repositories_that_could_leave_their_place_in_a_path_are_refused() {
+        assert_eq!(engine().repository("alice/app").unwrap(), "127.0.0.1:5000/alice/app");
+        for name in
+            ["alice", "alice/../bob", "alice/app/x", "Alice/app", "alice/app?x=", "alice/a%2fb", "/app"]
+        {
+            assert_eq!(engine().repository(name).unwrap_err().code, LinkErrorCode::Invalid, "{name}");
+        }
+    }
+
+    #[test]
+    fn only_a_unix_socket_is_an_engine() {
+        for address in ["tcp://127.0.0.1:2375", "unix://relative", "/var/run/docker.sock", ""] {
+            assert!(
+                Engine::new(Some(address), "127.0.0.1:5000".into(), TaskTracker::new()).is_err(),
+                "{address}"
+            );
+        }
+        for registry in ["127.0.0.1", "http://x:1", ":5000", "x:port", "x/y:1"] {
+            assert!(Engine::new(None, registry.into(), TaskTracker::new()).is_err(), "{registry}");
+        }
+    }
+
+    #[test]
+    fn a_taken_port_is_told_apart() {
+        let engines_words = [
+            "driver failed programming external connectivity on endpoint x: Bind for 127.0.0.1:20000 failed: port is already allocated",
+            "driver failed programming external connectivity on endpoint x: Error starting userland proxy: listen tcp4 127.0.0.1:20000: bind: address already in use",
+        ];
+
+        for words in engines_words {
+            assert_eq!(refused(500, words).code, LinkErrorCode::PortTaken);
+        }
+        assert_eq!(refused(500, "disk full").code, LinkErrorCode::Engine);
+    }
+}

@@ -1,0 +1,201 @@
+//! The engine's calls that bollard cannot express: a build (it knows no `cgroupparent` and counts memory in 31 bits), a
+//! push and a pull (it drops the pushed digest and the layers' ids), and whatever carries credentials (it encodes them in
+//! the wrong alphabet). Each has a connection of its own: dropping the answer closes it, and that is how the engine is told
+//! to stop.
+
+use axum::body::Body;
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE;
+use futures::{StreamExt, TryStreamExt};
+use http::{Method, Request, StatusCode, header};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use serde::{Deserialize, Serialize};
+use tokio::net::UnixStream;
+use tokio_util::codec::{FramedRead, LinesCodec};
+use tokio_util::io::StreamReader;
+use tokio_util::task::AbortOnDropHandle;
+use wire::link::{LINE_BYTES_MAX, LinkError, LinkErrorCode, RegistryCredential};
+
+use super::{Engine, engine_down, refused};
+
+/// An error body is a sentence.
+const ERROR_BYTES_MAX: usize = 64 << 10;
+
+/// One line of a build, a push or a pull.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Message {
+    pub(super) stream: Option<String>,
+    pub(super) status: Option<String>,
+    /// Of the layer.
+    pub(super) id: Option<String>,
+    #[serde(rename = "progressDetail")]
+    pub(super) progress: Progress,
+    /// The work failed; nothing follows.
+    pub(super) error: Option<String>,
+    pub(super) aux: Option<Aux>,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Progress {
+    pub(super) current: u64,
+    pub(super) total: u64,
+}
+
+/// Results for programs.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Aux {
+    /// Of the image that a build made.
+    #[serde(rename = "ID")]
+    pub(super) id: Option<String>,
+    /// Of the manifest that was pushed.
+    #[serde(rename = "Digest")]
+    pub(super) digest: Option<String>,
+}
+
+/// The lines of an answer.
+pub(super) struct Messages {
+    lines: futures::stream::BoxStream<'static, Result<String, LinkError>>,
+    /// Polls the connection; ends it when dropped.
+    _connection: AbortOnDropHandle<()>,
+}
+
+impl Messages {
+    pub(super) async fn next(&mut self) -> Option<Result<Message, LinkError>> {
+        loop {
+            let line = match self.lines.next().await? {
+                Ok(line) => line,
+                Err(error) => return Some(Err(error)),
+            };
+            if line.trim().is_empty() {
+                continue;
+            }
+            let message = serde_json::from_str(&line);
+            return Some(message.map_err(|error| engine_down(format!("its answer cannot be read: {error}"))));
+        }
+    }
+}
+
+/// Which header carries credentials depends on the call.
+pub(super) enum Credential<'a> {
+    /// For one registry, in `X-Registry-Auth`.
+    One(&'a RegistryCredential),
+    /// For those that a Dockerfile may name, in `X-Registry-Config`.
+    ByRegistry(&'a RegistryCredential),
+    /// As anybody.
+    None,
+}
+
+#[derive(Serialize)]
+struct AuthConfig<'a> {
+    username: &'a str,
+    password: &'a str,
+    serveraddress: &'a str,
+}
+
+impl Engine {
+    /// Posts to a path that was written here. The answer's lines come as the work goes on.
+    pub(super) async fn post(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+        credential: Credential<'_>,
+        body: Body,
+    ) -> Result<Messages, LinkError> {
+        let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(query).finish();
+        let path = format!("{path}?{query}");
+        let (body, connection) = self.send(Method::POST, &path, &credential, body).await?;
+        let reader = StreamReader::new(body.into_data_stream().map_err(std::io::Error::other));
+        let lines = FramedRead::new(reader, LinesCodec::new_with_max_length(LINE_BYTES_MAX));
+        Ok(Messages { lines: lines.map_err(engine_down).boxed(), _connection: connection })
+    }
+
+    /// Asks an image's own registry for it, past everything that the engine has stored; an error when the registry does
+    /// not show it with this credential (or, if it is not ours, to everybody).
+    pub(super) async fn ask_registry(
+        &self,
+        reference: &str,
+        credential: &RegistryCredential,
+    ) -> Result<(), LinkError> {
+        let is_ours = reference.strip_prefix(self.registry()).is_some_and(|rest| rest.starts_with('/'));
+        let credential = if is_ours { Credential::One(credential) } else { Credential::None };
+        let path = format!("/distribution/{reference}/json");
+        self.send(Method::GET, &path, &credential, Body::empty()).await.map(drop)
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        credential: &Credential<'_>,
+        body: Body,
+    ) -> Result<(Incoming, AbortOnDropHandle<()>), LinkError> {
+        let version = self.docker().await?.client_version();
+        let (header, secret) = self.credential_header(credential);
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("/v{version}{path}"))
+            .header(header::HOST, "docker")
+            .header(header::CONTENT_TYPE, "application/x-tar")
+            .header(header, secret)
+            .body(body)
+            .map_err(|error| LinkError::new(LinkErrorCode::Invalid, format!("`{path}`: {error}")))?;
+
+        let socket = UnixStream::connect(&self.socket).await.map_err(engine_down)?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(socket)).await.map_err(engine_down)?;
+        let connection = AbortOnDropHandle::new(self.tasks.spawn(async move {
+            // Whoever reads the answer sees the same error.
+            drop(connection.await);
+        }));
+        let response = sender.send_request(request).await.map_err(engine_down)?;
+        let (head, body) = response.into_parts();
+        if !head.status.is_success() {
+            return Err(refusal(head.status, body).await);
+        }
+        Ok((body, connection))
+    }
+
+    fn credential_header(&self, credential: &Credential<'_>) -> (&'static str, http::HeaderValue) {
+        let auth = |credential: &RegistryCredential| {
+            serde_json::to_value(AuthConfig {
+                username: &credential.username,
+                password: credential.password.expose(),
+                serveraddress: &self.registry,
+            })
+            .expect("text can be written as JSON")
+        };
+        let (header, json) = match credential {
+            Credential::One(credential) => ("x-registry-auth", auth(credential)),
+            Credential::None => ("x-registry-auth", serde_json::Map::new().into()),
+            Credential::ByRegistry(credential) => {
+                let by_registry = serde_json::Map::from_iter([(self.registry.clone(), auth(credential))]);
+                ("x-registry-config", by_registry.into())
+            }
+        };
+        // The engine reads the URL-safe alphabet and silently asks anonymously when it meets the other one.
+        let encoded = BASE64_URL_SAFE.encode(json.to_string());
+        let mut value = http::HeaderValue::from_str(&encoded).expect("base64 is a header value");
+        value.set_sensitive(true);
+        (header, value)
+    }
+}
+
+async fn refusal(status: StatusCode, body: Incoming) -> LinkError {
+    #[derive(Deserialize)]
+    struct ErrorBody {
+        message: String,
+    }
+    let bytes = Limited::new(body, ERROR_BYTES_MAX)
+        .collect()
+        .await
+        .map(http_body_util::Collected::to_bytes)
+        .unwrap_or_default();
+    let message = serde_json::from_slice(&bytes)
+        .map_or_else(|_| String::from_utf8_lossy(&bytes).into_owned(), |body: ErrorBody| body.message);
+    refused(status.as_u16(), &message)
+}

@@ -1,0 +1,141 @@
+//! Turns link calls into Docker calls on the machine it runs on. It keeps no state of its own: what runs is what the
+//! engine says. The server reaches it over a pipe (built in) or over a WebSocket that the agent opens.
+//!
+//! - `serve`: the calls of the link as an HTTP/2 service on any pipe
+//! - `dial`: keeps the connections to a server open
+//! - `policy`: the machine's own bounds, from a file that only root writes
+//! - `facts`: what the machine is
+//! - `engine`: everything that is asked of Docker; the only place that names bollard
+//! - `backoff`: waits between tries
+
+mod backoff;
+mod dial;
+mod engine;
+mod facts;
+mod policy;
+mod serve;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use wire::ids::MachineId;
+use wire::policy::Policy;
+
+pub use crate::dial::Server;
+use crate::engine::Engine;
+
+/// How long [`Agent::stopped`] waits for work that is being given up to clean behind itself.
+const STOP_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// What an agent is told when it starts.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The engine's socket, `unix:///…`; none = `/var/run/docker.sock`.
+    pub docker: Option<String>,
+    /// The registry's address on this machine, `127.0.0.1:5000`.
+    pub registry: String,
+    /// The machine's own bounds; none = the defaults.
+    pub policy_file: Option<PathBuf>,
+    /// Who this machine is; none = its `/etc/machine-id`, or an id kept in `state_dir` where there is none.
+    pub machine_id: Option<MachineId>,
+    /// Where the agent keeps the id of a machine that has none.
+    pub state_dir: PathBuf,
+}
+
+/// Why an agent does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The engine's address is not a Unix socket.
+    #[error("`{0}` is not an engine's socket: use `unix:///path/to/docker.sock`")]
+    Docker(String),
+    /// The registry's address is not one.
+    #[error("`{0}` is not a registry's address: use `host:port`")]
+    Registry(String),
+    /// The policy file is not to be trusted or not to be read.
+    #[error("policy file `{path}` {problem}")]
+    Policy {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it and what to do.
+        problem: String,
+    },
+    /// The machine has no id and none could be kept.
+    #[error("this machine has no id, and `{path}` could not be written: {source}")]
+    MachineId {
+        /// Where it would be kept.
+        path: PathBuf,
+        /// Why it could not.
+        source: std::io::Error,
+    },
+}
+
+/// The agent of one machine. Cheap to clone; ends with the token that it was given.
+#[derive(Clone)]
+pub struct Agent {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    engine: Engine,
+    policy: Policy,
+    machine_id: MachineId,
+    tasks: TaskTracker,
+    shutdown: CancellationToken,
+}
+
+impl Agent {
+    /// Reads the configuration. The engine need not be there yet.
+    pub fn new(config: Config, shutdown: CancellationToken) -> Result<Self, Error> {
+        let tasks = TaskTracker::new();
+        let engine = Engine::new(config.docker.as_deref(), config.registry, tasks.clone())?;
+        let policy = policy::load(config.policy_file.as_deref())?;
+        let machine_id = match config.machine_id {
+            Some(id) => id,
+            None => facts::machine_id(&config.state_dir)?,
+        };
+        Ok(Self { inner: Arc::new(Inner { engine, policy, machine_id, tasks, shutdown }) })
+    }
+
+    /// Who this machine is.
+    pub fn machine_id(&self) -> &MachineId {
+        &self.inner.machine_id
+    }
+
+    /// Runs a task that [`Agent::stopped`] waits for; it must end by itself when the agent is told to stop.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.inner.tasks.spawn(task);
+    }
+
+    /// Whether the agent was told to stop.
+    pub fn is_stopping(&self) -> bool {
+        self.inner.shutdown.is_cancelled()
+    }
+
+    /// Waits until everything that the agent had begun is given up and cleaned, at most some seconds. Call it after the
+    /// token is cancelled; what is left then is found by the next `CleanBuilds`.
+    pub async fn stopped(&self) {
+        self.inner.tasks.close();
+        if tokio::time::timeout(STOP_TIMEOUT, self.inner.tasks.wait()).await.is_err() {
+            tracing::warn!(tasks = self.inner.tasks.len(), "the agent stops before its work is cleaned up");
+        }
+    }
+
+    fn engine(&self) -> &Engine {
+        &self.inner.engine
+    }
+
+    fn policy(&self) -> &Policy {
+        &self.inner.policy
+    }
+
+    fn tasks(&self) -> &TaskTracker {
+        &self.inner.tasks
+    }
+
+    fn shutdown(&self) -> &CancellationToken {
+        &self.inner.shutdown
+    }
+}

@@ -1,0 +1,324 @@
+//! The calls of the link, served as HTTP/2 on any pipe. A stream's work runs in a task of the agent that notices when its
+//! reader is gone, so that it can clean behind itself.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc::{self, Sender};
+use tokio_util::task::TaskTracker;
+use wire::link::{
+    BuildImage, CALL_HEADER, Call, CleanBuilds, CleanBuildsDone, ContainerAction, ContainerActionDone,
+    ContainerLogs, CreateContainer, GetFacts, LEVEL_HEADER, LINK_LEVEL, LinkError, LinkErrorCode,
+    ObservedContainer, PullImage, PushBuild, RemoveImage, RemoveImageDone, StreamCall, Watch,
+};
+use wire::machines::MachineFacts;
+
+use crate::engine::{build, containers, images, logs, watch};
+use crate::{Agent, facts};
+
+/// A call is at most the text of one container and some numbers.
+const CALL_BYTES_MAX: usize = 1 << 20;
+/// Events that wait for a slow reader before the work itself waits.
+const EVENTS_WAITING: usize = 8;
+/// What the server may send ahead of our reading: a build context on its way to the engine. Nothing here leaves a body
+/// unread for long, so a large window is safe, and it makes an upload over a slow line fast.
+const STREAM_WINDOW: u32 = 2 << 20;
+const CONNECTION_WINDOW: u32 = 8 << 20;
+/// What a stream may hold of its answer while its reader is slow.
+const SEND_BUFFER: usize = 256 << 10;
+const FRAME_BYTES: u32 = 64 << 10;
+/// A call that travels in a header is longer than headers usually are.
+const HEADER_BYTES: u32 = 256 << 10;
+const STREAMS_MAX: u32 = 1024;
+const PING_EVERY: Duration = Duration::from_secs(10);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long answers may take to end at shutdown.
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl Agent {
+    /// Serves the server's calls on one connection until it ends or the agent is told to stop.
+    pub async fn serve_pipe<IO>(&self, io: IO)
+    where
+        IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let service = TowerToHyperService::new(self.router());
+        let mut builder = hyper::server::conn::http2::Builder::new(Tracked(self.tasks().clone()));
+        builder
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_send_buf_size(SEND_BUFFER)
+            .max_frame_size(FRAME_BYTES)
+            .max_header_list_size(HEADER_BYTES)
+            .max_concurrent_streams(STREAMS_MAX)
+            .keep_alive_interval(PING_EVERY)
+            .keep_alive_timeout(PING_TIMEOUT);
+        let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = self.shutdown().cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                tokio::time::timeout(GOODBYE_TIMEOUT, connection).await.unwrap_or(Ok(()))
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!("the link ended: {error}");
+        }
+    }
+
+    fn router(&self) -> Router {
+        Router::new()
+            .route(GetFacts::PATH, post(get_facts))
+            .route(Watch::PATH, post(watch_machine))
+            .route(PullImage::PATH, post(pull_image))
+            .route(PushBuild::PATH, post(push_build))
+            .route(RemoveImage::PATH, post(remove_image))
+            .route(BuildImage::PATH, post(build_image))
+            .route(CleanBuilds::PATH, post(clean_builds))
+            .route(CreateContainer::PATH, post(create_container))
+            .route(ContainerAction::PATH, post(act_on_container))
+            .route(ContainerLogs::PATH, post(read_logs))
+            .fallback(unknown_call)
+            .layer(middleware::from_fn(check_level))
+            .with_state(self.clone())
+    }
+}
+
+/// Runs hyper's own tasks among the agent's, so that they end with it.
+#[derive(Clone)]
+struct Tracked(TaskTracker);
+
+impl<F> hyper::rt::Executor<F> for Tracked
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    fn execute(&self, task: F) {
+        self.0.spawn(task);
+    }
+}
+
+/// A call that was refused or failed before its answer began.
+struct Refusal(LinkError);
+
+impl From<LinkError> for Refusal {
+    fn from(error: LinkError) -> Self {
+        Self(error)
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let status = match self.0.code {
+            LinkErrorCode::NotFound | LinkErrorCode::ImageUnavailable => StatusCode::NOT_FOUND,
+            LinkErrorCode::Conflict | LinkErrorCode::PortTaken => StatusCode::CONFLICT,
+            LinkErrorCode::Denied => StatusCode::FORBIDDEN,
+            LinkErrorCode::Invalid | LinkErrorCode::WrongLevel => StatusCode::BAD_REQUEST,
+            LinkErrorCode::BuildFailed => StatusCode::UNPROCESSABLE_ENTITY,
+            LinkErrorCode::EngineDown => StatusCode::SERVICE_UNAVAILABLE,
+            LinkErrorCode::Engine => StatusCode::BAD_GATEWAY,
+            LinkErrorCode::Timeout => StatusCode::GATEWAY_TIMEOUT,
+        };
+        (status, axum::Json(self.0)).into_response()
+    }
+}
+
+async fn check_level(request: Request, next: Next) -> Response {
+    let theirs = request.headers().get(LEVEL_HEADER).and_then(|level| level.to_str().ok()?.parse().ok());
+    match level_error(theirs) {
+        Some(error) => Refusal(error).into_response(),
+        None => next.run(request).await,
+    }
+}
+
+fn level_error(theirs: Option<u32>) -> Option<LinkError> {
+    let theirs = match theirs {
+        Some(LINK_LEVEL) => return None,
+        Some(theirs) => theirs,
+        None => {
+            return Some(LinkError::new(LinkErrorCode::WrongLevel, "the call names no link level"));
+        }
+    };
+    let side = if theirs > LINK_LEVEL { "agent on this machine" } else { "server" };
+    let message = format!(
+        "the server speaks link level {theirs}, the agent (version {}) level {LINK_LEVEL}: upgrade the {side}",
+        env!("CARGO_PKG_VERSION")
+    );
+    Some(LinkError::new(LinkErrorCode::WrongLevel, message))
+}
+
+async fn unknown_call(request: Request) -> Refusal {
+    let message = format!("the agent knows no call `{}`", request.uri().path().escape_debug());
+    Refusal(LinkError::new(LinkErrorCode::Invalid, message))
+}
+
+async fn read_call<C: DeserializeOwned>(body: Body) -> Result<C, Refusal> {
+    let bytes = axum::body::to_bytes(body, CALL_BYTES_MAX).await.map_err(invalid)?;
+    Ok(serde_json::from_slice(&bytes).map_err(invalid)?)
+}
+
+fn read_call_header<C: DeserializeOwned>(headers: &HeaderMap) -> Result<C, Refusal> {
+    let Some(value) = headers.get(CALL_HEADER) else {
+        return Err(invalid(format!("header `{CALL_HEADER}` is missing")).into());
+    };
+    let json = BASE64_STANDARD.decode(value).map_err(invalid)?;
+    Ok(serde_json::from_slice(&json).map_err(invalid)?)
+}
+
+fn invalid(problem: impl std::fmt::Display) -> LinkError {
+    LinkError::new(LinkErrorCode::Invalid, format!("the call cannot be read: {problem}"))
+}
+
+/// Answers with the events of a task. The task gets a sender that is closed once the reader is gone.
+fn stream<E, F>(agent: &Agent, work: impl FnOnce(Agent, Sender<E>) -> F) -> Response
+where
+    E: Serialize + Send + 'static,
+    F: Future<Output = ()> + Send + 'static,
+{
+    let (sender, receiver) = mpsc::channel::<E>(EVENTS_WAITING);
+    agent.tasks().spawn(work(agent.clone(), sender));
+    let lines = futures::stream::unfold(receiver, |mut receiver| async {
+        let event = receiver.recv().await?;
+        let mut line = serde_json::to_vec(&event).expect("events can be written as JSON");
+        line.push(b'\n');
+        Some((Ok::<_, std::convert::Infallible>(Bytes::from(line)), receiver))
+    });
+    ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response()
+}
+
+/// Ends when nobody reads any more or the agent stops.
+async fn abandoned<E>(agent: &Agent, events: &Sender<E>) {
+    tokio::select! {
+        () = events.closed() => {}
+        () = agent.shutdown().cancelled() => {}
+    }
+}
+
+/// The last word of a stream; it may find that nobody listens.
+async fn finish<E>(events: &Sender<E>, last: E) {
+    if events.send(last).await.is_err() {
+        tracing::debug!("a stream ended after its reader");
+    }
+}
+
+async fn get_facts(State(agent): State<Agent>, body: Body) -> Result<axum::Json<MachineFacts>, Refusal> {
+    let GetFacts {} = read_call(body).await?;
+    Ok(axum::Json(facts::gather(&agent).await))
+}
+
+async fn watch_machine(State(agent): State<Agent>, body: Body) -> Result<Response, Refusal> {
+    let call: Watch = read_call(body).await?;
+    Ok(stream(&agent, |agent, events| async move {
+        tokio::select! {
+            () = watch::watch(&agent, call, &events) => {}
+            () = abandoned(&agent, &events) => {}
+        }
+    }))
+}
+
+async fn pull_image(State(agent): State<Agent>, body: Body) -> Result<Response, Refusal> {
+    let call: PullImage = read_call(body).await?;
+    Ok(stream(&agent, |agent, events| async move {
+        tokio::select! {
+            last = images::pull(agent.engine(), call, &events) => finish(&events, last).await,
+            () = abandoned(&agent, &events) => {}
+        }
+    }))
+}
+
+async fn push_build(State(agent): State<Agent>, body: Body) -> Result<Response, Refusal> {
+    let call: PushBuild = read_call(body).await?;
+    Ok(stream(&agent, |agent, events| async move {
+        let is_abandoned = abandoned(&agent, &events);
+        let last = images::push(agent.engine(), call, &events, is_abandoned).await;
+        finish(&events, last).await;
+    }))
+}
+
+async fn remove_image(
+    State(agent): State<Agent>,
+    body: Body,
+) -> Result<axum::Json<RemoveImageDone>, Refusal> {
+    let call: RemoveImage = read_call(body).await?;
+    Ok(axum::Json(images::remove(agent.engine(), call).await?))
+}
+
+async fn build_image(
+    State(agent): State<Agent>,
+    headers: HeaderMap,
+    context: Body,
+) -> Result<Response, Refusal> {
+    let call: BuildImage = read_call_header(&headers)?;
+    Ok(stream(&agent, |agent, events| async move {
+        let is_abandoned = abandoned(&agent, &events);
+        let last = build::build(agent.engine(), call, context, &events, is_abandoned).await;
+        finish(&events, last).await;
+    }))
+}
+
+async fn clean_builds(
+    State(agent): State<Agent>,
+    body: Body,
+) -> Result<axum::Json<CleanBuildsDone>, Refusal> {
+    let call: CleanBuilds = read_call(body).await?;
+    Ok(axum::Json(build::clean(agent.engine(), call).await?))
+}
+
+async fn create_container(
+    State(agent): State<Agent>,
+    body: Body,
+) -> Result<axum::Json<ObservedContainer>, Refusal> {
+    let call: CreateContainer = read_call(body).await?;
+    Ok(axum::Json(containers::create(agent.engine(), agent.policy(), call).await?))
+}
+
+async fn act_on_container(
+    State(agent): State<Agent>,
+    body: Body,
+) -> Result<axum::Json<ContainerActionDone>, Refusal> {
+    let call: ContainerAction = read_call(body).await?;
+    Ok(axum::Json(containers::act(agent.engine(), call).await?))
+}
+
+async fn read_logs(State(agent): State<Agent>, body: Body) -> Result<Response, Refusal> {
+    let call: ContainerLogs = read_call(body).await?;
+    Ok(stream(&agent, |agent, events| async move {
+        tokio::select! {
+            last = logs::read(agent.engine(), call, &events) => {
+                if let Some(last) = last {
+                    finish(&events, last).await;
+                }
+            }
+            () = abandoned(&agent, &events) => {}
+        }
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_level_is_refused_with_the_side_to_upgrade() {
+        let older = level_error(Some(LINK_LEVEL - 1)).unwrap();
+        let newer = level_error(Some(LINK_LEVEL + 1)).unwrap();
+
+        assert!(level_error(Some(LINK_LEVEL)).is_none());
+        assert!(older.message.ends_with("upgrade the server"), "{older}");
+        assert!(newer.message.ends_with("upgrade the agent on this machine"), "{newer}");
+        assert_eq!(level_error(None).unwrap().code, LinkErrorCode::WrongLevel);
+    }
+}
