@@ -1,0 +1,176 @@
+//! Everything that the server's parts share, built once at start and passed along: there is no global state, and two
+//! servers run in one test process.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::net::IpAddr;
+use std::ops::Deref;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use ring::rand::SystemRandom;
+use store::Db;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use wire::ids::{AccountId, InstanceId};
+use wire::time::Timestamp;
+
+use crate::blobs::Blobs;
+use crate::caller::Caller;
+use crate::clients::registry::Registry;
+use crate::config::Config;
+use crate::keys::Keys;
+use crate::limits::Limiter;
+use crate::link::Hub;
+use crate::operation_logs::OperationLogs;
+use crate::passwords::Passwords;
+
+/// A handle on the server's shared parts; cloning it is cheap.
+#[derive(Clone)]
+pub struct App(Arc<Inner>);
+
+/// The parts.
+pub struct Inner {
+    /// The settings.
+    pub config: Config,
+    /// The store.
+    pub db: Db,
+    /// The machines that are connected.
+    pub hub: Hub,
+    /// The installation's keys.
+    pub keys: Keys,
+    /// The time.
+    pub clock: Clock,
+    /// Random numbers.
+    pub random: SystemRandom,
+    /// Files beside the database.
+    pub blobs: Blobs,
+    /// Password hashing.
+    pub passwords: Passwords,
+    /// How many tries are left.
+    pub limits: Limits,
+    /// Tokens looked up a moment ago.
+    pub callers: CallerCache,
+    /// This installation's id.
+    pub instance: InstanceId,
+    /// The registry.
+    pub registry: Registry,
+    /// Logs of operations, live.
+    pub operation_logs: OperationLogs,
+    /// Wakes workers and reconcilers.
+    pub signals: Signals,
+    /// Renders `/metrics`.
+    pub metrics: PrometheusHandle,
+    /// Tasks that [`App::spawn`] started.
+    pub tasks: TaskTracker,
+    /// Cancelled when the server is to end.
+    pub shutdown: CancellationToken,
+    /// The connection over which registry requests and others go out.
+    pub http: reqwest::Client,
+}
+
+impl App {
+    /// Wraps the parts.
+    pub fn new(inner: Inner) -> Self {
+        Self(Arc::new(inner))
+    }
+
+    /// The time now.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Starts a task that belongs to the server: it is waited for at the end, and must end when `shutdown` is cancelled.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(task);
+    }
+}
+
+impl Deref for App {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+/// The time, which tests can move.
+#[derive(Debug, Default)]
+pub struct Clock {
+    offset_micros: AtomicI64,
+}
+
+impl Clock {
+    /// The time now.
+    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
+    pub fn now(&self) -> Timestamp {
+        let now = chrono::Utc::now().timestamp_micros();
+        Timestamp(now.saturating_add(self.offset_micros.load(Ordering::Relaxed)))
+    }
+
+    /// Moves the clock, for tests.
+    pub fn advance_secs(&self, secs: i64) {
+        self.offset_micros.fetch_add(secs * 1_000_000, Ordering::Relaxed);
+    }
+}
+
+/// The buckets of `limits`.
+pub struct Limits {
+    /// Wrong passwords per account.
+    pub login_account: Limiter<String>,
+    /// Wrong passwords per address.
+    pub login_address: Limiter<IpAddr>,
+    /// Registrations per address.
+    pub register_address: Limiter<IpAddr>,
+}
+
+/// Wakes those who wait for work. A signal given while nobody waits is kept.
+#[derive(Debug, Default)]
+pub struct Signals {
+    /// A job was enqueued.
+    pub jobs: Notify,
+    /// A container's wish or state changed.
+    pub containers: Notify,
+}
+
+/// How long a token's caller is believed without asking the store: the bound on how late another server's changes are
+/// seen; changes made by this server are seen at once.
+const CALLER_LIFETIME: Duration = Duration::from_secs(1);
+/// Entries that are kept.
+const MAX_CALLERS: usize = 20_000;
+
+/// Callers by the SHA-256 of their token.
+#[derive(Default)]
+pub struct CallerCache {
+    entries: Mutex<HashMap<[u8; 32], (Caller, Instant)>>,
+}
+
+impl CallerCache {
+    /// Who that was, if it was asked within the last second.
+    pub fn get(&self, key: &[u8; 32]) -> Option<Caller> {
+        let entries = self.entries.lock().expect("no code panics while it holds this lock");
+        let (caller, since) = entries.get(key)?;
+        (since.elapsed() < CALLER_LIFETIME).then(|| caller.clone())
+    }
+
+    /// Remembers who it is.
+    pub fn put(&self, key: [u8; 32], caller: Caller) {
+        let mut entries = self.entries.lock().expect("no code panics while it holds this lock");
+        if entries.len() >= MAX_CALLERS {
+            entries.retain(|_, (_, since)| since.elapsed() < CALLER_LIFETIME);
+            if entries.len() >= MAX_CALLERS {
+                entries.clear();
+            }
+        }
+        entries.insert(key, (caller, Instant::now()));
+    }
+
+    /// Forgets an account: after a change of its password, role, state, sessions or tokens.
+    pub fn forget(&self, account: AccountId) {
+        let mut entries = self.entries.lock().expect("no code panics while it holds this lock");
+        entries.retain(|_, (caller, _)| caller.account != account);
+    }
+}

@@ -1,0 +1,156 @@
+//! Files that the server keeps beside the database: build contexts, logs, pictures. Names are made by us (ids and
+//! digests), never by users; a file is written aside, synced and renamed, so that what has a name is whole.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::error::{Error, Result};
+
+/// The folders.
+#[derive(Clone, Debug)]
+pub struct Blobs {
+    root: PathBuf,
+}
+
+/// What kind of file; each kind has a folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlobKind {
+    /// Safe tars of build contexts, by build id; deleted when the build has ended.
+    Context,
+    /// Logs of builds, by build id.
+    BuildLog,
+    /// Accounts' pictures, by digest.
+    Picture,
+}
+
+impl BlobKind {
+    fn folder(self) -> &'static str {
+        match self {
+            Self::Context => "contexts",
+            Self::BuildLog => "build-logs",
+            Self::Picture => "pictures",
+        }
+    }
+}
+
+impl Blobs {
+    /// Makes the folders and clears what an earlier process left half-written.
+    pub fn open(root: &Path) -> std::io::Result<Self> {
+        let blobs = Self { root: root.to_owned() };
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700);
+        for kind in [BlobKind::Context, BlobKind::BuildLog, BlobKind::Picture] {
+            builder.create(root.join(kind.folder()))?;
+        }
+        let incoming = root.join("incoming");
+        match std::fs::remove_dir_all(&incoming) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        builder.create(&incoming)?;
+        Ok(blobs)
+    }
+
+    /// A new file without a name: it is gone when it is closed, also after a crash.
+    pub fn scratch(&self) -> std::io::Result<File> {
+        let path = self.root.join("incoming").join(uuid::Uuid::now_v7().to_string());
+        let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+        std::fs::remove_file(&path)?;
+        Ok(file)
+    }
+
+    /// A new file that [`Self::keep`] gives its name.
+    pub fn incoming(&self) -> std::io::Result<(File, PathBuf)> {
+        let path = self.root.join("incoming").join(uuid::Uuid::now_v7().to_string());
+        let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+        Ok((file, path))
+    }
+
+    /// Puts a finished incoming file in its place. With `sync` it survives a power cut from here on.
+    pub fn keep(
+        &self,
+        file: &File,
+        from: &Path,
+        kind: BlobKind,
+        name: &str,
+        sync: bool,
+    ) -> std::io::Result<()> {
+        if sync {
+            file.sync_all()?;
+        }
+        std::fs::rename(from, self.path(kind, name))?;
+        if sync {
+            File::open(self.root.join(kind.folder()))?.sync_all()?;
+        }
+        Ok(())
+    }
+
+    /// Stores bytes under their SHA-256 and returns it in hex.
+    pub fn put(&self, kind: BlobKind, bytes: &[u8]) -> std::io::Result<String> {
+        let name = hex::encode(Sha256::digest(bytes));
+        if self.path(kind, &name).exists() {
+            return Ok(name);
+        }
+        let (mut file, path) = self.incoming()?;
+        let written = file.write_all(bytes).and_then(|()| self.keep(&file, &path, kind, &name, true));
+        if written.is_err() {
+            discard(&path);
+        }
+        written.map(|()| name)
+    }
+
+    /// Where a file is. `name` is an id or digest of ours.
+    pub fn path(&self, kind: BlobKind, name: &str) -> PathBuf {
+        debug_assert!(
+            name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'),
+            "blob names are ids and digests"
+        );
+        self.root.join(kind.folder()).join(name)
+    }
+
+    /// Deletes a file; without effect when it is gone.
+    pub fn delete(&self, kind: BlobKind, name: &str) -> std::io::Result<()> {
+        match std::fs::remove_file(self.path(kind, name)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Names of all files of a kind.
+    pub fn names(&self, kind: BlobKind) -> std::io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(self.root.join(kind.folder()))? {
+            names.extend(entry?.file_name().into_string());
+        }
+        Ok(names)
+    }
+}
+
+/// A file that came with a request, without a name on disk: it is gone when this is dropped.
+#[derive(Debug)]
+pub struct Upload {
+    /// The content, positioned anywhere.
+    pub file: File,
+    /// Its length.
+    pub bytes: u64,
+}
+
+/// Runs disk work off the async threads.
+pub async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> Result<T> {
+    Ok(tokio::task::spawn_blocking(work).await.map_err(Error::internal)??)
+}
+
+/// Removes a half-written file; that it cannot be removed is worth a warning, no more: the next start clears it.
+pub fn discard(path: &Path) {
+    if let Err(error) = std::fs::remove_file(path)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::warn!(%error, "cannot remove a half-written file");
+    }
+}

@@ -1,0 +1,5 @@
+//! One file or folder per outside system.
+//!
+//! - `registry/`: CNCF Distribution, supervised or external
+
+pub mod registry;

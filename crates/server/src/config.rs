@@ -1,0 +1,635 @@
+//! Settings: defaults < `longshore.toml` < environment (`LONGSHORE_…`) < command line. One table, [`SETTINGS`],
+//! describes every setting; the annotated example and the environment's names are made from it, so they cannot drift.
+//! Layering is our own sixty lines because the names of the environment are part of the public contract
+//! (`auth.reauth_minutes` is `LONGSHORE_AUTH_REAUTH_MINUTES`) and because each value should know where it came from.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use wire::accounts::RegistrationMode;
+use wire::secret::Secret;
+
+/// Where a value came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Nobody set it.
+    Default,
+    /// `longshore.toml`.
+    File,
+    /// A variable of the environment.
+    Environment,
+    /// An option of the command line.
+    CommandLine,
+}
+
+/// How a setting is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A string.
+    Text,
+    /// A whole number.
+    Number,
+    /// `true` or `false`.
+    Switch,
+    /// Strings; separated by commas in the environment and on the command line.
+    List,
+}
+
+/// One setting.
+#[derive(Debug)]
+pub struct Setting {
+    /// Its name in the file; a dot separates the section.
+    pub key: &'static str,
+    /// How it is written.
+    pub kind: Kind,
+    /// Its default, as it stands in the file; none when it has no fixed one.
+    pub default: Option<&'static str>,
+    /// What it does, in one or two lines.
+    pub help: &'static str,
+}
+
+const fn setting(
+    key: &'static str,
+    kind: Kind,
+    default: Option<&'static str>,
+    help: &'static str,
+) -> Setting {
+    Setting { key, kind, default, help }
+}
+
+/// Every setting there is.
+pub const SETTINGS: &[Setting] = &[
+    setting(
+        "data_dir",
+        Kind::Text,
+        None,
+        "Folder for everything that the server keeps: database, keys, logs, the registry's content.",
+    ),
+    setting("listen", Kind::Text, Some("\"127.0.0.1:8080\""), "Address of the API and the console."),
+    setting(
+        "registry_listen",
+        Kind::Text,
+        Some("\"127.0.0.1:5000\""),
+        "Address of the registry's door on this machine; engines here know images by it.",
+    ),
+    setting(
+        "registry_advertise",
+        Kind::Text,
+        None,
+        "The registry's name (`host:port`) for Kubernetes nodes and clients elsewhere; the door's address when not set.",
+    ),
+    setting(
+        "public_url",
+        Kind::Text,
+        None,
+        "Address by which browsers reach the server, such as `https://cloud.example.org`; requests of browsers are checked against it.",
+    ),
+    setting(
+        "database_url",
+        Kind::Text,
+        None,
+        "`mysql://…`, `mysql+pymysql://…`, `postgres://…` or `sqlite://path`; a SQLite file in the data folder when not set.",
+    ),
+    setting(
+        "admin_password",
+        Kind::Text,
+        None,
+        "Password of the first admin; only read when the account `admin` does not exist. Generated when not set.",
+    ),
+    setting(
+        "trusted_proxies",
+        Kind::List,
+        Some("[]"),
+        "Addresses (CIDR) whose `X-Forwarded-For` is believed.",
+    ),
+    setting(
+        "machine.enabled",
+        Kind::Switch,
+        Some("true"),
+        "Whether this host's own engine is used, through the built-in agent.",
+    ),
+    setting(
+        "machine.docker",
+        Kind::Text,
+        None,
+        "The engine's socket, `unix:///var/run/docker.sock` when not set.",
+    ),
+    setting(
+        "machine.policy_file",
+        Kind::Text,
+        None,
+        "What containers on this machine may ask for (`agent-policy.toml`); built-in bounds when not set.",
+    ),
+    setting(
+        "auth.registration",
+        Kind::Text,
+        Some("\"open\""),
+        "Who may register: `open`, `approval` (an admin approves) or `closed`.",
+    ),
+    setting("auth.session_hours", Kind::Number, Some("168"), "Hours until a login ends."),
+    setting(
+        "auth.reauth_minutes",
+        Kind::Number,
+        Some("10"),
+        "Minutes after a login within which the password can be changed without giving the old one; 0 for no limit.",
+    ),
+    setting(
+        "auth.hide_unknown",
+        Kind::Switch,
+        Some("false"),
+        "Answer a login of an unknown account like a wrong password (401 instead of 404).",
+    ),
+    setting(
+        "auth.failures_per_minute",
+        Kind::Number,
+        Some("10"),
+        "Wrong passwords per minute and account before logins are refused for a while.",
+    ),
+    setting(
+        "auth.failures_per_minute_address",
+        Kind::Number,
+        Some("60"),
+        "Wrong passwords per minute and address before logins are refused for a while.",
+    ),
+    setting(
+        "auth.registrations_per_minute",
+        Kind::Number,
+        Some("300"),
+        "Registrations per minute and address.",
+    ),
+    setting(
+        "uploads.max_bytes",
+        Kind::Number,
+        Some("1610612736"),
+        "Largest archive that can be uploaded, in bytes.",
+    ),
+    setting(
+        "uploads.unpacked_bytes",
+        Kind::Number,
+        Some("4294967296"),
+        "Largest unpacked size of an archive, in bytes.",
+    ),
+    setting("uploads.entries", Kind::Number, Some("50000"), "Most entries in an archive."),
+    setting("builds.workers", Kind::Number, Some("2"), "Builds at the same time."),
+    setting("builds.per_account", Kind::Number, Some("2"), "Builds at the same time per account."),
+    setting(
+        "builds.queued_per_account",
+        Kind::Number,
+        Some("50"),
+        "Builds that one account may have waiting.",
+    ),
+    setting("builds.timeout_secs", Kind::Number, Some("3600"), "Seconds after which a build is ended."),
+    setting("builds.memory_bytes", Kind::Number, Some("4294967296"), "Memory of a build step in bytes."),
+    setting(
+        "builds.cpu_millis",
+        Kind::Number,
+        Some("2000"),
+        "Processor time of a build step in thousandths of a core.",
+    ),
+    setting(
+        "builds.log_bytes",
+        Kind::Number,
+        Some("33554432"),
+        "Longest log of a build in bytes; the rest is counted and dropped.",
+    ),
+    setting("containers.per_account", Kind::Number, Some("100"), "Containers that one account may have."),
+    setting(
+        "registry.url",
+        Kind::Text,
+        None,
+        "An external CNCF Distribution registry; the server runs its own when not set.",
+    ),
+    setting(
+        "registry.program",
+        Kind::Text,
+        Some("\"docker-registry\""),
+        "The registry's program (Debian's package `docker-registry`).",
+    ),
+    setting(
+        "outbound.allow",
+        Kind::List,
+        Some("[]"),
+        "Address ranges (CIDR) that addresses given by users may reach besides public ones.",
+    ),
+    setting("log.format", Kind::Text, Some("\"text\""), "`text` or `json`."),
+    setting("log.filter", Kind::Text, Some("\"info\""), "What is logged, as in `info,server=debug`."),
+];
+
+/// All settings, checked.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// See [`SETTINGS`], as for every field here.
+    pub data_dir: PathBuf,
+    /// Address of the API and the console.
+    pub listen: SocketAddr,
+    /// Address of the registry's door.
+    pub registry_listen: SocketAddr,
+    /// The registry's name for others.
+    pub registry_advertise: Option<String>,
+    /// The server's address for browsers.
+    pub public_url: Option<String>,
+    /// The database; none = SQLite in the data folder.
+    pub database_url: Option<Secret>,
+    /// The first admin's password.
+    pub admin_password: Option<Secret>,
+    /// Proxies that are believed.
+    pub trusted_proxies: Vec<String>,
+    /// This host as a machine.
+    pub machine: MachineConfig,
+    /// Logins.
+    pub auth: AuthConfig,
+    /// Uploads.
+    pub uploads: UploadConfig,
+    /// Builds.
+    pub builds: BuildConfig,
+    /// Containers.
+    pub containers: ContainerConfig,
+    /// The registry.
+    pub registry: RegistryConfig,
+    /// Requests to addresses that users give.
+    pub outbound: OutboundConfig,
+    /// The log.
+    pub log: LogConfig,
+}
+
+/// This host as a machine.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "described once, in SETTINGS")]
+pub struct MachineConfig {
+    pub enabled: bool,
+    pub docker: Option<String>,
+    pub policy_file: Option<PathBuf>,
+}
+
+/// Logins.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "described once, in SETTINGS")]
+pub struct AuthConfig {
+    pub registration: RegistrationMode,
+    pub session_hours: u32,
+    pub reauth_minutes: u32,
+    pub hide_unknown: bool,
+    pub failures_per_minute: u32,
+    pub failures_per_minute_address: u32,
+    pub registrations_per_minute: u32,
+}
+
+/// Uploads.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "described once, in SETTINGS")]
+pub struct UploadConfig {
+    pub max_bytes: u64,
+    pub unpacked_bytes: u64,
+    pub entries: u32,
+}
+
+/// Builds.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "described once, in SETTINGS")]
+pub struct BuildConfig {
+    pub workers: u32,
+    pub per_account: u32,
+    pub queued_per_account: u32,
+    pub timeout_secs: u64,
+    pub memory_bytes: u64,
+    pub cpu_millis: u32,
+    pub log_bytes: u64,
+}
+
+/// Containers.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "described once, in SETTINGS")]
+pub struct ContainerConfig {
+    pub per_account: u64,
+}
+
+/// The registry.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "described once, in SETTINGS")]
+pub struct RegistryConfig {
+    pub url: Option<String>,
+    pub program: String,
+}
+
+/// Requests to addresses that users give.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "described once, in SETTINGS")]
+pub struct OutboundConfig {
+    pub allow: Vec<String>,
+}
+
+/// The log.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "described once, in SETTINGS")]
+pub struct LogConfig {
+    pub format: LogFormat,
+    pub filter: String,
+}
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For programs: one JSON object a line.
+    Json,
+}
+
+/// What is wrong with the settings.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read `{path}`: {source}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is not TOML.
+    #[error("`{path}` is not valid TOML: {message}")]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        message: String,
+    },
+    /// One value is wrong.
+    #[error("`{key}` ({source_name}) is not valid: {message}")]
+    Value {
+        /// Which setting.
+        key: String,
+        /// Where it came from.
+        source_name: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// The settings together are wrong.
+    #[error("the settings are not valid: {0}; `longshore config example` prints them all")]
+    Invalid(String),
+}
+
+/// The values of one layer: setting key → text as typed.
+pub type Layer = BTreeMap<String, String>;
+
+/// Settings with the place each came from.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The settings.
+    pub config: Config,
+    /// Which layer decided each key.
+    pub sources: BTreeMap<&'static str, Source>,
+}
+
+/// Puts the layers together. `environment` is looked up by name, so that tests need no process environment.
+pub fn load(
+    file: Option<&Path>,
+    environment: impl Fn(&str) -> Option<String>,
+    command_line: &Layer,
+) -> Result<Loaded, ConfigError> {
+    let from_file = match file {
+        None => toml::Table::new(),
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+            text.parse().map_err(|e: toml::de::Error| ConfigError::Syntax {
+                path: path.to_owned(),
+                message: e.to_string(),
+            })?
+        }
+    };
+    let mut table = from_file.clone();
+    let mut sources = BTreeMap::new();
+    for setting in SETTINGS {
+        let (value, source) = if let Some(text) = command_line.get(setting.key) {
+            (Some(parse(setting, text, "command line")?), Source::CommandLine)
+        } else if let Some(text) = environment(&environment_name(setting.key)) {
+            (Some(parse(setting, &text, &environment_name(setting.key))?), Source::Environment)
+        } else if let Some(value) = lookup(&from_file, setting.key) {
+            (Some(value.clone()), Source::File)
+        } else {
+            (setting.default.map(default_value), Source::Default)
+        };
+        sources.insert(setting.key, source);
+        if let Some(value) = value {
+            put(&mut table, setting.key, value);
+        } else if let Some((section, _)) = setting.key.split_once('.') {
+            table.entry(section).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+        }
+    }
+    let config: Config =
+        table.try_into().map_err(|e: toml::de::Error| ConfigError::Invalid(e.message().to_owned()))?;
+    config.check()?;
+    Ok(Loaded { config, sources })
+}
+
+/// `auth.reauth_minutes` → `LONGSHORE_AUTH_REAUTH_MINUTES`.
+pub fn environment_name(key: &str) -> String {
+    format!("LONGSHORE_{}", key.replace('.', "_").to_uppercase())
+}
+
+/// An annotated `longshore.toml` with every setting at its default.
+pub fn example() -> String {
+    let mut text = String::from(
+        "# longshore.toml: every setting, at its default. The environment (LONGSHORE_…) and the command line win over it.\n",
+    );
+    let mut section = "";
+    for setting in SETTINGS {
+        let (its_section, name) = setting.key.split_once('.').unwrap_or(("", setting.key));
+        text.push('\n');
+        if its_section != section {
+            section = its_section;
+            push_line(&mut text, &format!("[{section}]"));
+        }
+        push_line(&mut text, &format!("# {}", setting.help));
+        push_line(&mut text, &format!("# Environment: {}", environment_name(setting.key)));
+        push_line(&mut text, &format!("# {name} = {}", setting.default.unwrap_or("\"\"")));
+    }
+    text
+}
+
+fn push_line(text: &mut String, line: &str) {
+    writeln!(text, "{line}").expect("a String takes every write");
+}
+
+fn default_value(text: &str) -> toml::Value {
+    let table: toml::Table = format!("value = {text}").parse().expect("the defaults in SETTINGS are TOML");
+    table["value"].clone()
+}
+
+fn parse(setting: &Setting, text: &str, source_name: &str) -> Result<toml::Value, ConfigError> {
+    let wrong = |message: &str| ConfigError::Value {
+        key: setting.key.to_owned(),
+        source_name: source_name.to_owned(),
+        message: message.to_owned(),
+    };
+    Ok(match setting.kind {
+        Kind::Text => toml::Value::String(text.to_owned()),
+        Kind::Number => {
+            toml::Value::Integer(text.trim().parse().map_err(|_| wrong("it must be a whole number"))?)
+        }
+        Kind::Switch => toml::Value::Boolean(match text.trim() {
+            "true" | "1" | "yes" | "on" => true,
+            "false" | "0" | "no" | "off" => false,
+            _ => return Err(wrong("it must be `true` or `false`")),
+        }),
+        Kind::List => {
+            let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+            toml::Value::Array(items.map(|item| toml::Value::String(item.to_owned())).collect())
+        }
+    })
+}
+
+fn lookup<'a>(table: &'a toml::Table, key: &str) -> Option<&'a toml::Value> {
+    match key.split_once('.') {
+        None => table.get(key),
+        Some((section, name)) => table.get(section)?.as_table()?.get(name),
+    }
+}
+
+fn put(table: &mut toml::Table, key: &str, value: toml::Value) {
+    match key.split_once('.') {
+        None => {
+            table.insert(key.to_owned(), value);
+        }
+        Some((section, name)) => {
+            let entry = table.entry(section).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+            if let Some(inner) = entry.as_table_mut() {
+                inner.insert(name.to_owned(), value);
+            }
+        }
+    }
+}
+
+impl Config {
+    fn check(&self) -> Result<(), ConfigError> {
+        let invalid = |text: &str| Err(ConfigError::Invalid(text.to_owned()));
+        if self.data_dir.as_os_str().is_empty() {
+            return invalid("`data_dir` is empty");
+        }
+        if self.builds.workers == 0 || self.builds.per_account == 0 {
+            return invalid("`builds.workers` and `builds.per_account` must be at least 1");
+        }
+        if let Some(url) = &self.public_url
+            && !url.starts_with("http://")
+            && !url.starts_with("https://")
+        {
+            return invalid("`public_url` must begin with `http://` or `https://`");
+        }
+        for range in self.trusted_proxies.iter().chain(&self.outbound.allow) {
+            if crate::network::Range::parse(range).is_none() {
+                return invalid(&format!("`{range}` is not an address range such as `10.0.0.0/8`"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The database's address: as set, or the SQLite file in the data folder.
+    pub fn database_url(&self) -> Secret {
+        match &self.database_url {
+            Some(url) => url.clone(),
+            None => Secret::new(format!("sqlite://{}", self.data_dir.join("longshore.db").display())),
+        }
+    }
+
+    /// The name by which images are pulled, `host:port`.
+    pub fn registry_name(&self) -> String {
+        self.registry_advertise.clone().unwrap_or_else(|| self.registry_listen.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flags(pairs: &[(&str, &str)]) -> Layer {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn defaults_make_a_whole_configuration() {
+        let loaded = load(None, |_| None, &flags(&[("data_dir", "/tmp/x")])).unwrap();
+
+        assert_eq!(loaded.config.listen.port(), 8080);
+        assert_eq!(loaded.config.auth.registration, RegistrationMode::Open);
+        assert_eq!(loaded.sources["listen"], Source::Default);
+        assert_eq!(loaded.sources["data_dir"], Source::CommandLine);
+    }
+
+    #[test]
+    fn later_layers_win() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("longshore.toml");
+        std::fs::write(
+            &file,
+            "data_dir = \"/a\"\nlisten = \"127.0.0.1:1\"\n[auth]\nreauth_minutes = 1\nsession_hours = 3\n",
+        )
+        .unwrap();
+        let environment = |name: &str| match name {
+            "LONGSHORE_AUTH_REAUTH_MINUTES" => Some("2".to_owned()),
+            "LONGSHORE_LISTEN" => Some("127.0.0.1:2".to_owned()),
+            "LONGSHORE_OUTBOUND_ALLOW" => Some("10.0.0.0/8, 192.168.0.0/16".to_owned()),
+            _ => None,
+        };
+
+        let loaded = load(Some(&file), environment, &flags(&[("listen", "127.0.0.1:3")])).unwrap();
+
+        assert_eq!(loaded.config.listen.port(), 3);
+        assert_eq!(loaded.config.auth.reauth_minutes, 2);
+        assert_eq!(loaded.config.auth.session_hours, 3);
+        assert_eq!(loaded.config.outbound.allow, ["10.0.0.0/8", "192.168.0.0/16"]);
+        assert_eq!(loaded.sources["auth.session_hours"], Source::File);
+    }
+
+    #[test]
+    fn unknown_and_wrong_settings_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("longshore.toml");
+        std::fs::write(&file, "data_dir = \"/a\"\n[auth]\nregistratoin = \"open\"\n").unwrap();
+
+        assert!(load(Some(&file), |_| None, &Layer::new()).unwrap_err().to_string().contains("registratoin"));
+        let wrong = load(None, |_| None, &flags(&[("data_dir", "/a"), ("builds.workers", "many")]));
+        assert!(wrong.unwrap_err().to_string().contains("builds.workers"));
+        assert!(load(None, |_| None, &Layer::new()).is_err(), "data_dir has no default here");
+    }
+
+    #[test]
+    fn the_example_is_a_valid_file_once_uncommented() {
+        let text: String = example()
+            .lines()
+            .filter_map(|line| match line.strip_prefix("# ") {
+                Some(setting) if setting.contains(" = ") && !setting.ends_with("\"\"") => {
+                    Some(format!("{setting}\n"))
+                }
+                Some(_) => None,
+                None => Some(format!("{line}\n")),
+            })
+            .collect();
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("longshore.toml");
+        std::fs::write(&file, text).unwrap();
+
+        load(Some(&file), |_| None, &flags(&[("data_dir", "/a")])).unwrap();
+    }
+
+    #[test]
+    fn secrets_are_not_printed_with_the_configuration() {
+        let loaded =
+            load(None, |_| None, &flags(&[("data_dir", "/a"), ("admin_password", "hunter22")])).unwrap();
+
+        assert!(!format!("{loaded:?}").contains("hunter22"));
+    }
+}

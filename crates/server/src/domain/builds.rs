@@ -1,0 +1,558 @@
+//! Builds: from an uploaded archive to a row in the queue, and everything that can be asked of a build afterwards. The
+//! work itself is `jobs/build_image.rs`.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use store::{builds, jobs};
+use tokio::sync::watch;
+use wire::builds::{BuildView, OperationState};
+use wire::ids::{BuildId, MachineId};
+use wire::names::{ImageName, ImageReference, RepoName};
+use wire::page::{MAX_LIMIT, Page, PageQuery};
+
+use super::accounts::{self, Named};
+use super::audit::{self, Event};
+use crate::app::App;
+use crate::archive::{self, ArchiveError};
+use crate::blobs::{BlobKind, Blobs, Upload, blocking, discard};
+use crate::caller::{Caller, Subject};
+use crate::error::{Error, ErrorKind, Result};
+use crate::operation_logs::Progress;
+
+/// Bytes gathered before they are written to a context.
+const WRITE_BYTES: usize = 256 << 10;
+/// Bytes of log that go along with a failure.
+const TAIL_BYTES: u64 = 4 << 10;
+/// How long a follower waits for a sign before it looks for itself: another server may be building.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// A build that its caller may make: the answer to everything that can be decided before the archive is there.
+#[derive(Clone, Debug)]
+pub struct Admission {
+    /// Whose build it is: its rights decide what `FROM` may name, its limits count it.
+    subject: Subject,
+    /// The image that it makes.
+    image: ImageName,
+}
+
+/// What is built.
+#[derive(Debug)]
+pub struct Source<'a> {
+    /// The Dockerfile's path in the archive; `Dockerfile` when none is given.
+    pub dockerfile: Option<&'a str>,
+    /// The archive.
+    pub upload: Upload,
+}
+
+/// Which builds to list.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Only of this account (for admins; others see their own only).
+    pub account: Option<String>,
+    /// Only in this state.
+    pub state: Option<OperationState>,
+    /// Only for this repository.
+    pub repo: Option<RepoName>,
+}
+
+/// Decides whether the caller may build this image now, before a byte of the archive is read. Without a subject, an
+/// image of somebody else's is built in that account's name, which only admins may do; `public/…` is theirs too.
+pub async fn admit(
+    app: &App,
+    caller: &Caller,
+    subject: Option<Subject>,
+    image: ImageReference,
+) -> Result<Admission> {
+    let subject = match (subject, &image.owner) {
+        (Some(subject), _) => subject,
+        (None, Some(owner)) if !owner.is_public() => {
+            accounts::subject(app, caller, Some(Named::Account(owner.as_str()))).await?
+        }
+        (None, _) => accounts::subject(app, caller, None).await?,
+    };
+    let image = image.with_default_owner(&subject.owner());
+    if image.owner.is_public() && !caller.is_admin() {
+        return Err(Error::forbidden("public_admin_only", "only an admin can make public images")
+            .hint(format!("build it as `{}/{}:{}`", subject.name, image.repo, image.tag)));
+    }
+    if !caller.may_push(&image.owner) || (!image.owner.is_public() && image.owner != subject.owner()) {
+        return Err(Error::forbidden(
+            "not_yours",
+            "this names another account's image; you can build your own only",
+        ));
+    }
+    check_quota(app, &subject, &app.db).await?;
+    Ok(Admission { subject, image })
+}
+
+async fn check_quota(app: &App, subject: &Subject, conn: &impl store::Conn) -> Result<()> {
+    let filter = builds::Filter {
+        account: Some(subject.account),
+        state: Some(OperationState::Queued),
+        ..builds::Filter::default()
+    };
+    let waiting = builds::list(conn, filter, PageQuery { limit: Some(0), offset: None }).await?.total;
+    let limit = u64::from(app.config.builds.queued_per_account);
+    if waiting < limit {
+        return Ok(());
+    }
+    let detail = format!("{waiting} builds of this account are waiting, and {limit} may");
+    Err(Error::new(ErrorKind::TooMany(30), "too_many_builds", detail)
+        .hint("wait until one has ended, or cancel one"))
+}
+
+/// Accepts a build: the archive becomes a safe context, and a row in the queue says so. The build survives a power cut
+/// from the moment this returns.
+pub async fn create(
+    app: &App,
+    caller: &Caller,
+    admission: Admission,
+    source: Source<'_>,
+) -> Result<BuildView> {
+    let (id, synced) = accept(app, caller, admission, source, true).await?;
+    debug_assert!(synced.is_none(), "a durable context is synced before its row");
+    view(app, get_row(app, id).await?).await
+}
+
+/// Accepts a build whose caller waits for its end. The context reaches the disk while the build already runs: nothing
+/// was promised before the end, and a context that a power cut spoiled makes the build fail.
+pub async fn create_and_wait(
+    app: &App,
+    caller: &Caller,
+    admission: Admission,
+    source: Source<'_>,
+) -> Result<BuildView> {
+    let (id, synced) = accept(app, caller, admission, source, false).await?;
+    let ended = wait_for_end(app, id).await;
+    if let Some(synced) = synced
+        && let Ok(Err(error)) = synced.await
+    {
+        tracing::debug!(%error, build.id = %id, "a context was not synced; it is not needed any more");
+    }
+    ended
+}
+
+type Synced = tokio::task::JoinHandle<std::io::Result<()>>;
+
+async fn accept(
+    app: &App,
+    caller: &Caller,
+    admission: Admission,
+    source: Source<'_>,
+    is_durable: bool,
+) -> Result<(BuildId, Option<Synced>)> {
+    let Admission { subject, image } = admission;
+    let id = BuildId(uuid::Uuid::now_v7());
+    let (context, file) = transcode(app, id, source, is_durable).await?;
+
+    let new = New { id, subject: &subject, image: &image, context: &context };
+    if let Err(error) = insert(app, caller, &new).await {
+        // After a failed commit nobody knows whether the row is there: only when it is not, the context may go. What
+        // stays here by mistake is swept away later.
+        if let Ok(None) = builds::get(&app.db, id).await {
+            let blobs = app.blobs.clone();
+            blocking(move || blobs.delete(BlobKind::Context, &id.to_string())).await?;
+        }
+        return Err(error);
+    }
+    let synced = (!is_durable).then(|| tokio::task::spawn_blocking(move || file.sync_all()));
+    tracing::info!(build.id = %id, account = %subject.name, %image, "build accepted");
+    metrics::counter!("longshore_builds_accepted_total").increment(1);
+    app.signals.jobs.notify_one();
+    Ok((id, synced))
+}
+
+struct New<'a> {
+    id: BuildId,
+    subject: &'a Subject,
+    image: &'a ImageName,
+    context: &'a archive::Context,
+}
+
+async fn insert(app: &App, caller: &Caller, new: &New<'_>) -> Result<()> {
+    let now = app.now();
+    let target = new.id.to_string();
+    let tx = app.db.begin().await?;
+    // Again, where nobody else can come in between.
+    check_quota(app, new.subject, &tx).await?;
+    let row = builds::New {
+        id: new.id,
+        account_id: new.subject.account,
+        image: new.image,
+        dockerfile: &new.context.dockerfile,
+        context_blob: Some(&target),
+        context_bytes: new.context.unpacked_bytes,
+        now,
+    };
+    builds::insert(&tx, &row).await?;
+    let job = jobs::New {
+        kind: jobs::Kind::BuildImage,
+        target: &target,
+        account_id: Some(new.subject.account),
+        run_at: now,
+        now,
+    };
+    jobs::enqueue(&tx, &job).await?;
+    let event = Event { action: "build.create", target: &target, acting_for: Some(new.subject.account) };
+    audit::record(app, caller, &tx, event).await?;
+    Ok(tx.commit().await?)
+}
+
+/// Turns the archive into a context under the build's id. Ends early when the request does.
+async fn transcode(
+    app: &App,
+    id: BuildId,
+    source: Source<'_>,
+    is_durable: bool,
+) -> Result<(archive::Context, File)> {
+    let limits = archive::Limits {
+        unpacked_bytes: app.config.uploads.unpacked_bytes,
+        entries: app.config.uploads.entries,
+        ..archive::Limits::default()
+    };
+    let (blobs, dockerfile) = (app.blobs.clone(), source.dockerfile.map(str::to_owned));
+    let upload = source.upload;
+    let cancelled = Arc::new(AtomicBool::new(false));
+    let _cancels = CancelOnDrop(Arc::clone(&cancelled));
+    let work = move || -> Result<(archive::Context, File)> {
+        let incoming = Incoming::new(&blobs)?;
+        let mut out = std::io::BufWriter::with_capacity(WRITE_BYTES, &incoming.file);
+        let context = archive::transcode(&upload.file, dockerfile.as_deref(), &mut out, &limits, &cancelled)
+            .map_err(bad_archive)?;
+        out.flush()?;
+        drop(out);
+        let file = incoming.file.try_clone()?;
+        if cancelled.load(Ordering::Relaxed) {
+            return Err(bad_archive(ArchiveError::Cancelled));
+        }
+        incoming.keep(&blobs, id, is_durable)?;
+        Ok((context, file))
+    };
+    tokio::task::spawn_blocking(work).await.map_err(Error::internal)?
+}
+
+fn bad_archive(error: ArchiveError) -> Error {
+    match error {
+        ArchiveError::Read(error) | ArchiveError::Write(error) => error.into(),
+        ArchiveError::Cancelled => Error::new(ErrorKind::Malformed, "upload_broken", "the upload broke off"),
+        ArchiveError::TooLarge { .. } | ArchiveError::TooManyEntries { .. } => Error {
+            field: Some("file".into()),
+            ..Error::new(ErrorKind::TooLarge, error.code(), error.to_string())
+        }
+        .hint("a `.dockerignore` does not help here: pack less, or ask an admin for more"),
+        error => {
+            // The sentence of an archive's error says what to do behind its semicolon.
+            let text = error.to_string();
+            let (detail, hint) =
+                text.rsplit_once("; ").map_or((text.as_str(), None), |(what, hint)| (what, Some(hint)));
+            let refused = Error::new(ErrorKind::Invalid, error.code(), detail);
+            let refused = match hint {
+                Some(hint) => refused.hint(hint),
+                None => refused,
+            };
+            let field = if error.code() == "dockerfile_outside" { "dockerfile" } else { "file" };
+            Error { field: Some(field.into()), ..refused }
+        }
+    }
+}
+
+struct CancelOnDrop(Arc<AtomicBool>);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A half-written file that goes away unless it is kept.
+struct Incoming {
+    file: File,
+    path: PathBuf,
+    is_kept: bool,
+}
+
+impl Incoming {
+    fn new(blobs: &Blobs) -> std::io::Result<Self> {
+        let (file, path) = blobs.incoming()?;
+        Ok(Self { file, path, is_kept: false })
+    }
+
+    fn keep(mut self, blobs: &Blobs, id: BuildId, is_durable: bool) -> std::io::Result<()> {
+        blobs.keep(&self.file, &self.path, BlobKind::Context, &id.to_string(), is_durable)?;
+        self.is_kept = true;
+        Ok(())
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            discard(Path::new(&self.path));
+        }
+    }
+}
+
+/// A build: one's own, or any for an admin.
+pub async fn get(app: &App, caller: &Caller, id: BuildId) -> Result<BuildView> {
+    view(app, find(app, caller, id).await?).await
+}
+
+/// Lists builds, newest first: one's own; everybody's for an admin.
+pub async fn list(app: &App, caller: &Caller, filter: &Filter, page: PageQuery) -> Result<Page<BuildView>> {
+    let account = match &filter.account {
+        Some(name) => Some(accounts::subject(app, caller, Some(Named::Account(name))).await?.account),
+        None if caller.is_admin() => None,
+        None => Some(caller.account),
+    };
+    let filter = builds::Filter { account, state: filter.state, repo: filter.repo.as_ref(), owner: None };
+    let found = builds::list(&app.db, filter, page).await?;
+    let mut queue = Queue::default();
+    if found.rows.iter().any(|row| row.state == OperationState::Queued) {
+        queue = Queue::read(app).await?;
+    }
+    Ok(super::page_of(found, page, |row| {
+        let position = queue.position(row.id);
+        to_view(row, position)
+    }))
+}
+
+/// The waiting builds, to tell many of them their place with one query.
+#[derive(Default)]
+struct Queue {
+    newest_first: Vec<BuildId>,
+    total: u64,
+}
+
+impl Queue {
+    async fn read(app: &App) -> Result<Self> {
+        let filter = builds::Filter { state: Some(OperationState::Queued), ..builds::Filter::default() };
+        let found = builds::list(&app.db, filter, PageQuery { limit: Some(MAX_LIMIT), offset: None }).await?;
+        Ok(Self { newest_first: found.rows.into_iter().map(|row| row.id).collect(), total: found.total })
+    }
+
+    fn position(&self, id: BuildId) -> Option<u64> {
+        let from_end = self.newest_first.iter().position(|queued| *queued == id)?;
+        Some(self.total.saturating_sub(1).saturating_sub(from_end as u64))
+    }
+}
+
+/// Asks for the end of a build. A waiting one ends at once; a running one when the engine has let go of it.
+pub async fn cancel(app: &App, caller: &Caller, id: BuildId) -> Result<BuildView> {
+    let found = find(app, caller, id).await?;
+    if found.state == OperationState::Cancelled || found.cancel_requested {
+        return view(app, found).await;
+    }
+    let tx = app.db.begin().await?;
+    if !builds::request_cancel(&tx, id).await? {
+        return Err(Error::conflict("build_ended", "the build has ended already"));
+    }
+    let is_waiting = builds::get(&tx, id).await?.is_some_and(|row| row.state == OperationState::Queued);
+    if is_waiting {
+        builds::finish(&tx, id, &cancelled(), app.now()).await?;
+    }
+    let target = id.to_string();
+    let event = Event { action: "build.cancel", target: &target, acting_for: Some(found.account_id) };
+    audit::record(app, caller, &tx, event).await?;
+    tx.commit().await?;
+    if is_waiting {
+        ended(app, id).await;
+        // Its job has nothing left to do but to say so.
+        app.signals.jobs.notify_one();
+    } else {
+        app.operation_logs.touched(id);
+    }
+    view(app, get_row(app, id).await?).await
+}
+
+/// How a build ends that somebody gave up.
+pub fn cancelled() -> builds::Outcome<'static> {
+    builds::Outcome {
+        state: OperationState::Cancelled,
+        reason: Some("cancelled"),
+        message: Some("the build was cancelled"),
+        image_id: None,
+        digest: None,
+        size_bytes: None,
+    }
+}
+
+/// What is to do once a build's final state is stored: those who follow it hear of it, and its context goes.
+pub async fn ended(app: &App, id: BuildId) {
+    app.operation_logs.ended(id);
+    let blobs = app.blobs.clone();
+    let deleted = blocking(move || blobs.delete(BlobKind::Context, &id.to_string())).await;
+    if let Err(error) = deleted {
+        tracing::warn!(%error, build.id = %id, "a context stays until the next start");
+    }
+}
+
+/// Waits until a build has ended; an error when the server ends before.
+async fn wait_for_end(app: &App, id: BuildId) -> Result<BuildView> {
+    let log = Log { app: app.clone(), id };
+    let (mut build, mut changes) = log.follow().await?;
+    while !build.state.is_final() {
+        tokio::select! {
+            () = changes.of_row() => build = log.view().await?,
+            () = app.shutdown.cancelled() => {
+                return Err(Error::unavailable("server_stopping", "the server is stopping; the build goes on when it is back")
+                    .hint(format!("look at the build later: GET /api/v1/builds/{id}"))
+                    .with("build_id", id.to_string()));
+            }
+        }
+    }
+    Ok(build)
+}
+
+/// A failed or cancelled build as the answer to a request that waited for it.
+pub async fn failure(app: &App, build: &BuildView) -> Error {
+    let id = build.id;
+    let app_for_tail = app.clone();
+    let tail = blocking(move || app_for_tail.operation_logs.tail(id, TAIL_BYTES)).await;
+    let message = build.message.as_deref().unwrap_or("the build did not succeed");
+    let reason = build.reason.as_deref().unwrap_or("failed");
+    let detail = match (build.step, &build.step_text) {
+        (Some(step), Some(text)) if reason == "build_failed" => {
+            format!("step {step} (`{text}`) failed: {message}")
+        }
+        _ => message.to_owned(),
+    };
+    Error::new(ErrorKind::Invalid, "build_failed", detail)
+        .hint(format!("the whole log: GET /api/v1/builds/{id}/log, or `longshore image build-log {id}`"))
+        .with("build_id", id.to_string())
+        .with("reason", reason)
+        .with("step", build.step)
+        .with("step_text", build.step_text.clone())
+        .with("log_tail", tail.unwrap_or_default())
+}
+
+/// Opens a build's log for its owner or an admin.
+pub async fn log(app: &App, caller: &Caller, id: BuildId) -> Result<Log> {
+    find(app, caller, id).await?;
+    Ok(Log { app: app.clone(), id })
+}
+
+/// A build's log. Holds nothing of it: every read goes to the file.
+pub struct Log {
+    app: App,
+    id: BuildId,
+}
+
+impl Log {
+    /// Reads on from an offset: the bytes consumed and the text. Nothing at the end of what is there.
+    pub async fn read(&self, offset: u64) -> Result<(u64, String)> {
+        let (app, id) = (self.app.clone(), self.id);
+        blocking(move || app.operation_logs.read(id, offset)).await
+    }
+
+    /// The build now.
+    pub async fn view(&self) -> Result<BuildView> {
+        view(&self.app, get_row(&self.app, self.id).await?).await
+    }
+
+    /// The build now, and what happens to it from now on.
+    pub async fn follow(&self) -> Result<(BuildView, Changes)> {
+        let mut progress = self.app.operation_logs.follow(self.id);
+        let seen = *progress.borrow_and_update();
+        let build = self.view().await?;
+        if build.state.is_final() {
+            // Asking left an entry behind that nobody else would remove.
+            self.app.operation_logs.ended(self.id);
+        }
+        Ok((build, Changes { progress, seen }))
+    }
+}
+
+/// Hears of changes to a build and its log.
+pub struct Changes {
+    progress: watch::Receiver<Progress>,
+    seen: Progress,
+}
+
+impl Changes {
+    /// Waits until there may be something new; true when the build's row may have changed too.
+    pub async fn next(&mut self) -> bool {
+        match tokio::time::timeout(LOOK_EVERY, self.progress.changed()).await {
+            // Nobody writes any more, here at least.
+            Ok(Err(_)) => {
+                tokio::time::sleep(LOOK_EVERY).await;
+                true
+            }
+            Err(_) => true,
+            Ok(Ok(())) => {
+                let now = *self.progress.borrow_and_update();
+                let is_row = now.revision != self.seen.revision || now.has_ended != self.seen.has_ended;
+                self.seen = now;
+                is_row
+            }
+        }
+    }
+
+    /// Waits until the build's row may have changed.
+    pub async fn of_row(&mut self) {
+        while !self.next().await {}
+    }
+}
+
+async fn find(app: &App, caller: &Caller, id: BuildId) -> Result<builds::Row> {
+    let row = builds::get(&app.db, id).await?;
+    row.filter(|row| caller.may_act_for(row.account_id)).ok_or_else(|| Error::not_found("build", id))
+}
+
+async fn get_row(app: &App, id: BuildId) -> Result<builds::Row> {
+    builds::get(&app.db, id).await?.ok_or_else(|| Error::not_found("build", id))
+}
+
+async fn view(app: &App, row: builds::Row) -> Result<BuildView> {
+    let position = match row.state {
+        OperationState::Queued => builds::queue_position(&app.db, row.id).await?,
+        _ => None,
+    };
+    Ok(to_view(row, position))
+}
+
+fn to_view(row: builds::Row, queue_position: Option<u64>) -> BuildView {
+    BuildView {
+        id: row.id,
+        account: row.account,
+        image: row.image,
+        state: row.state,
+        reason: row.reason,
+        message: row.message,
+        phase: row.phase,
+        step: row.step,
+        steps: row.steps,
+        step_text: row.step_text,
+        pushed_bytes: row.pushed_bytes,
+        push_total_bytes: row.push_total_bytes,
+        queue_position,
+        context_bytes: row.context_bytes,
+        log_bytes: row.log_bytes,
+        machine_id: row.machine_id,
+        image_id: row.image_id,
+        digest: row.digest,
+        size_bytes: row.size_bytes,
+        created_at: row.created_at,
+        started_at: row.started_at,
+        ended_at: row.ended_at,
+    }
+}
+
+/// Asks that what ended builds left on a machine be removed. Each end asks for itself: a cleaning that runs already may
+/// have looked before.
+pub async fn enqueue_cleaning(app: &App, conn: &impl store::Conn, machine: &MachineId) -> Result<()> {
+    let now = app.now();
+    let job = jobs::New {
+        kind: jobs::Kind::CleanBuilds,
+        target: machine.as_str(),
+        account_id: None,
+        run_at: now,
+        now,
+    };
+    jobs::enqueue(conn, &job).await?;
+    Ok(())
+}

@@ -1,0 +1,673 @@
+//! Containers: who may have which, made of what. Here is only written down what is wanted; the reconciler makes it so.
+//! No engine is asked for a view: what a container does is in its row.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::Stream;
+use ring::rand::SecureRandom as _;
+use serde_json::json;
+use store::containers::{self, Desired, Row, StateChange};
+use store::{accounts, images, machines};
+use wire::containers::{ContainerCreate, ContainerSpec, ContainerState, ContainerView, Port, Protocol};
+use wire::ids::{ContainerId, ImageId, MachineId};
+use wire::images::ImageState;
+use wire::link::{ContainerLogs, LinkErrorCode, LogEvent};
+use wire::names::{AccountName, ContainerName, ImageReference};
+use wire::page::{Page, PageQuery};
+use wire::policy::{Policy, Violation};
+
+use super::accounts::{Named, subject};
+use super::audit::{self, Event};
+use super::container_names;
+use crate::app::App;
+use crate::caller::Caller;
+use crate::error::{Error, ErrorKind, Result};
+use crate::link::CallError;
+
+/// Longest shown name in characters.
+const MAX_DISPLAY_CHARS: usize = 100;
+/// Seconds between asking a process to end and ending it, when nobody says otherwise.
+const STOP_SECS: u32 = 10;
+/// The most seconds that a process can be given to end.
+const MAX_STOP_SECS: u32 = 600;
+/// Tries to find a name and ports that nobody took in between.
+const INSERT_TRIES: u32 = 16;
+/// Most lines of a log that can be asked for by number.
+const MAX_TAIL: u64 = 1_000_000;
+/// How often a log that is followed looks whether its container has started, or its reader may still read.
+const LOG_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Makes a container: stored as wanted and pending, and started by the reconciler.
+pub async fn create(app: &App, caller: &Caller, new: &ContainerCreate) -> Result<ContainerView> {
+    let policy = Policy::default();
+    let image = image(app, caller, &new.image).await?;
+    let machine = super::machines::pick(app, new.machine.as_deref()).await?;
+    let spec = spec(&policy, new);
+    let mut violations = violations(&policy, new, &spec);
+    violations.extend(beyond_machine(&spec, &machine));
+    if !violations.is_empty() {
+        return Err(not_allowed(&violations));
+    }
+    let image_name = match &image.tag {
+        Some(tag) => format!("{}/{}:{tag}", image.owner, image.repo),
+        None => format!("{}/{}@{}", image.owner, image.repo, image.digest),
+    };
+    let display_name = new.display_name.as_deref().map(str::trim).filter(|name| !name.is_empty());
+    let mut row = containers::New {
+        account_id: caller.account,
+        name: placeholder(new),
+        display_name: display_name.map(str::to_owned),
+        machine_id: machine.facts.machine_id,
+        image_id: image.id,
+        image_name,
+        image_repository: format!("{}/{}", image.owner, image.repo),
+        image_digest: image.digest,
+        spec,
+        desired: Desired::Running,
+        now: app.now(),
+    };
+    for attempt in 0..INSERT_TRIES {
+        if new.name.is_none() {
+            row.name = container_names::make(&app.random, attempt)?;
+        }
+        row.spec.ports = choose_ports(app, &row.machine_id, row.spec.ports).await?;
+        match insert(app, caller, &row).await {
+            Ok(row) => {
+                app.signals.containers.notify_one();
+                tracing::info!(container.id = %row.id, machine.id = %row.machine_id, "container `{}` is wanted", row.name);
+                return Ok(view(row, caller.name.clone()));
+            }
+            Err(NotInserted::Name) if new.name.is_none() => {}
+            Err(NotInserted::Name) => {
+                let detail = format!("you have a container named `{}` already", row.name);
+                return Err(Error {
+                    field: Some("name".into()),
+                    ..Error::conflict("container_exists", detail)
+                });
+            }
+            Err(NotInserted::Port(port)) => {
+                let is_fixed = |(_, asked): &(usize, &wire::containers::PortCreate)| asked.host == Some(port);
+                if let Some((index, _)) = new.ports.iter().enumerate().find(is_fixed) {
+                    let detail = format!("port {port} of the machine is used by another container");
+                    let error = Error::conflict("port_taken", detail)
+                        .hint("leave `host` out, and a free one is chosen");
+                    return Err(Error { field: Some(format!("ports[{index}].host")), ..error });
+                }
+            }
+            Err(NotInserted::Other(error)) => return Err(error),
+        }
+    }
+    Err(Error::unavailable("busy", "no free name or port was found; nothing was made").hint("try again"))
+}
+
+/// Replaced before it is stored, when no name was given.
+fn placeholder(new: &ContainerCreate) -> ContainerName {
+    new.name.clone().unwrap_or_else(|| "container".parse().expect("it is a valid name"))
+}
+
+enum NotInserted {
+    Name,
+    Port(u16),
+    Other(Error),
+}
+
+impl<E: Into<Error>> From<E> for NotInserted {
+    fn from(error: E) -> Self {
+        Self::Other(error.into())
+    }
+}
+
+async fn insert(app: &App, caller: &Caller, new: &containers::New) -> Result<Row, NotInserted> {
+    let tx = app.db.begin().await?;
+    // The account's row stays locked until the end, so that two requests cannot both take the last place.
+    accounts::locked(&tx, caller.account).await?;
+    let limit = app.config.containers.per_account;
+    if containers::count_of_account(&tx, caller.account).await? >= limit {
+        let detail = format!("an account has at most {limit} containers");
+        let error = Error::conflict("too_many_containers", detail);
+        return Err(NotInserted::Other(
+            error.hint("delete those that are not used: `longshore container list`"),
+        ));
+    }
+    // It may have been deleted since it was found.
+    let image = images::get(&tx, new.image_id).await?;
+    if image.is_none_or(|image| image.state != ImageState::Ready) {
+        return Err(NotInserted::Other(Error::not_found("image", &new.image_name)));
+    }
+    let row = match containers::insert(&tx, new).await {
+        Err(store::Error::Duplicate) => return Err(NotInserted::Name),
+        Err(store::Error::PortTaken(port)) => return Err(NotInserted::Port(port)),
+        other => other?,
+    };
+    let event = Event { action: "container.create", target: row.name.as_str(), acting_for: None };
+    audit::record(app, caller, &tx, event).await?;
+    tx.commit().await?;
+    Ok(row)
+}
+
+/// The image of a request: by number, or by name as the caller types it. What the caller may not pull does not exist.
+async fn image(app: &App, caller: &Caller, text: &str) -> Result<images::Row> {
+    let absent = || Error { field: Some("image".into()), ..Error::not_found("image", text) };
+    let found = if let Ok(id) = text.parse::<ImageId>() {
+        images::get(&app.db, id).await?
+    } else {
+        let reference: ImageReference =
+            text.parse().map_err(|error| Error { field: Some("image".into()), ..Error::from(error) })?;
+        images::by_name(&app.db, &reference.with_default_owner(&caller.owner())).await?
+    };
+    let image = found.filter(|image| caller.may_pull(&image.owner)).ok_or_else(absent)?;
+    if image.state != ImageState::Ready {
+        return Err(Error::conflict("image_deleting", format!("image `{text}` is being deleted")));
+    }
+    Ok(image)
+}
+
+/// What was asked for, with the policy's defaults; ports that are to be chosen have host 0 until then.
+fn spec(policy: &Policy, new: &ContainerCreate) -> ContainerSpec {
+    let port = |asked: &wire::containers::PortCreate| Port {
+        container: asked.container,
+        protocol: asked.protocol,
+        host: asked.host.unwrap_or(0),
+        bind: asked.bind,
+        is_pooled: asked.host.is_none(),
+    };
+    ContainerSpec {
+        ports: new.ports.iter().map(port).collect(),
+        env: new.env.clone(),
+        command: new.command.clone(),
+        entrypoint: new.entrypoint.clone(),
+        working_dir: new.working_dir.clone(),
+        memory_bytes: new.memory_bytes.unwrap_or(policy.memory_bytes_default),
+        cpu_millis: new.cpu_millis.unwrap_or(policy.cpu_millis_default),
+        pids: new.pids.unwrap_or(policy.pids_default),
+    }
+}
+
+/// Everything that is wrong with a request, not only the first thing.
+fn violations(policy: &Policy, new: &ContainerCreate, spec: &ContainerSpec) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    let mut refuse =
+        |field: &str, message: String| violations.push(Violation { field: field.into(), message });
+    if let Some(name) = &new.name
+        && name.as_str().bytes().all(|b| b.is_ascii_digit())
+    {
+        refuse("name", "must hold more than digits: it would look like a container's number".into());
+    }
+    if let Some(name) = &new.display_name
+        && (name.chars().count() > MAX_DISPLAY_CHARS || name.chars().any(char::is_control))
+    {
+        refuse(
+            "display_name",
+            format!("must be at most {MAX_DISPLAY_CHARS} characters without control characters"),
+        );
+    }
+    // Ports that are still to be chosen will be free ones of the pool; for the check any that nobody named will do.
+    let named: Vec<u16> = spec.ports.iter().filter(|port| !port.is_pooled).map(|port| port.host).collect();
+    let mut pool = (policy.port_first..=policy.port_last).filter(|port| !named.contains(port));
+    let mut checked = spec.clone();
+    checked.ports.truncate(policy.ports + 1);
+    for port in checked.ports.iter_mut().filter(|port| port.is_pooled) {
+        port.host = pool.next().unwrap_or(policy.port_first);
+    }
+    violations.extend(policy.check(&checked));
+    violations
+}
+
+/// What the policy allows and the machine does not have.
+fn beyond_machine(spec: &ContainerSpec, machine: &machines::Row) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    let facts = &machine.facts;
+    let cores: u32 = facts.cpu.values().map(|socket| socket.cores).sum();
+    if cores > 0 && spec.cpu_millis > cores.saturating_mul(1_000) {
+        let message =
+            format!("must be at most {}: machine `{}` has {cores} cores", cores * 1_000, facts.machine_id);
+        violations.push(Violation { field: "cpu_millis".into(), message });
+    }
+    if facts.memory.total > 0 && spec.memory_bytes >> 20 > facts.memory.total {
+        let bytes = facts.memory.total << 20;
+        let message =
+            format!("must be at most {bytes}: machine `{}` has {} MiB", facts.machine_id, facts.memory.total);
+        violations.push(Violation { field: "memory_bytes".into(), message });
+    }
+    violations
+}
+
+fn not_allowed(violations: &[Violation]) -> Error {
+    let listed: Vec<String> = violations.iter().map(ToString::to_string).collect();
+    let field = violations.first().map(|violation| violation.field.clone());
+    let error = Error::new(
+        ErrorKind::Invalid,
+        "not_allowed",
+        format!("this container is not allowed: {}", listed.join("; ")),
+    );
+    Error { field, ..error.with("violations", json!(violations)) }
+}
+
+/// Chooses a free port for each that is to be chosen, at random: so that what else a machine runs on the first ports of
+/// the pool, or another installation with the same pool, is not met each time.
+pub(crate) async fn choose_ports(app: &App, machine: &MachineId, mut ports: Vec<Port>) -> Result<Vec<Port>> {
+    let policy = Policy::default();
+    for protocol in [Protocol::Tcp, Protocol::Udp] {
+        let is_open = |port: &Port| port.protocol == protocol && port.is_pooled;
+        if !ports.iter().any(is_open) {
+            continue;
+        }
+        let pool: RangeInclusive<u16> = policy.port_first..=policy.port_last;
+        let mut free = containers::free_ports(&app.db, machine, protocol, pool, usize::MAX).await?;
+        free.retain(|free| !ports.iter().any(|port| port.protocol == protocol && port.host == *free));
+        for port in ports.iter_mut().filter(|port| is_open(port)) {
+            if free.is_empty() {
+                return Err(Error::conflict(
+                    "no_free_port",
+                    format!("machine `{machine}` has no free port left in the pool"),
+                )
+                .hint("delete containers that are not used"));
+            }
+            port.host = free.swap_remove(random_below(app, free.len())?);
+        }
+    }
+    Ok(ports)
+}
+
+fn random_below(app: &App, bound: usize) -> Result<usize> {
+    let mut bytes = [0; 8];
+    app.random.fill(&mut bytes).map_err(|_| Error::internal("the system gives no random numbers"))?;
+    // The slight preference for small numbers does not matter here.
+    Ok(usize::try_from(u64::from_le_bytes(bytes) % bound as u64).expect("it is less than a usize"))
+}
+
+/// Which containers to list.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Every account's.
+    pub is_all: bool,
+    /// This account's.
+    pub account: Option<String>,
+    /// Only in this state.
+    pub state: Option<ContainerState>,
+    /// Only on this machine.
+    pub machine: Option<String>,
+    /// Only of this image: its number or name.
+    pub image: Option<String>,
+    /// Part of a name.
+    pub search: Option<String>,
+}
+
+/// Lists containers, newest first.
+pub async fn list(
+    app: &App,
+    caller: &Caller,
+    filter: &Filter,
+    page: PageQuery,
+) -> Result<Page<ContainerView>> {
+    let empty = || Page { data: Vec::new(), total: 0, limit: page.limit(), offset: page.offset() };
+    if filter.is_all && !caller.is_admin() {
+        return Err(Error::forbidden("admin_only", "only an admin can list every account's containers"));
+    }
+    let account = match (filter.is_all, &filter.account) {
+        (true, None) => None,
+        (_, name) => Some(subject(app, caller, name.as_deref().map(Named::Account)).await?.account),
+    };
+    let machine = match filter.machine.as_deref().map(str::parse::<MachineId>) {
+        Some(Err(_)) => return Ok(empty()),
+        other => other.and_then(Result::ok),
+    };
+    let image = match &filter.image {
+        None => None,
+        Some(text) => match image_of_filter(app, caller, text).await? {
+            None => return Ok(empty()),
+            some => some,
+        },
+    };
+    let filter = containers::Filter {
+        account,
+        machine: machine.as_ref(),
+        image,
+        state: filter.state,
+        search: filter.search.as_deref().filter(|text| !text.is_empty()),
+    };
+    let found = containers::list(&app.db, filter, page).await?;
+    Ok(super::page_of(found, page, |(row, account)| view(row, account)))
+}
+
+async fn image_of_filter(app: &App, caller: &Caller, text: &str) -> Result<Option<ImageId>> {
+    if let Ok(id) = text.parse::<ImageId>() {
+        // Whose image it is does not matter: only containers that the caller may see are listed.
+        return Ok(Some(id));
+    }
+    let reference: ImageReference = text.parse()?;
+    let name = reference.with_default_owner(&caller.owner());
+    let found = images::by_name(&app.db, &name).await?;
+    Ok(found.filter(|image| caller.may_pull(&image.owner)).map(|image| image.id))
+}
+
+/// One container.
+pub async fn get(app: &App, caller: &Caller, id: &str) -> Result<ContainerView> {
+    let row = find(app, caller, id).await?;
+    shown(app, row).await
+}
+
+/// The container of a number (the caller's own; any for an admin) or of a name among the caller's own. What is foreign
+/// does not exist. No container has a name of digits alone, so that the two cannot be mixed up.
+async fn find(app: &App, caller: &Caller, id: &str) -> Result<Row> {
+    let found = match id.parse::<ContainerId>() {
+        Ok(number) => containers::get(&app.db, number).await?,
+        Err(_) => match id.parse::<ContainerName>() {
+            Ok(name) => containers::by_name(&app.db, caller.account, &name).await?,
+            Err(_) => None,
+        },
+    };
+    found.filter(|row| caller.may_act_for(row.account_id)).ok_or_else(|| Error::not_found("container", id))
+}
+
+async fn shown(app: &App, row: Row) -> Result<ContainerView> {
+    let account = accounts::get(&app.db, row.account_id).await?;
+    let account = account.ok_or_else(|| Error::internal("a container's account is missing"))?;
+    Ok(view(row, account.account))
+}
+
+/// Wants a container running; a failed one is tried again.
+pub async fn start(app: &App, caller: &Caller, id: &str) -> Result<ContainerView> {
+    wish(
+        app,
+        caller,
+        id,
+        Wish { action: "container.start", desired: Desired::Running, is_restart: false, stop_secs: None },
+    )
+    .await
+}
+
+/// Wants a container stopped.
+pub async fn stop(app: &App, caller: &Caller, id: &str, timeout_secs: Option<u32>) -> Result<ContainerView> {
+    let stop_secs = Some(stop_secs(timeout_secs)?);
+    wish(
+        app,
+        caller,
+        id,
+        Wish { action: "container.stop", desired: Desired::Stopped, is_restart: false, stop_secs },
+    )
+    .await
+}
+
+/// Wants a container stopped and started once.
+pub async fn restart(
+    app: &App,
+    caller: &Caller,
+    id: &str,
+    timeout_secs: Option<u32>,
+) -> Result<ContainerView> {
+    let stop_secs = Some(stop_secs(timeout_secs)?);
+    wish(
+        app,
+        caller,
+        id,
+        Wish { action: "container.restart", desired: Desired::Running, is_restart: true, stop_secs },
+    )
+    .await
+}
+
+/// Wants a container gone. Doing it again changes nothing.
+pub async fn delete(app: &App, caller: &Caller, id: &str) -> Result<ContainerView> {
+    wish(
+        app,
+        caller,
+        id,
+        Wish { action: "container.delete", desired: Desired::Deleted, is_restart: false, stop_secs: None },
+    )
+    .await
+}
+
+fn stop_secs(asked: Option<u32>) -> Result<u32> {
+    match asked {
+        Some(secs) if secs > MAX_STOP_SECS => {
+            Err(Error::invalid("timeout", format!("`timeout` is 0 to {MAX_STOP_SECS} seconds")))
+        }
+        asked => Ok(asked.unwrap_or(STOP_SECS)),
+    }
+}
+
+struct Wish {
+    action: &'static str,
+    desired: Desired,
+    is_restart: bool,
+    stop_secs: Option<u32>,
+}
+
+/// Writes a wish down and wakes the reconciler. What is wished already is not written again.
+async fn wish(app: &App, caller: &Caller, id: &str, wish: Wish) -> Result<ContainerView> {
+    use ContainerState::{Deleting, Failed, Pending, Stopped, Stopping, Unknown};
+
+    let found = find(app, caller, id).await?;
+    let tx = app.db.begin().await?;
+    let row = containers::locked(&tx, found.id).await?.ok_or_else(|| Error::not_found("container", id))?;
+    if row.desired == Desired::Deleted {
+        if wish.desired == Desired::Deleted {
+            drop(tx);
+            return shown(app, row).await;
+        }
+        return Err(Error::conflict("being_deleted", format!("container `{}` is being deleted", row.name)));
+    }
+    let now = app.now();
+    // A start that is newer than the process is told from a process that has ended by its state: see `reconcile/plan`.
+    let state = match wish.desired {
+        Desired::Running if matches!(row.state, Stopped | Stopping | Failed | Unknown) => Some(Pending),
+        Desired::Deleted => Some(Deleting),
+        _ => None,
+    };
+    if let Some(state) = state {
+        containers::set_state(&tx, row.id, &StateChange { attempt: 0, ..row.change(state) }, now).await?;
+    }
+    if row.desired != wish.desired {
+        containers::set_desired(&tx, row.id, wish.desired, now).await?;
+    }
+    if row.restart_requested != wish.is_restart && (wish.is_restart || wish.desired != Desired::Running) {
+        containers::set_restart(&tx, row.id, wish.is_restart).await?;
+    }
+    if let Some(secs) = wish.stop_secs {
+        containers::set_stop_timeout(&tx, row.id, secs).await?;
+    }
+    let event = Event { action: wish.action, target: row.name.as_str(), acting_for: Some(row.account_id) };
+    audit::record(app, caller, &tx, event).await?;
+    let row = containers::get(&tx, row.id).await?.ok_or_else(|| Error::not_found("container", id))?;
+    tx.commit().await?;
+    app.signals.containers.notify_one();
+    shown(app, row).await
+}
+
+/// Which part of a log.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LogOptions {
+    /// Go on as it grows.
+    pub is_followed: bool,
+    /// Only the last so many lines.
+    pub tail: Option<u64>,
+    /// Only what was printed at or after this time, in seconds since 1970.
+    pub since: Option<i64>,
+    /// Put the time before each line.
+    pub has_timestamps: bool,
+}
+
+/// What a container printed. The text comes from the machine as fast as it is read and no faster; dropping the stream
+/// ends the reading there. A log that is followed ends when its reader may not read it any more.
+pub async fn log(
+    app: &App,
+    caller: &Caller,
+    id: &str,
+    options: LogOptions,
+) -> Result<impl Stream<Item = std::io::Result<Bytes>> + Send + use<>> {
+    let row = find(app, caller, id).await?;
+    if options.tail.is_some_and(|tail| tail > MAX_TAIL) {
+        return Err(Error::invalid("tail", format!("`tail` is at most {MAX_TAIL} lines")));
+    }
+    let call = ContainerLogs {
+        instance: app.instance,
+        container: row.id,
+        follow: options.is_followed,
+        tail: options.tail,
+        since: options.since,
+        timestamps: options.has_timestamps,
+    };
+    // What can be said at once is said as an answer and not as an end of the text.
+    let mut events = if is_made(&row) { begin(app, &row.machine_id, &call).await? } else { None };
+    let (app, caller) = (app.clone(), caller.clone());
+    Ok(async_stream::try_stream! {
+        let mut timer = tokio::time::interval(LOG_INTERVAL);
+        timer.tick().await;
+        if events.is_none() && options.is_followed {
+            events = first_start(&app, &caller, &row, &call).await;
+        }
+        let Some(mut events) = events else { return };
+        loop {
+            let event = tokio::select! {
+                event = events.next() => event,
+                _ = timer.tick(), if options.is_followed => {
+                    if may_still_read(&app, &caller, &row).await { continue }
+                    None
+                }
+                () = app.shutdown.cancelled() => None,
+            };
+            match event {
+                None => return,
+                Some(Ok(LogEvent::Out(text) | LogEvent::Err(text))) => yield Bytes::from(text),
+                Some(Ok(LogEvent::Failed(error))) => Err(std::io::Error::other(error))?,
+                Some(Err(error)) => Err(std::io::Error::other(error))?,
+            }
+        }
+    })
+}
+
+fn is_made(row: &Row) -> bool {
+    row.engine_id.is_some()
+}
+
+type Events = crate::link::EventStream<LogEvent>;
+
+/// Opens the log; none when the machine has no such container (any more).
+async fn begin(app: &App, machine: &MachineId, call: &ContainerLogs) -> Result<Option<Events>> {
+    match app.hub.stream(machine, call, None).await {
+        Ok(events) => Ok(Some(events)),
+        Err(CallError::Refused(error)) if error.code == LinkErrorCode::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Waits until a container that is to be started has been made; none when it never will be.
+async fn first_start(app: &App, caller: &Caller, row: &Row, call: &ContainerLogs) -> Option<Events> {
+    let mut pause = Duration::from_millis(50);
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = app.shutdown.cancelled() => return None,
+        }
+        pause = (pause * 2).min(LOG_INTERVAL);
+        let now = containers::get(&app.db, row.id).await.ok()??;
+        if is_made(&now) {
+            return begin(app, &row.machine_id, call).await.ok()?;
+        }
+        if now.desired != Desired::Running || !may_still_read(app, caller, row).await {
+            return None;
+        }
+    }
+}
+
+/// Whether the caller's proof still counts. A store that does not answer ends nothing.
+async fn may_still_read(app: &App, caller: &Caller, row: &Row) -> bool {
+    match super::sessions::still(app, caller).await {
+        Ok(Some(caller)) => caller.may_act_for(row.account_id),
+        Ok(None) => false,
+        Err(_) => true,
+    }
+}
+
+fn view(row: Row, account: AccountName) -> ContainerView {
+    let spec = row.spec;
+    ContainerView {
+        id: row.id,
+        name: row.name,
+        display_name: row.display_name,
+        machine_id: row.machine_id,
+        image_id: row.image_id,
+        image: row.image_name,
+        port: spec.ports.first().map(|port| port.host),
+        ports: spec.ports,
+        user_id: row.account_id,
+        account,
+        status: row.state.is_running(),
+        state: row.state,
+        state_since: row.state_since,
+        reason: row.reason,
+        message: row.message,
+        exit_code: row.exit_code,
+        env: spec.env,
+        command: spec.command,
+        entrypoint: spec.entrypoint,
+        working_dir: spec.working_dir,
+        memory_bytes: spec.memory_bytes,
+        cpu_millis: spec.cpu_millis,
+        pids: spec.pids,
+        created_at: row.created_at,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wire::containers::{Bind, PortCreate};
+
+    use super::*;
+
+    fn asked() -> ContainerCreate {
+        serde_json::from_value(json!({"image": "app"})).unwrap()
+    }
+
+    fn fields(change: impl FnOnce(&mut ContainerCreate)) -> Vec<String> {
+        let mut new = asked();
+        change(&mut new);
+        let policy = Policy::default();
+        violations(&policy, &new, &spec(&policy, &new)).into_iter().map(|violation| violation.field).collect()
+    }
+
+    fn port(host: Option<u16>) -> PortCreate {
+        PortCreate { container: 80, protocol: Protocol::Tcp, host, bind: Bind::Loopback }
+    }
+
+    #[test]
+    fn what_is_not_asked_for_has_the_policys_defaults_and_no_ports() {
+        let spec = spec(&Policy::default(), &asked());
+
+        assert_eq!((spec.memory_bytes, spec.cpu_millis, spec.pids), (1 << 30, 1_000, 1_024));
+        assert_eq!(spec.ports, []);
+        assert_eq!(fields(|_| ()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn ports_to_be_chosen_pass_and_named_ones_are_held_to_the_pool() {
+        assert_eq!(
+            fields(|new| new.ports = vec![port(None), port(Some(20_000)), port(None)]),
+            Vec::<String>::new()
+        );
+        assert_eq!(fields(|new| new.ports = vec![port(None), port(Some(22))]), ["ports[1].host"]);
+        assert_eq!(fields(|new| new.ports = vec![port(Some(0))]), ["ports[0].host"]);
+        assert_eq!(fields(|new| new.ports = vec![port(None); 33]), ["ports"]);
+        assert_eq!(fields(|new| new.ports = vec![port(None); 50_000]), ["ports"]);
+    }
+
+    #[test]
+    fn a_name_cannot_be_mistaken_for_a_number() {
+        assert_eq!(fields(|new| new.name = Some("123".parse().unwrap())), ["name"]);
+        assert_eq!(fields(|new| new.name = Some("1a".parse().unwrap())), Vec::<String>::new());
+    }
+
+    #[test]
+    fn options_that_are_not_ours_do_not_parse() {
+        for option in
+            ["HostConfig", "Privileged", "privileged", "Binds", "ENV", "Ports", "porſts", "memory_bytes "]
+        {
+            let parsed = serde_json::from_value::<ContainerCreate>(json!({"image": "app", option: {}}));
+            assert!(parsed.is_err(), "{option}");
+        }
+        let twice = r#"{"image":"app","env":{"A":"1"},"env":{"A":"2"}}"#;
+        assert!(serde_json::from_str::<ContainerCreate>(twice).is_err());
+    }
+}

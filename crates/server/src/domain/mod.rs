@@ -1,0 +1,29 @@
+//! The rules, one file per noun. Every public function takes `&App, &Caller` first (or `&App` alone where there is no
+//! caller yet, such as a login) and decides by itself what the caller may do: denied unless allowed. Nothing here knows
+//! HTTP, engines, Kubernetes or SQL.
+//!
+//! - `accounts`, `sessions`, `tokens`: who is who
+//! - `images`, `builds`, `registry`: from an archive to an image that can be pulled
+//! - `containers`, `machines`: what runs where
+//! - `audit`: who changed what; `readiness`: whether the server can work
+
+pub mod accounts;
+pub mod audit;
+pub mod builds;
+mod container_names;
+pub mod containers;
+pub mod images;
+pub mod machines;
+pub mod readiness;
+pub mod registry;
+pub mod sessions;
+pub mod tokens;
+
+use store::PageOf;
+use wire::page::{Page, PageQuery};
+
+/// A page of rows as a page of views.
+fn page_of<R, V>(found: PageOf<R>, page: PageQuery, view: impl FnMut(R) -> V) -> Page<V> {
+    let data = found.rows.into_iter().map(view).collect();
+    Page { data, total: found.total, limit: page.limit(), offset: page.offset() }
+}

@@ -1,0 +1,6 @@
+//! The routes of the seed documents: their spelling, over the functions of the domain.
+//!
+//! - `paas.rs`: seed 000; `gpu_platform.rs`: seed 001
+
+pub mod gpu_platform;
+pub mod paas;

@@ -1,0 +1,337 @@
+//! Reads requests: JSON bodies, queries, forms of any kind, and uploads, each with its bound and a plain error.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::io::Write as _;
+
+use axum::body::{Body, Bytes};
+use axum::extract::multipart::Field;
+use axum::extract::{FromRequest, FromRequestParts, Multipart, Query, Request};
+use axum::http::{HeaderMap, Method, header, request::Parts};
+use futures::{Stream, StreamExt as _};
+use serde::de::DeserializeOwned;
+
+use crate::app::App;
+use crate::blobs::{Upload, blocking};
+use crate::caller::Caller;
+use crate::error::{Error, ErrorKind, Result};
+
+/// Longest JSON body or form (without its file) in bytes.
+const MAX_BODY_BYTES: usize = 1 << 20;
+/// Longest single field of a form in bytes.
+const MAX_FIELD_BYTES: usize = 64 << 10;
+/// Fields in a form.
+const MAX_FIELDS: usize = 64;
+/// Bytes gathered before they are written to disk.
+const WRITE_BYTES: usize = 1 << 20;
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
+        let caller = parts.extensions.get::<Self>().cloned();
+        caller.ok_or_else(|| Error::unauthenticated("unauthenticated", "log in first"))
+    }
+}
+
+/// A JSON body.
+pub struct Json<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self> {
+        if !is_json(request.headers()) {
+            let detail = "the body must be JSON, with `Content-Type: application/json`";
+            return Err(Error::new(ErrorKind::Malformed, "not_json", detail));
+        }
+        let bytes = read_all(request.into_body(), MAX_BODY_BYTES).await?;
+        parse_json(&bytes).map(Self)
+    }
+}
+
+/// Broken JSON is 400; JSON that says the wrong thing (unknown, missing or wrong fields) is 422.
+fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    serde_json::from_slice(bytes).map_err(|error| match error.classify() {
+        serde_json::error::Category::Data => {
+            Error::new(ErrorKind::Invalid, "invalid", plain_serde(&error.to_string()))
+        }
+        _ => Error::new(ErrorKind::Malformed, "not_json", format!("the body is not valid JSON: {error}")),
+    })
+}
+
+fn plain_serde(message: &str) -> String {
+    message.rsplit_once(" at line ").map_or(message, |(text, _)| text).to_owned()
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    content_type(headers) == "application/json"
+}
+
+/// The kind of a request's body, without parameters, in lower case.
+pub fn content_type(headers: &HeaderMap) -> String {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+/// The query.
+pub struct Params<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
+        let query = Query::<T>::from_request_parts(parts, state).await;
+        query
+            .map(|Query(value)| Self(value))
+            .map_err(|e| Error::new(ErrorKind::Invalid, "invalid_query", e.body_text()))
+    }
+}
+
+/// A path's variables.
+pub struct Path<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T> {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
+        let path = axum::extract::Path::<T>::from_request_parts(parts, state).await;
+        // A path that cannot be an id names nothing.
+        path.map(|axum::extract::Path(value)| Self(value)).map_err(|e| {
+            Error::new(
+                ErrorKind::NotFound,
+                "not_found",
+                format!("there is nothing at this address: {}", e.body_text()),
+            )
+        })
+    }
+}
+
+/// Writes a stream to an unnamed file, at most `limit` bytes of it.
+pub async fn spool<E: std::fmt::Display>(
+    app: &App,
+    stream: impl Stream<Item = std::result::Result<Bytes, E>>,
+    limit: u64,
+) -> Result<Upload> {
+    let blobs = app.blobs.clone();
+    let mut file = blocking(move || blobs.scratch()).await?;
+    let mut stream = std::pin::pin!(stream);
+    let mut bytes = 0_u64;
+    let mut pending: Vec<u8> = Vec::with_capacity(WRITE_BYTES);
+    loop {
+        let chunk = stream.next().await.transpose();
+        let chunk = chunk.map_err(|e| {
+            Error::new(ErrorKind::Malformed, "upload_broken", format!("the upload broke off: {e}"))
+        })?;
+        let is_end = chunk.is_none();
+        if let Some(chunk) = chunk {
+            bytes += chunk.len() as u64;
+            if bytes > limit {
+                return Err(too_large(limit));
+            }
+            pending.extend_from_slice(&chunk);
+        }
+        if pending.len() >= WRITE_BYTES || (is_end && !pending.is_empty()) {
+            let full =
+                std::mem::replace(&mut pending, Vec::with_capacity(if is_end { 0 } else { WRITE_BYTES }));
+            file = blocking(move || file.write_all(&full).map(|()| file)).await?;
+        }
+        if is_end {
+            return Ok(Upload { file, bytes });
+        }
+    }
+}
+
+/// 413 with the limit in words.
+pub fn too_large(limit: u64) -> Error {
+    let detail = format!("the file is larger than the {} MiB that this server takes", limit >> 20);
+    Error::new(ErrorKind::TooLarge, "too_large", detail)
+        .hint("leave out what the build does not need, with a `.dockerignore`")
+}
+
+/// Refuses a body at once when its sender announces more than the limit.
+pub fn check_length(headers: &HeaderMap, limit: u64) -> Result<()> {
+    let announced =
+        headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u64>().ok());
+    // A multipart body is a little longer than its file.
+    if announced.is_some_and(|bytes| bytes > limit.saturating_add(MAX_BODY_BYTES as u64)) {
+        return Err(too_large(limit));
+    }
+    Ok(())
+}
+
+async fn read_all(body: Body, limit: usize) -> Result<Bytes> {
+    axum::body::to_bytes(body, limit).await.map_err(|error| {
+        let is_length = std::error::Error::source(&error)
+            .is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>);
+        if is_length {
+            Error::new(
+                ErrorKind::TooLarge,
+                "too_large",
+                format!("the body is larger than {} KiB", limit >> 10),
+            )
+        } else {
+            Error::new(ErrorKind::Malformed, "body_broken", format!("the body broke off: {error}"))
+        }
+    })
+}
+
+/// Named values from wherever they come: query (GET), JSON object, urlencoded form or multipart form. The seed routes
+/// take the same names from all of them.
+#[derive(Debug, Default)]
+pub struct Fields {
+    values: HashMap<String, String>,
+    file: Option<Upload>,
+}
+
+impl Fields {
+    /// A value that must be there.
+    pub fn required(&self, name: &str) -> Result<&str> {
+        match self.values.get(name).map(String::as_str) {
+            Some(value) if !value.is_empty() => Ok(value),
+            _ => Err(Error::invalid(name, format!("`{name}` is missing"))),
+        }
+    }
+
+    /// A value that may be missing; an empty one counts as missing.
+    pub fn optional(&self, name: &str) -> Option<&str> {
+        self.values.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// A number that may be missing.
+    pub fn number(&self, name: &str) -> Result<Option<u64>> {
+        self.optional(name)
+            .map(|text| text.parse().map_err(|_| Error::invalid(name, format!("`{name}` is not a number"))))
+            .transpose()
+    }
+
+    /// The file that came along.
+    pub fn file(&mut self) -> Option<Upload> {
+        self.file.take()
+    }
+
+    fn put(&mut self, name: String, value: String) -> Result<()> {
+        if self.values.len() >= MAX_FIELDS || value.len() > MAX_FIELD_BYTES {
+            return Err(Error::new(
+                ErrorKind::TooLarge,
+                "too_large",
+                "the form has too many or too long fields",
+            ));
+        }
+        // A name given twice could mean one thing to a check and another to the work.
+        match self.values.entry(name) {
+            Entry::Vacant(entry) => {
+                entry.insert(value);
+                Ok(())
+            }
+            Entry::Occupied(entry) => {
+                Err(Error::invalid(entry.key(), format!("`{}` is given twice", entry.key())))
+            }
+        }
+    }
+}
+
+impl FromRequest<App> for Fields {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self> {
+        let mut fields = Self::default();
+        let query = request.uri().query().unwrap_or_default().to_owned();
+        if request.method() == Method::GET || request.method() == Method::HEAD {
+            return fields.put_pairs(query.as_bytes()).map(|()| fields);
+        }
+        match content_type(request.headers()).as_str() {
+            "application/json" => {
+                let bytes = read_all(request.into_body(), MAX_BODY_BYTES).await?;
+                let object: serde_json::Map<String, serde_json::Value> = parse_json(&bytes)?;
+                for (name, value) in object {
+                    let text = match value {
+                        serde_json::Value::Null => continue,
+                        serde_json::Value::String(text) => text,
+                        serde_json::Value::Number(number) => number.to_string(),
+                        serde_json::Value::Bool(switch) => switch.to_string(),
+                        _ => {
+                            return Err(Error::invalid(
+                                name.clone(),
+                                format!("`{name}` must be text or a number"),
+                            ));
+                        }
+                    };
+                    fields.put(name, text)?;
+                }
+            }
+            "application/x-www-form-urlencoded" => {
+                let bytes = read_all(request.into_body(), MAX_BODY_BYTES).await?;
+                fields.put_pairs(&bytes)?;
+            }
+            "multipart/form-data" => {
+                let limit = app.config.uploads.max_bytes;
+                check_length(request.headers(), limit)?;
+                let multipart = Multipart::from_request(request, app).await;
+                let mut multipart = multipart.map_err(|e| broken_form(&e.body_text()))?;
+                while let Some(field) =
+                    multipart.next_field().await.map_err(|e| broken_form(&e.body_text()))?
+                {
+                    fields.put_part(app, field, limit).await?;
+                }
+            }
+            "" => {}
+            _ => {
+                let detail = "the body must be JSON, an urlencoded form or a multipart form";
+                return Err(Error::new(ErrorKind::Malformed, "unknown_content_type", detail));
+            }
+        }
+        Ok(fields)
+    }
+}
+
+impl Fields {
+    fn put_pairs(&mut self, text: &[u8]) -> Result<()> {
+        for (name, value) in form_urlencoded::parse(text) {
+            self.put(name.into_owned(), value.into_owned())?;
+        }
+        Ok(())
+    }
+
+    async fn put_part(&mut self, app: &App, mut field: Field<'_>, limit: u64) -> Result<()> {
+        let name = field.name().unwrap_or_default().to_owned();
+        if field.file_name().is_some() {
+            if self.file.is_some() {
+                return Err(Error::invalid(name, "only one file can be uploaded at a time"));
+            }
+            self.file =
+                Some(spool(app, futures::stream::poll_fn(move |cx| field.poll_next_unpin(cx)), limit).await?);
+            return Ok(());
+        }
+        let mut text = Vec::new();
+        while let Some(chunk) = field.chunk().await.map_err(|e| broken_form(&e.body_text()))? {
+            text.extend_from_slice(&chunk);
+            if text.len() > MAX_FIELD_BYTES {
+                return Err(Error::new(
+                    ErrorKind::TooLarge,
+                    "too_large",
+                    format!("the field `{name}` is too long"),
+                ));
+            }
+        }
+        let text = String::from_utf8(text)
+            .map_err(|_| Error::invalid(name.clone(), format!("`{name}` is not UTF-8 text")))?;
+        self.put(name, text)
+    }
+}
+
+fn broken_form(detail: &str) -> Error {
+    Error::new(ErrorKind::Malformed, "form_broken", format!("the form cannot be read: {detail}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_given_twice_is_refused() {
+        let mut fields = Fields::default();
+
+        assert!(fields.put_pairs(b"username=alice&username=bob").is_err());
+    }
+}

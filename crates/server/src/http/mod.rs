@@ -1,0 +1,31 @@
+//! The HTTP interface: parse, call one function of the domain, render. No rule about rights or states lives here.
+//!
+//! - `router.rs` lists every route; `rights.rs` says for each who may call it
+//! - `serve.rs` accepts connections; `request.rs` gives each request its id, span and metrics
+//! - `auth.rs` finds out who is calling; `extract.rs` reads bodies, queries and uploads; `error.rs` renders failures
+//! - `door.rs` is what Docker's clients speak to, on a port of its own
+//! - one file per noun; `compat/` holds the routes of the seed documents, over the same functions
+
+pub mod accounts;
+pub mod audit;
+pub mod auth;
+pub mod builds;
+pub mod compat;
+pub mod console;
+pub mod containers;
+pub mod door;
+pub mod error;
+pub mod extract;
+pub mod health;
+pub mod images;
+pub mod linger;
+pub mod link;
+pub mod machines;
+pub mod openapi;
+pub mod registry;
+pub mod request;
+pub mod rights;
+pub mod router;
+pub mod serve;
+pub mod sse;
+pub mod tokens;

@@ -1,0 +1,97 @@
+//! Every route, on one page.
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa::OpenApi as _;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::compat::{gpu_platform, paas};
+use super::{
+    accounts, audit, auth, builds, console, containers, health, images, linger, link, machines, openapi,
+    registry, request, tokens,
+};
+use crate::app::App;
+
+/// All routes with their description.
+fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(openapi::Document::openapi())
+        .routes(routes!(console::index))
+        .routes(routes!(console::page))
+        .routes(routes!(health::healthz))
+        .routes(routes!(health::readyz))
+        .routes(routes!(health::metrics))
+        .routes(routes!(openapi::document))
+        .routes(routes!(openapi::page))
+        .routes(routes!(openapi::asset))
+        // Seed 001.
+        .routes(routes!(gpu_platform::register))
+        .routes(routes!(gpu_platform::login))
+        .routes(routes!(gpu_platform::params))
+        .routes(routes!(gpu_platform::logout))
+        .routes(routes!(gpu_platform::get_user))
+        .routes(routes!(gpu_platform::set_profile))
+        .routes(routes!(gpu_platform::set_password))
+        .routes(routes!(gpu_platform::set_photo_custom))
+        .routes(routes!(gpu_platform::set_photo_default))
+        .routes(routes!(gpu_platform::photo))
+        .routes(routes!(gpu_platform::machine_info))
+        // Seed 000.
+        .routes(routes!(paas::register))
+        .routes(routes!(paas::login))
+        .routes(routes!(paas::upload_image))
+        .routes(routes!(paas::upload_image_alias))
+        .routes(routes!(paas::list_all_my_repo))
+        .routes(routes!(paas::list_all_my_repo_alias))
+        .routes(routes!(paas::list_all_my_images))
+        .routes(routes!(paas::list_all_my_images_alias))
+        .routes(routes!(paas::tag_image))
+        .routes(routes!(paas::tag_image_alias))
+        .routes(routes!(paas::delete_image))
+        .routes(routes!(paas::delete_image_alias))
+        // Our own.
+        .routes(routes!(accounts::me))
+        .routes(routes!(accounts::list, accounts::create))
+        .routes(routes!(accounts::get, accounts::update))
+        .routes(routes!(tokens::list, tokens::create))
+        .routes(routes!(tokens::delete))
+        .routes(routes!(audit::list))
+        .routes(routes!(images::list))
+        .routes(routes!(images::get, images::update, images::delete))
+        .routes(routes!(images::tag))
+        .routes(routes!(images::dependents))
+        .routes(routes!(images::repositories))
+        .routes(routes!(builds::list, builds::create))
+        .routes(routes!(builds::get))
+        .routes(routes!(builds::cancel))
+        .routes(routes!(builds::log))
+        .routes(routes!(registry::token, registry::token_form))
+        .routes(routes!(registry::events))
+        .routes(routes!(containers::list, containers::create))
+        .routes(routes!(containers::get, containers::delete))
+        .routes(routes!(containers::start))
+        .routes(routes!(containers::stop))
+        .routes(routes!(containers::restart))
+        .routes(routes!(containers::log))
+        .routes(routes!(machines::list))
+        .routes(routes!(machines::get))
+        .routes(routes!(link::connect))
+}
+
+/// The description of every route.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    routes().split_for_parts().1
+}
+
+/// The server's router, with everything that every request passes.
+pub fn router(app: &App) -> Router {
+    let (router, _) = routes().split_for_parts();
+    router
+        .layer(axum::extract::DefaultBodyLimit::disable())
+        .layer(from_fn_with_state(app.clone(), auth::layer))
+        .layer(from_fn_with_state(app.clone(), linger::layer))
+        .layer(CatchPanicLayer::custom(request::on_panic))
+        .layer(from_fn_with_state(app.clone(), request::layer))
+        .with_state(app.clone())
+}

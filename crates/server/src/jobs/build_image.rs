@@ -1,0 +1,794 @@
+//! From a context to an image: build on a machine, push, verify, and then, in one transaction, the image and the build's
+//! success. Each phase is stored before its first effect. An attempt that is cut off leaves a build that is not ended;
+//! the next one begins anew, and the engine's cache makes that quick.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::body::Body;
+use futures::StreamExt as _;
+use store::jobs::{self, Row};
+use store::{builds, machines};
+use tokio::time::Instant;
+use tokio_util::io::ReaderStream;
+use wire::builds::{BuildPhase, OperationState};
+use wire::ids::{BuildId, MachineId};
+use wire::images::{ImageSource, ImageState};
+use wire::link::{
+    BuildEvent, BuildImage, GetFacts, LinkError, LinkErrorCode, PushBuild, RegistryImage, RegistryReference,
+    TransferEvent,
+};
+use wire::machines::MachineState;
+use wire::names::Digest;
+use wire::page::PageQuery;
+use wire::time::Timestamp;
+
+use super::Shared;
+use super::worker::persist;
+use crate::app::App;
+use crate::blobs::{BlobKind, blocking};
+use crate::domain::images::{ImageFacts, NewImage};
+use crate::domain::{self, registry};
+use crate::error::{Error, ErrorKind, Result};
+use crate::link::CallError;
+use crate::operation_logs::LogWriter;
+
+/// Attempts after which a build whose engine was lost each time has failed.
+const MAX_LOSSES: u32 = 3;
+/// Attempts of any kind after which a build has failed: it may be what ends the server.
+const MAX_ATTEMPTS: u32 = 30;
+/// Tries of a push that the registry refuses although it is up.
+const MAX_PUSHES: u32 = 3;
+/// Times that the build's tag is taken by somebody else between looking and writing.
+const MAX_CLASHES: u32 = 5;
+/// How often it is asked whether an engine that was away is back.
+const ENGINE_PAUSE: Duration = Duration::from_millis(500);
+/// How long a machine may take to say what it is.
+const FACTS_PATIENCE: Duration = Duration::from_secs(10);
+/// Progress is stored at most this often.
+const STORE_EVERY: Duration = Duration::from_millis(500);
+/// How often it is asked whether somebody gave a build up, besides when its row changes.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// The machine ends a build by itself at the time-out; this is what it may take to say so.
+const GRACE: Duration = Duration::from_secs(15);
+/// How long a registry that does not answer is given before the next try, at most.
+const MAX_REGISTRY_PAUSE: Duration = Duration::from_secs(15);
+/// How long asking for the registry may take.
+const PING_PATIENCE: Duration = Duration::from_secs(3);
+/// Bytes of a context per read.
+const READ_BYTES: usize = 256 << 10;
+/// Images whose steps a build may take over.
+const CACHE_IMAGES: u64 = 3;
+/// Bytes of log that are gathered before they are written.
+const GATHER_BYTES: usize = 64 << 10;
+/// Events of the engine that are handled together.
+const EVENTS_AT_ONCE: usize = 256;
+/// Seconds that a credential outlives the build that it was made for.
+const CREDENTIAL_GRACE_SECS: u64 = 60;
+
+/// Why an attempt ended without an image.
+enum Stop {
+    /// The build has failed: a reason for programs, words for people.
+    Failed(&'static str, String),
+    /// Somebody gave it up, or it had ended before.
+    Cancelled,
+    /// What it ran on was lost; another attempt may do better.
+    Lost(Error),
+    /// Our own store failed in a way that waiting does not mend.
+    Broken(Error),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Broken(error)
+    }
+}
+
+impl From<store::Error> for Stop {
+    fn from(error: store::Error) -> Self {
+        Self::Broken(error.into())
+    }
+}
+
+impl Stop {
+    fn failed(reason: &'static str, message: impl Into<String>) -> Self {
+        Self::Failed(reason, message.into())
+    }
+
+    /// A call that did not come through says nothing about the build.
+    fn of_call(error: CallError) -> Self {
+        match error {
+            CallError::Refused(refused) => Self::of_refusal(refused, "build_failed"),
+            other => Self::Lost(other.into()),
+        }
+    }
+
+    fn of_refusal(refused: LinkError, reason: &'static str) -> Self {
+        match refused.code {
+            LinkErrorCode::EngineDown => Self::Lost(refused.into()),
+            LinkErrorCode::Timeout => Self::Failed("timeout", refused.message),
+            _ => Self::Failed(reason, refused.message),
+        }
+    }
+}
+
+pub(super) async fn run(app: &App, shared: &Shared, job: &Row) -> Result<()> {
+    let Ok(id) = job.target.parse::<BuildId>() else {
+        tracing::error!("this job names no build");
+        return Ok(());
+    };
+    let found = persist(app, || async { Ok(builds::get(&app.db, id).await?) }).await?;
+    let Some(build) = found.filter(|build| !build.state.is_final()) else {
+        domain::builds::ended(app, id).await;
+        return Ok(());
+    };
+    let timeout = Duration::from_secs(app.config.builds.timeout_secs.max(1));
+    let work = Work {
+        app,
+        job,
+        build: &build,
+        deadline: Instant::now() + timeout,
+        needs_registry: AtomicBool::new(false),
+    };
+    let result = if build.cancel_requested {
+        Err(Stop::Cancelled)
+    } else if job.attempt > MAX_ATTEMPTS {
+        Err(Stop::failed("lost", format!("the build was cut off {} times", job.attempt - 1)))
+    } else {
+        tokio::select! {
+            result = work.make(shared) => result,
+            () = until_cancelled(app, id) => Err(Stop::Cancelled),
+            () = tokio::time::sleep_until(work.deadline + GRACE) => Err(work.timed_out().await),
+        }
+    };
+    match result {
+        Ok(made) => work.succeed(made).await,
+        Err(Stop::Broken(error)) => Err(error),
+        Err(Stop::Lost(error)) if job.attempt < MAX_LOSSES => Err(error),
+        Err(Stop::Lost(error)) => {
+            let message =
+                format!("the machine or its engine was lost {} times while it built: {error}", job.attempt);
+            work.end(OperationState::Failed, "engine_lost", message).await
+        }
+        Err(Stop::Failed(reason, message)) => work.end(OperationState::Failed, reason, message).await,
+        Err(Stop::Cancelled) => {
+            work.end(OperationState::Cancelled, "cancelled", "the build was cancelled".to_owned()).await
+        }
+    }
+}
+
+/// Waits until the build's end is asked for, or has come otherwise.
+async fn until_cancelled(app: &App, id: BuildId) {
+    let mut progress = app.operation_logs.follow(id);
+    let mut revision = progress.borrow_and_update().revision;
+    let mut look_at = Instant::now() + LOOK_EVERY;
+    loop {
+        tokio::select! {
+            changed = progress.changed() => {
+                let now = progress.borrow_and_update().revision;
+                if changed.is_ok() && now == revision {
+                    continue;
+                }
+                revision = now;
+                if changed.is_err() {
+                    tokio::time::sleep(LOOK_EVERY).await;
+                }
+            }
+            () = tokio::time::sleep_until(look_at) => {}
+        }
+        look_at = Instant::now() + LOOK_EVERY;
+        match builds::get(&app.db, id).await {
+            Ok(Some(row)) if !row.cancel_requested && !row.state.is_final() => {}
+            Ok(_) => return,
+            Err(error) => tracing::debug!(%error, "cannot look whether the build was cancelled"),
+        }
+    }
+}
+
+/// One attempt.
+struct Work<'a> {
+    app: &'a App,
+    job: &'a Row,
+    build: &'a builds::Row,
+    deadline: Instant,
+    needs_registry: AtomicBool,
+}
+
+/// What an attempt has made: in the registry, and verified.
+struct Made {
+    digest: Digest,
+    facts: ImageFacts,
+    log_bytes: u64,
+}
+
+impl Work<'_> {
+    async fn make(&self, shared: &Shared) -> Result<Made, Stop> {
+        let machine = self.machine().await?;
+        {
+            let _guard = shared.cleaning.lock().await;
+            self.begin(&machine).await?;
+        }
+        let mut log = Log::open(self.app, self.build.id).await?;
+        if self.job.attempt > 1 {
+            log.write(&format!("\n[cut off; attempt {} begins anew]\n", self.job.attempt));
+        }
+        let result = self.make_on(&machine, &mut log).await;
+        if let Err(Stop::Lost(error) | Stop::Broken(error)) = &result {
+            log.write(&format!("\n[cut off: {error}]\n"));
+        }
+        let log_bytes = log.finish();
+        result.map(|(digest, facts)| Made { digest, facts, log_bytes })
+    }
+
+    async fn make_on(&self, machine: &MachineId, log: &mut Log) -> Result<(Digest, ImageFacts), Stop> {
+        self.build(machine, log).await?;
+        self.phase(BuildPhase::Pushing).await?;
+        let mut digest = self.push(machine, log).await?;
+        self.phase(BuildPhase::Verifying).await?;
+        for is_last in [false, true] {
+            match self.verify(&digest).await? {
+                Ok(facts) => return Ok((digest, facts)),
+                Err(problem) if is_last => return Err(Stop::failed("verify_failed", problem)),
+                Err(problem) => {
+                    log.write(&format!("{problem}; pushing again\n"));
+                    digest = self.push(machine, log).await?;
+                }
+            }
+        }
+        unreachable!("the last turn of the loop returns")
+    }
+
+    /// The machine that builds: the first whose engine answers. Waited for here, with the build still in the queue, so
+    /// that an engine that is away uses up no attempts.
+    async fn machine(&self) -> Result<MachineId, Stop> {
+        loop {
+            for id in self.app.hub.connected() {
+                if self.has_engine(&id).await {
+                    return Ok(id);
+                }
+            }
+            if Instant::now() >= self.deadline {
+                return Err(Stop::Lost(Error::unavailable(
+                    "no_machine",
+                    "no machine can build at the moment",
+                )));
+            }
+            tokio::time::sleep(ENGINE_PAUSE).await;
+        }
+    }
+
+    /// What the machine's agent reported last is enough for a first attempt; after a loss the engine is asked itself.
+    async fn has_engine(&self, id: &MachineId) -> bool {
+        let reported = machines::get(&self.app.db, id).await;
+        if !matches!(&reported, Ok(Some(row)) if row.state == MachineState::EngineDown)
+            && self.job.attempt == 1
+        {
+            return true;
+        }
+        let facts = self.app.hub.call(id, &GetFacts {}, FACTS_PATIENCE).await;
+        facts.is_ok_and(|facts| facts.engine_version.is_some())
+    }
+
+    /// Notes that the build runs here. False turns up when it has ended meanwhile.
+    async fn begin(&self, machine: &MachineId) -> Result<(), Stop> {
+        let runs = persist(self.app, || async {
+            let tx = self.app.db.begin().await?;
+            let now = self.app.now();
+            let runs = builds::set_running(&tx, self.build.id, machine, now).await?
+                && builds::set_phase(&tx, self.build.id, BuildPhase::Building, now).await?;
+            tx.commit().await?;
+            Ok(runs)
+        });
+        if !runs.await? {
+            return Err(Stop::Cancelled);
+        }
+        self.app.operation_logs.touched(self.build.id);
+        Ok(())
+    }
+
+    async fn phase(&self, phase: BuildPhase) -> Result<(), Stop> {
+        self.needs_registry.store(true, Ordering::Relaxed);
+        let (app, id) = (self.app, self.build.id);
+        if !persist(app, || async { Ok(builds::set_phase(&app.db, id, phase, app.now()).await?) }).await? {
+            return Err(Stop::Cancelled);
+        }
+        app.operation_logs.touched(id);
+        Ok(())
+    }
+
+    /// Seconds until the time-out.
+    fn secs_left(&self) -> u64 {
+        self.deadline.saturating_duration_since(Instant::now()).as_secs().max(1)
+    }
+
+    /// An engine tries a registry that is away for minutes before it says so: whoever waited only for that is told.
+    async fn timed_out(&self) -> Stop {
+        if self.needs_registry.load(Ordering::Relaxed) && !self.registry_answers().await {
+            return Stop::failed(
+                "registry_down",
+                "the registry did not answer until the build's time was over",
+            );
+        }
+        let secs = self.app.config.builds.timeout_secs;
+        Stop::failed("timeout", format!("the build took longer than the {secs} seconds that it may"))
+    }
+
+    async fn build(&self, machine: &MachineId, log: &mut Log) -> Result<(), Stop> {
+        let mut pause = Duration::from_secs(1);
+        loop {
+            let Err(stop) = self.build_once(machine, log).await else { return Ok(()) };
+            // A base image of ours cannot be read while the registry is away: that is not the Dockerfile's fault.
+            let is_about_images = matches!(&stop, Stop::Failed("build_failed" | "base_image_unavailable", _));
+            if !is_about_images || self.registry_answers().await {
+                return Err(stop);
+            }
+            log.write("[the registry does not answer; building again when it does]\n");
+            self.wait_for_registry(&mut pause).await?;
+        }
+    }
+
+    async fn build_once(&self, machine: &MachineId, log: &mut Log) -> Result<(), Stop> {
+        let (app, build) = (self.app, self.build);
+        let path = app.blobs.path(BlobKind::Context, &build.id.to_string());
+        let context = match tokio::fs::File::open(path).await {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(Stop::failed("context_lost", "the uploaded archive is gone; upload it again"));
+            }
+            Err(error) => return Err(Stop::Broken(error.into())),
+        };
+        let config = &app.config.builds;
+        let call = BuildImage {
+            instance: app.instance,
+            build: build.id,
+            dockerfile: build.dockerfile.clone(),
+            cache_from: self.cache_from().await?,
+            credential: registry::build_credential(
+                app,
+                build.account_id,
+                &build.account,
+                self.credential_secs(),
+            )?,
+            build_args: std::collections::BTreeMap::new(),
+            memory_bytes: config.memory_bytes,
+            cpu_millis: config.cpu_millis,
+            timeout_secs: self.secs_left(),
+        };
+        let body = Body::from_stream(ReaderStream::with_capacity(context, READ_BYTES));
+        let events = app.hub.stream(machine, &call, Some(body)).await.map_err(Stop::of_call)?;
+        let mut events = std::pin::pin!(events.into_stream().ready_chunks(EVENTS_AT_ONCE));
+        let mut progress = Progress::new(app, build.id);
+        loop {
+            let batch = tokio::select! {
+                batch = events.next() => batch,
+                () = tokio::time::sleep_until(progress.store_at()) => {
+                    progress.store(log.written()).await;
+                    continue;
+                }
+            };
+            let Some(batch) = batch else {
+                return Err(Stop::Lost(Error::unavailable(
+                    "machine_unreachable",
+                    "the machine said nothing more",
+                )));
+            };
+            for event in batch {
+                match event.map_err(Stop::of_call)? {
+                    BuildEvent::Step { step, steps, text } => {
+                        log.gather(&format!("Step {step}/{steps} : {text}\n"));
+                        progress.step = Some((step, steps, text));
+                    }
+                    BuildEvent::Log(text) => log.gather(&text),
+                    BuildEvent::Built { .. } => {
+                        log.flush();
+                        progress.store(log.written()).await;
+                        return Ok(());
+                    }
+                    BuildEvent::Failed(refused) => {
+                        log.flush();
+                        progress.store(log.written()).await;
+                        return Err(match refused.code {
+                            LinkErrorCode::ImageUnavailable => {
+                                Stop::Failed("base_image_unavailable", refused.message)
+                            }
+                            _ => Stop::of_refusal(refused, "build_failed"),
+                        });
+                    }
+                }
+            }
+            log.flush();
+            progress.note_log();
+            progress.store_when_due(log.written()).await;
+        }
+    }
+
+    /// The account's own newest images of this repository: never another account's steps.
+    async fn cache_from(&self) -> Result<Vec<RegistryImage>, Stop> {
+        let image = &self.build.image;
+        let owners = std::slice::from_ref(&image.owner);
+        let filter = store::images::Filter {
+            owners: Some(owners),
+            repo: Some(&image.repo),
+            state: Some(ImageState::Ready),
+            untagged: true,
+            ..store::images::Filter::default()
+        };
+        let page = PageQuery { limit: Some(CACHE_IMAGES), offset: None };
+        let found = store::images::list(&self.app.db, filter, page).await?;
+        Ok(found
+            .rows
+            .into_iter()
+            .map(|row| RegistryImage {
+                repository: image.repository(),
+                reference: RegistryReference::Digest(row.digest),
+            })
+            .collect())
+    }
+
+    fn credential_secs(&self) -> u64 {
+        self.secs_left() + CREDENTIAL_GRACE_SECS
+    }
+
+    async fn push(&self, machine: &MachineId, log: &mut Log) -> Result<Digest, Stop> {
+        let mut tries = 0;
+        let mut pause = Duration::from_secs(1);
+        loop {
+            tries += 1;
+            let stop = match self.push_once(machine, log).await {
+                Ok(digest) => return Ok(digest),
+                Err(stop) => stop,
+            };
+            let Stop::Failed(_, message) = &stop else { return Err(stop) };
+            if !self.registry_answers().await {
+                log.write("[the registry does not answer; pushing again when it does]\n");
+                self.wait_for_registry(&mut pause).await?;
+            } else if tries < MAX_PUSHES {
+                log.write(&format!("[the push failed: {message}; trying again]\n"));
+                tokio::time::sleep(pause).await;
+            } else {
+                return Err(stop);
+            }
+        }
+    }
+
+    async fn push_once(&self, machine: &MachineId, log: &mut Log) -> Result<Digest, Stop> {
+        let (app, build) = (self.app, self.build);
+        let call = PushBuild {
+            instance: app.instance,
+            build: build.id,
+            repository: build.image.repository(),
+            credential: registry::push_credential(
+                app,
+                build.account_id,
+                &build.account,
+                &build.image,
+                self.credential_secs(),
+            )?,
+        };
+        let refused = |error: LinkError| match error.code {
+            // What was built is gone from the machine: only building helps.
+            LinkErrorCode::NotFound => Stop::Lost(error.into()),
+            _ => Stop::of_refusal(error, "push_failed"),
+        };
+        let events = app.hub.stream(machine, &call, None).await;
+        let mut events = events.map_err(|error| match error {
+            CallError::Refused(error) => refused(error),
+            other => Stop::of_call(other),
+        })?;
+        let mut progress = Progress::new(app, build.id);
+        loop {
+            let event = tokio::select! {
+                event = events.next() => event,
+                () = tokio::time::sleep_until(progress.store_at()) => {
+                    progress.store(log.written()).await;
+                    continue;
+                }
+            };
+            let Some(event) = event else {
+                return Err(Stop::Lost(Error::unavailable(
+                    "machine_unreachable",
+                    "the machine said nothing more",
+                )));
+            };
+            match event.map_err(Stop::of_call)? {
+                TransferEvent::Progress { current_bytes, total_bytes } => {
+                    progress.pushed = Some((current_bytes, total_bytes));
+                }
+                TransferEvent::Log(line) => log.write(&line),
+                TransferEvent::Done { digest: Some(digest) } => {
+                    progress.store(log.written()).await;
+                    return Ok(digest);
+                }
+                TransferEvent::Done { digest: None } => {
+                    return Err(Stop::failed("push_failed", "the engine did not say what it pushed"));
+                }
+                TransferEvent::Failed(error) => return Err(refused(error)),
+            }
+            progress.store_when_due(log.written()).await;
+        }
+    }
+
+    /// What the registry says of the image. `Ok(Err)` is what it lacks, in words; a registry that is away is waited for.
+    async fn verify(&self, digest: &Digest) -> Result<Result<ImageFacts, String>, Stop> {
+        let image = &self.build.image;
+        let mut pause = Duration::from_secs(1);
+        loop {
+            let error = match domain::images::inspect(self.app, &image.owner, &image.repo, digest).await {
+                Ok(facts) => return Ok(Ok(facts)),
+                Err(error) => error,
+            };
+            if error.kind != ErrorKind::Unavailable {
+                return Ok(Err(format!("the registry does not have the whole image: {error}")));
+            }
+            self.wait_for_registry(&mut pause).await?;
+        }
+    }
+
+    async fn registry_answers(&self) -> bool {
+        let answers = tokio::time::timeout(PING_PATIENCE, self.app.registry.ping(self.app)).await;
+        matches!(answers, Ok(Ok(())))
+    }
+
+    /// Waits until the registry answers, with growing pauses, until the build's time is over.
+    async fn wait_for_registry(&self, pause: &mut Duration) -> Result<(), Stop> {
+        self.needs_registry.store(true, Ordering::Relaxed);
+        loop {
+            tokio::time::sleep((*pause).min(self.deadline.saturating_duration_since(Instant::now()))).await;
+            *pause = (*pause * 2).min(MAX_REGISTRY_PAUSE);
+            if Instant::now() >= self.deadline {
+                return Err(self.timed_out().await);
+            }
+            if self.registry_answers().await {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The image and the build's success, together.
+    async fn succeed(&self, made: Made) -> Result<()> {
+        let app = self.app;
+        let mut tries = 0;
+        let recorded = loop {
+            match persist(app, || self.record(&made)).await {
+                // Another build or push has just taken the tag: now its row is there to be moved aside.
+                Err(error) if error.code == "exists" && tries < MAX_CLASHES => tries += 1,
+                recorded => break recorded?,
+            }
+        };
+        if recorded {
+            tracing::info!(build.id = %self.build.id, image = %self.build.image, digest = %made.digest, "build succeeded");
+            metrics::counter!("longshore_builds_ended_total", "state" => "succeeded").increment(1);
+        }
+        domain::builds::ended(app, self.build.id).await;
+        Ok(())
+    }
+
+    async fn record(&self, made: &Made) -> Result<bool> {
+        let (app, build) = (self.app, self.build);
+        let tx = app.db.begin().await?;
+        if !self.is_ours(&tx).await? {
+            return Ok(false);
+        }
+        let new = NewImage {
+            owner: build.image.owner.clone(),
+            repo: build.image.repo.clone(),
+            tag: Some(build.image.tag.clone()),
+            digest: made.digest.clone(),
+            size_bytes: made.facts.size_bytes,
+            layers: made.facts.layers.clone(),
+            create_parameters: made.facts.create_parameters.clone(),
+            source: ImageSource::Build,
+            build_id: Some(build.id),
+            account: Some(build.account_id),
+        };
+        let image = domain::images::insert_ready(app, &tx, new).await?;
+        let outcome = builds::Outcome {
+            state: OperationState::Succeeded,
+            reason: None,
+            message: None,
+            image_id: Some(image.id),
+            digest: Some(&made.digest),
+            size_bytes: Some(made.facts.size_bytes),
+        };
+        builds::set_log_bytes(&tx, build.id, made.log_bytes).await?;
+        builds::finish(&tx, build.id, &outcome, app.now()).await?;
+        self.end_job(&tx).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// A build's end without an image.
+    async fn end(&self, state: OperationState, reason: &'static str, message: String) -> Result<()> {
+        let (app, build) = (self.app, self.build);
+        let log_bytes = match Log::open(app, build.id).await {
+            Ok(mut log) => {
+                let what = if state == OperationState::Cancelled { "cancelled" } else { "failed" };
+                log.write(&format!("\n[{what}: {message}]\n"));
+                log.finish()
+            }
+            Err(error) => {
+                tracing::debug!(%error, "cannot write the end of a build's log");
+                build.log_bytes
+            }
+        };
+        let recorded = persist(app, || async {
+            let tx = app.db.begin().await?;
+            if !self.is_ours(&tx).await? {
+                return Ok(false);
+            }
+            builds::set_log_bytes(&tx, build.id, log_bytes).await?;
+            let outcome = builds::Outcome {
+                state,
+                reason: Some(reason),
+                message: Some(&message),
+                image_id: None,
+                digest: None,
+                size_bytes: None,
+            };
+            builds::finish(&tx, build.id, &outcome, app.now()).await?;
+            self.end_job(&tx).await?;
+            tx.commit().await?;
+            Ok(true)
+        });
+        if recorded.await? {
+            tracing::info!(build.id = %build.id, image = %build.image, reason, "build ended without an image: {message}");
+            let state = if state == OperationState::Cancelled { "cancelled" } else { "failed" };
+            metrics::counter!("longshore_builds_ended_total", "state" => state).increment(1);
+        }
+        domain::builds::ended(app, build.id).await;
+        Ok(())
+    }
+
+    /// Whether this attempt may still end the build: not when it has ended, and not when another worker has the job.
+    async fn is_ours(&self, tx: &store::Tx) -> Result<bool> {
+        let build = builds::get(tx, self.build.id).await?;
+        let job = jobs::get(tx, self.job.id).await?;
+        let has_job = job.is_some_and(|job| job.epoch == self.job.epoch && job.state == jobs::State::Running);
+        Ok(has_job && build.is_some_and(|build| !build.state.is_final()))
+    }
+
+    /// Ends the job in the same transaction, and has the machine cleaned if it may hold anything.
+    async fn end_job(&self, tx: &store::Tx) -> Result<()> {
+        if !jobs::done(tx, self.job.id, self.job.epoch).await? {
+            return Err(Error::conflict("job_lost", "another worker has this build now"));
+        }
+        let machine = builds::get(tx, self.build.id).await?.and_then(|build| build.machine_id);
+        if let Some(machine) = machine {
+            domain::builds::enqueue_cleaning(self.app, tx, &machine).await?;
+        }
+        Ok(())
+    }
+}
+
+/// What is shown of a running build, stored now and then.
+struct Progress<'a> {
+    app: &'a App,
+    build: BuildId,
+    step: Option<(u32, u32, String)>,
+    pushed: Option<(u64, u64)>,
+    has_log: bool,
+    stored_at: Option<Instant>,
+}
+
+impl<'a> Progress<'a> {
+    fn new(app: &'a App, build: BuildId) -> Self {
+        Self { app, build, step: None, pushed: None, has_log: false, stored_at: None }
+    }
+
+    fn note_log(&mut self) {
+        self.has_log = true;
+    }
+
+    fn is_dirty(&self) -> bool {
+        self.step.is_some() || self.pushed.is_some() || self.has_log
+    }
+
+    /// When something is to be stored next; far away when there is nothing.
+    fn store_at(&self) -> Instant {
+        match self.stored_at {
+            _ if !self.is_dirty() => Instant::now() + Duration::from_hours(1),
+            Some(stored_at) => stored_at + STORE_EVERY,
+            None => Instant::now(),
+        }
+    }
+
+    async fn store_when_due(&mut self, log_bytes: u64) {
+        if self.is_dirty() && self.store_at() <= Instant::now() {
+            self.store(log_bytes).await;
+        }
+    }
+
+    /// Progress is for those who watch: a store that does not take it now gets the next.
+    async fn store(&mut self, log_bytes: u64) {
+        if !self.is_dirty() {
+            return;
+        }
+        let (step, pushed) = (self.step.take(), self.pushed.take());
+        self.has_log = false;
+        self.stored_at = Some(Instant::now());
+        let stored = async {
+            let tx = self.app.db.begin().await?;
+            if let Some((step, steps, text)) = &step {
+                builds::set_step(&tx, self.build, *step, *steps, text).await?;
+            }
+            if let Some((current, total)) = pushed {
+                builds::set_push_progress(&tx, self.build, current, total).await?;
+            }
+            builds::set_log_bytes(&tx, self.build, log_bytes).await?;
+            tx.commit().await
+        };
+        match stored.await {
+            Ok(()) => self.app.operation_logs.touched(self.build),
+            Err(error) => tracing::debug!(%error, "cannot store a build's progress"),
+        }
+    }
+}
+
+/// A build's log while it is written. A disk that takes no more loses lines, never the build.
+struct Log {
+    writer: LogWriter,
+    pending: String,
+}
+
+impl Log {
+    async fn open(app: &App, build: BuildId) -> Result<Self> {
+        let (app, limit) = (app.clone(), app.config.builds.log_bytes);
+        let writer = blocking(move || app.operation_logs.writer(build, limit)).await?;
+        Ok(Self { writer, pending: String::new() })
+    }
+
+    fn written(&self) -> u64 {
+        self.writer.written()
+    }
+
+    fn write(&mut self, text: &str) {
+        self.gather(text);
+        self.flush();
+    }
+
+    fn gather(&mut self, text: &str) {
+        self.pending.push_str(text);
+        if self.pending.len() >= GATHER_BYTES {
+            self.flush();
+        }
+    }
+
+    fn flush(&mut self) {
+        if self.pending.is_empty() {
+            return;
+        }
+        if let Err(error) = self.writer.write(&self.pending) {
+            tracing::debug!(%error, "cannot write to a build's log");
+        }
+        self.pending.clear();
+    }
+
+    /// Ends the log for now; how long it is.
+    fn finish(mut self) -> u64 {
+        self.flush();
+        let written = self.writer.written();
+        self.writer.finish().unwrap_or_else(|error| {
+            tracing::debug!(%error, "cannot finish a build's log");
+            written
+        })
+    }
+}
+
+/// Deletes contexts that no build needs any more, of those that were there before a time.
+pub(super) async fn sweep_contexts(app: &App, begun_before: Timestamp) -> Result<()> {
+    let blobs = app.blobs.clone();
+    let names = blocking(move || blobs.names(BlobKind::Context)).await?;
+    let unfinished = builds::unfinished(&app.db).await?;
+    for name in names {
+        let id = name.parse::<BuildId>().ok();
+        let is_needed = id.is_some_and(|id| unfinished.iter().any(|build| build.id == id));
+        let made_at = id.and_then(|id| id.0.get_timestamp()).map_or(0, |time| time.to_unix().0);
+        let is_new = i64::try_from(made_at).unwrap_or(i64::MAX) >= begun_before.unix_secs();
+        if is_needed || is_new {
+            continue;
+        }
+        let blobs = app.blobs.clone();
+        blocking(move || blobs.delete(BlobKind::Context, &name)).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,65 @@
+//! Removes what builds left on a machine: after each that has ended, and whenever a machine (re)appears, because
+//! nobody knows what was cut off when it went.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use store::builds;
+use store::jobs::Row;
+use wire::builds::OperationState;
+use wire::ids::MachineId;
+use wire::link::CleanBuilds;
+
+use super::Shared;
+use super::worker::persist;
+use crate::app::App;
+use crate::domain;
+use crate::error::Result;
+use crate::link::CallError;
+
+/// How long a machine may take to clean.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+pub(super) async fn run(app: &App, shared: &Shared, job: &Row) -> Result<()> {
+    let Ok(machine) = job.target.parse::<MachineId>() else {
+        tracing::error!("this job names no machine");
+        return Ok(());
+    };
+    let _guard = shared.cleaning.lock().await;
+    let unfinished = builds::unfinished(&app.db).await?;
+    let runs = unfinished.into_iter().filter(|row| row.state == OperationState::Running);
+    let call = CleanBuilds { instance: app.instance, keep: runs.map(|row| row.id).collect() };
+    match app.hub.call(&machine, &call, PATIENCE).await {
+        Ok(done) => {
+            tracing::debug!(machine.id = %machine, containers = done.containers, tags = done.tags, "cleaned up behind builds");
+            Ok(())
+        }
+        // The machine is cleaned when it is back.
+        Err(CallError::NotConnected) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Enqueues a cleaning for every machine that appears.
+pub(super) async fn watch_machines(app: App) {
+    let mut hub = app.hub.subscribe();
+    let mut known = BTreeSet::new();
+    loop {
+        let connected: BTreeSet<MachineId> = app.hub.connected().into_iter().collect();
+        for machine in connected.difference(&known) {
+            let enqueued = persist(&app, || domain::builds::enqueue_cleaning(&app, &app.db, machine));
+            tokio::select! {
+                () = app.shutdown.cancelled() => return,
+                result = enqueued => match result {
+                    Ok(()) => app.signals.jobs.notify_one(),
+                    Err(error) => tracing::error!(%error, machine.id = %machine, "cannot enqueue a cleaning"),
+                },
+            }
+        }
+        known = connected;
+        tokio::select! {
+            () = app.shutdown.cancelled() => return,
+            changed = hub.changed() => if changed.is_err() { return },
+        }
+    }
+}

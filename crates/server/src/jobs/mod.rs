@@ -1,0 +1,48 @@
+//! Work that outlives a request and a restart. A row is written in the transaction of its cause; a worker claims it
+//! with a lease, and whoever loses the lease stops. Doing a job twice finds what the first time did.
+//!
+//! - `worker.rs`: claims, leases, tries again, gives up
+//! - `build_image.rs`: from a context to an image; `clean_builds.rs`: what ended builds leave behind
+//! - `delete_manifest.rs`: removes an image from the registry
+
+mod build_image;
+mod clean_builds;
+mod delete_manifest;
+mod worker;
+
+use store::jobs::{Kind, Row};
+
+use crate::app::App;
+use crate::error::Result;
+
+pub use worker::start;
+
+/// Kinds of which only `builds.workers` run at a time.
+const BUILD_KINDS: &[Kind] = &[Kind::BuildImage];
+/// Kinds that share one worker.
+const OTHER_KINDS: &[Kind] = &[Kind::DeleteImage, Kind::CleanBuilds];
+
+/// What the jobs of one server share.
+#[derive(Default)]
+struct Shared {
+    /// Held while a build is noted as running, and while builds are cleaned: a cleaning must not take what a build that
+    /// has just begun makes for a leftover.
+    cleaning: tokio::sync::Mutex<()>,
+}
+
+/// Does one job.
+async fn run(app: &App, shared: &Shared, job: &Row) -> Result<()> {
+    match job.kind {
+        Kind::BuildImage => build_image::run(app, shared, job).await,
+        Kind::CleanBuilds => clean_builds::run(app, shared, job).await,
+        Kind::DeleteImage => delete_manifest::run(app, job).await,
+    }
+}
+
+/// How often a job is tried before a person must look. A build counts for itself: it must end in a final state.
+fn max_attempts(kind: Kind) -> u32 {
+    match kind {
+        Kind::BuildImage => u32::MAX,
+        Kind::DeleteImage | Kind::CleanBuilds => 5,
+    }
+}

@@ -1,0 +1,36 @@
+//! The server: rules, HTTP, agent link, jobs and reconcilers.
+//!
+//! - `http/`: parses, calls one function of the domain, renders; `http/router.rs` lists every route
+//! - `domain/`: the rules, one file per noun
+//! - `link/`: which machines are connected and how to call them
+//! - `clients/`: one file or folder per outside system
+//! - `jobs/`: one-shot work that survives a restart
+//! - `reconcile/`: makes the world match the store
+//! - `archive/`, `picture`, `passwords`, `jwt`, `limits`, `network`: pieces without knowledge of the rest
+//! - `database`: the database from outside a running server, for `longshore db`
+//! - `app`, `config`, `keys`, `blobs`, `caller`, `error`, `operation_logs`, `start`: what everything shares
+
+pub mod app;
+pub mod archive;
+pub mod blobs;
+pub mod caller;
+pub mod clients;
+pub mod config;
+pub mod database;
+pub mod domain;
+pub mod error;
+pub mod http;
+pub mod jobs;
+pub mod jwt;
+pub mod keys;
+pub mod limits;
+pub mod link;
+pub mod network;
+pub mod operation_logs;
+pub mod passwords;
+pub mod picture;
+pub mod reconcile;
+pub mod start;
+
+pub use http::openapi::openapi_json;
+pub use start::Server;

@@ -1,0 +1,38 @@
+//! Removes rows that have outlived their time: sessions that ended, and what the registry reported long ago.
+
+use std::time::Duration;
+
+use store::{registry_events, sessions};
+
+use crate::app::App;
+use crate::error::Result;
+
+/// How often it is looked; nothing is written when there is nothing to remove.
+const INTERVAL: Duration = Duration::from_hours(1);
+/// How long what the registry reported is kept, for whoever asks where a push came from.
+const EVENTS_KEPT_SECS: i64 = 90 * 24 * 3600;
+
+/// Looks now and then until the server ends.
+pub(super) async fn run(app: App) {
+    let mut timer = tokio::time::interval(INTERVAL);
+    loop {
+        tokio::select! {
+            () = app.shutdown.cancelled() => return,
+            _ = timer.tick() => {}
+        }
+        if let Err(error) = remove(&app).await {
+            tracing::warn!(%error, "what has expired stays until the next look");
+        }
+    }
+}
+
+/// Removes what has expired by now.
+async fn remove(app: &App) -> Result<()> {
+    let now = app.now();
+    let ended = sessions::delete_expired(&app.db, now).await?;
+    let events = registry_events::delete_before(&app.db, now.plus_secs(-EVENTS_KEPT_SECS)).await?;
+    if ended + events > 0 {
+        tracing::info!(sessions = ended, registry.events = events, "removed what had expired");
+    }
+    Ok(())
+}

@@ -1,0 +1,28 @@
+//! Makes the world match the store. A reconciler takes no input: it looks at what is wanted and at what is, and does the
+//! next step; it is woken by a signal or a timer, and running it twice does nothing twice.
+//!
+//! - `machines`: follows what machines and their containers do
+//! - `observed`: what they were last seen doing, in memory
+//! - `containers`: makes containers as their owners want them; `plan`: which step is next; `effects`: how it is done
+//! - `expired`: removes what has outlived its time
+//! - `backoff`: waits between tries
+
+mod backoff;
+mod containers;
+mod effects;
+mod expired;
+mod machines;
+mod observed;
+mod plan;
+
+use std::sync::Arc;
+
+use crate::app::App;
+
+/// Starts all reconcilers; they end with the server.
+pub fn start(app: &App) {
+    let world = Arc::new(observed::World::default());
+    app.spawn(expired::run(app.clone()));
+    app.spawn(machines::run(app.clone(), Arc::clone(&world)));
+    app.spawn(containers::run(app.clone(), world));
+}

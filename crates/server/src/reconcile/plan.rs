@@ -1,0 +1,401 @@
+//! Which step brings a container nearer to what its owner wants: a pure function of the stored row and of what the
+//! machine shows. Nothing here acts.
+
+use store::containers::{Desired, Row};
+use wire::containers::ContainerState;
+use wire::link::{ObservedContainer, ObservedState};
+
+use super::observed::View;
+
+/// The next step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Nothing: all is well, or nothing can be done now.
+    Rest,
+    /// Write that it runs.
+    RecordRunning,
+    /// Write that its process has ended (by itself, when `is_unasked`: then that is what is wanted from now on).
+    RecordStopped {
+        /// How it ended, when the engine knows.
+        exit_code: Option<i64>,
+        /// Whether it ended for want of memory.
+        is_oom_killed: bool,
+        /// Whether its owner did not ask for it.
+        is_unasked: bool,
+    },
+    /// Ask the machine whether it is really as it looks, then plan again; if so, [`plan`] with `is_sure` decides.
+    Look,
+    /// Write that something else removed it from the machine.
+    RecordGone,
+    /// Forget the engine's id of a failed container that is not there any more.
+    Forget,
+    /// Write that the machine has a container of this number that this row did not make.
+    RecordForeign,
+    /// A restart was asked for just as the process ended by itself: it is wanted running.
+    Revive,
+    /// Fetch the image and make it.
+    Create {
+        /// Remove an unfinished one first.
+        is_again: bool,
+    },
+    /// Start its process.
+    Start,
+    /// Stop its process.
+    Stop,
+    /// Stop and start its process.
+    Restart,
+    /// Remove it from the machine, then its row.
+    Remove,
+    /// Remove its row alone: what the machine has under its number is not its own.
+    DropRow,
+}
+
+impl Step {
+    /// Whether the machine is asked to do something.
+    pub(super) fn is_effect(&self) -> bool {
+        matches!(
+            self,
+            Self::Look | Self::Create { .. } | Self::Start | Self::Stop | Self::Restart | Self::Remove
+        )
+    }
+}
+
+/// Decides. `is_sure` says that the machine was asked just now and what is shown is its answer.
+pub(super) fn plan(row: &Row, view: &View, is_sure: bool) -> Step {
+    let seen = match view {
+        View::Unreachable => return Step::Rest,
+        View::Absent => None,
+        View::Present(container) => Some(container),
+    };
+    let is_own = |container: &&ObservedContainer| row.engine_id.as_deref() == Some(&container.engine_id);
+    let own = seen.filter(is_own);
+    // Made by a call whose answer was lost (then it never ran, because only a container that is in the row is started),
+    // or by an installation whose database this one is an older copy of (then it may be anybody's).
+    let other = seen.filter(|container| !is_own(container));
+    match row.desired {
+        Desired::Deleted if other.is_some_and(|container| container.state != ObservedState::Created) => {
+            Step::DropRow
+        }
+        Desired::Deleted => Step::Remove,
+        Desired::Running => plan_running(row, own, other, is_sure),
+        Desired::Stopped => plan_stopped(row, own, is_sure),
+    }
+}
+
+fn plan_running(
+    row: &Row,
+    own: Option<&ObservedContainer>,
+    other: Option<&ObservedContainer>,
+    is_sure: bool,
+) -> Step {
+    if let Some(container) = own {
+        return match container.state {
+            ObservedState::Running if row.restart_requested => Step::Restart,
+            ObservedState::Running if row.state == ContainerState::Running => Step::Rest,
+            ObservedState::Running => Step::RecordRunning,
+            _ if row.restart_requested || is_to_be_started(row) => Step::Start,
+            // It ran and never ended: the engine forgot, or the report is late.
+            ObservedState::Created if !is_sure => Step::Look,
+            _ => stopped(container, true),
+        };
+    }
+    match other {
+        Some(container) if container.state == ObservedState::Created => Step::Create { is_again: true },
+        Some(_) => Step::RecordForeign,
+        None if row.engine_id.is_none() => Step::Create { is_again: false },
+        None if is_sure => Step::RecordGone,
+        None => Step::Look,
+    }
+}
+
+/// Whether the wish is newer than the process: else a process that is not there has ended by itself.
+fn is_to_be_started(row: &Row) -> bool {
+    match row.state {
+        ContainerState::Running => false,
+        // A try was under way when the machine was lost.
+        ContainerState::Unknown => row.attempt > 0,
+        _ => true,
+    }
+}
+
+fn plan_stopped(row: &Row, own: Option<&ObservedContainer>, is_sure: bool) -> Step {
+    use ContainerState::{Failed, Stopped};
+
+    if row.restart_requested {
+        return Step::Revive;
+    }
+    match own {
+        Some(container) if container.state == ObservedState::Running => Step::Stop,
+        Some(container) => match row.state {
+            // Engines may say why only after they have said that.
+            Stopped if container.is_oom_killed && row.reason.is_none() => stopped(container, false),
+            Failed | Stopped => Step::Rest,
+            _ => stopped(container, false),
+        },
+        None => match (row.engine_id.is_some(), row.state) {
+            (true, Failed) => Step::Forget,
+            (true, _) if is_sure => Step::RecordGone,
+            (true, _) => Step::Look,
+            (false, Failed | Stopped) => Step::Rest,
+            (false, _) => Step::RecordStopped { exit_code: None, is_oom_killed: false, is_unasked: false },
+        },
+    }
+}
+
+fn stopped(container: &ObservedContainer, is_unasked: bool) -> Step {
+    let has_ended = container.state != ObservedState::Created;
+    Step::RecordStopped {
+        exit_code: container.exit_code.filter(|_| has_ended),
+        is_oom_killed: container.is_oom_killed && has_ended,
+        is_unasked,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use ContainerState::{Deleting, Failed, Pending, Pulling, Running, Starting, Stopped, Stopping, Unknown};
+    use wire::containers::ContainerSpec;
+    use wire::ids::{AccountId, ContainerId, ImageId};
+    use wire::time::Timestamp;
+
+    use super::*;
+
+    const STATES: [ContainerState; 9] =
+        [Pending, Pulling, Starting, Running, Stopping, Stopped, Failed, Deleting, Unknown];
+
+    fn row(desired: Desired, state: ContainerState, engine_id: Option<&str>) -> Row {
+        Row {
+            id: ContainerId(1),
+            account_id: AccountId(1),
+            name: "box".parse().unwrap(),
+            display_name: None,
+            machine_id: "m".parse().unwrap(),
+            image_id: ImageId(1),
+            image_name: "alice/app:v1".into(),
+            image_repository: "alice/app".into(),
+            image_digest: format!("sha256:{}", "a".repeat(64)).parse().unwrap(),
+            spec: ContainerSpec {
+                ports: Vec::new(),
+                env: BTreeMap::new(),
+                command: None,
+                entrypoint: None,
+                working_dir: None,
+                memory_bytes: 1,
+                cpu_millis: 1,
+                pids: 1,
+            },
+            desired,
+            restart_requested: false,
+            stop_timeout_secs: 10,
+            state,
+            state_since: Timestamp(0),
+            reason: None,
+            message: None,
+            exit_code: None,
+            engine_id: engine_id.map(str::to_owned),
+            attempt: 0,
+            created_at: Timestamp(0),
+            updated_at: Timestamp(0),
+        }
+    }
+
+    fn present(engine_id: &str, state: ObservedState) -> View {
+        View::Present(ObservedContainer {
+            container: ContainerId(1),
+            engine_id: engine_id.into(),
+            state,
+            exit_code: Some(3),
+            is_oom_killed: false,
+            error: None,
+        })
+    }
+
+    #[test]
+    fn nothing_is_done_to_what_cannot_be_seen() {
+        for desired in [Desired::Running, Desired::Stopped, Desired::Deleted] {
+            for state in STATES {
+                assert_eq!(plan(&row(desired, state, Some("a")), &View::Unreachable, true), Step::Rest);
+            }
+        }
+    }
+
+    #[test]
+    fn a_new_container_is_made_then_started_then_left_alone() {
+        let make = plan(&row(Desired::Running, Pending, None), &View::Absent, false);
+        let start =
+            plan(&row(Desired::Running, Starting, Some("a")), &present("a", ObservedState::Created), false);
+        let rest =
+            plan(&row(Desired::Running, Running, Some("a")), &present("a", ObservedState::Running), false);
+
+        assert_eq!((make, start, rest), (Step::Create { is_again: false }, Step::Start, Step::Rest));
+    }
+
+    #[test]
+    fn a_process_that_ends_by_itself_is_not_started_again() {
+        let ended = Step::RecordStopped { exit_code: Some(3), is_oom_killed: false, is_unasked: true };
+
+        for state in [Running, Unknown] {
+            let row = row(Desired::Running, state, Some("a"));
+            assert_eq!(plan(&row, &present("a", ObservedState::Exited), false), ended);
+        }
+    }
+
+    #[test]
+    fn a_reason_that_the_engine_gives_late_is_written() {
+        let View::Present(seen) = present("a", ObservedState::Exited) else { panic!("it is there") };
+        let view = View::Present(ObservedContainer { is_oom_killed: true, ..seen });
+        let stopped = row(Desired::Stopped, Stopped, Some("a"));
+        let known = Row { reason: Some("out_of_memory".into()), ..stopped.clone() };
+
+        let late = Step::RecordStopped { exit_code: Some(3), is_oom_killed: true, is_unasked: false };
+        assert_eq!(plan(&stopped, &view, false), late);
+        assert_eq!(plan(&known, &view, false), Step::Rest);
+    }
+
+    #[test]
+    fn a_start_that_was_under_way_when_the_machine_was_lost_goes_on() {
+        let row = Row { attempt: 1, ..row(Desired::Running, Unknown, Some("a")) };
+
+        assert_eq!(plan(&row, &present("a", ObservedState::Exited), false), Step::Start);
+    }
+
+    #[test]
+    fn a_container_that_is_missing_is_looked_for_before_it_is_called_gone() {
+        for state in [Starting, Running, Unknown, Pending, Stopped] {
+            let row = row(Desired::Running, state, Some("a"));
+            assert_eq!(plan(&row, &View::Absent, false), Step::Look);
+            assert_eq!(plan(&row, &View::Absent, true), Step::RecordGone);
+        }
+    }
+
+    #[test]
+    fn what_this_row_did_not_make_is_never_started_stopped_or_removed() {
+        for observed in [ObservedState::Running, ObservedState::Exited, ObservedState::Dead] {
+            for engine_id in [None, Some("a")] {
+                for state in STATES {
+                    let view = present("foreign", observed);
+                    assert_eq!(plan(&row(Desired::Deleted, state, engine_id), &view, true), Step::DropRow);
+                    assert_eq!(
+                        plan(&row(Desired::Running, state, engine_id), &view, true),
+                        Step::RecordForeign
+                    );
+                    let step = plan(&row(Desired::Stopped, state, engine_id), &view, true);
+                    assert!(!matches!(step, Step::Stop | Step::Remove), "{step:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_unfinished_container_of_a_lost_answer_is_made_anew() {
+        let step =
+            plan(&row(Desired::Running, Pulling, None), &present("lost", ObservedState::Created), false);
+
+        assert_eq!(step, Step::Create { is_again: true });
+    }
+
+    #[test]
+    fn a_wish_to_stop_or_delete_is_followed_from_every_state() {
+        for state in STATES {
+            let running = present("a", ObservedState::Running);
+            assert_eq!(plan(&row(Desired::Stopped, state, Some("a")), &running, false), Step::Stop);
+            assert_eq!(plan(&row(Desired::Deleted, state, Some("a")), &running, false), Step::Remove);
+            assert_eq!(plan(&row(Desired::Deleted, state, None), &View::Absent, false), Step::Remove);
+        }
+    }
+
+    #[test]
+    fn a_failure_is_kept_until_its_owner_does_something() {
+        let failed = row(Desired::Stopped, Failed, Some("a"));
+
+        assert_eq!(plan(&failed, &present("a", ObservedState::Created), false), Step::Rest);
+        assert_eq!(plan(&failed, &present("a", ObservedState::Exited), false), Step::Rest);
+        assert_eq!(plan(&failed, &View::Absent, true), Step::Forget);
+        assert_eq!(plan(&row(Desired::Stopped, Failed, None), &View::Absent, true), Step::Rest);
+    }
+
+    #[test]
+    fn a_restart_is_done_whatever_the_process_did_meanwhile() {
+        let asked = |desired, state| Row { restart_requested: true, ..row(desired, state, Some("a")) };
+
+        assert_eq!(
+            plan(&asked(Desired::Running, Running), &present("a", ObservedState::Running), false),
+            Step::Restart
+        );
+        assert_eq!(
+            plan(&asked(Desired::Running, Running), &present("a", ObservedState::Exited), false),
+            Step::Start
+        );
+        assert_eq!(
+            plan(&asked(Desired::Stopped, Stopped), &present("a", ObservedState::Exited), false),
+            Step::Revive
+        );
+    }
+
+    #[test]
+    fn every_state_comes_to_rest() {
+        // Applies each step as if it succeeded at once: no combination may go round in circles.
+        let views = [
+            View::Absent,
+            present("a", ObservedState::Created),
+            present("a", ObservedState::Running),
+            present("a", ObservedState::Exited),
+            present("a", ObservedState::Dead),
+            present("b", ObservedState::Created),
+            present("b", ObservedState::Running),
+        ];
+        for desired in [Desired::Running, Desired::Stopped, Desired::Deleted] {
+            for state in STATES {
+                for engine_id in [None, Some("a")] {
+                    for restart_requested in [false, true] {
+                        for view in &views {
+                            let row = Row { restart_requested, ..row(desired, state, engine_id) };
+                            assert!(comes_to_rest(row.clone(), view.clone()), "{row:?} {view:?}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn comes_to_rest(mut row: Row, mut view: View) -> bool {
+        let mut is_sure = false;
+        for _ in 0..8 {
+            let step = plan(&row, &view, is_sure);
+            is_sure = step == Step::Look;
+            match step {
+                Step::Rest | Step::Remove | Step::DropRow => return true,
+                Step::Look => {}
+                Step::RecordRunning | Step::Start | Step::Restart => {
+                    row.state = Running;
+                    row.restart_requested = false;
+                    view = present("a", ObservedState::Running);
+                }
+                Step::RecordStopped { .. } => {
+                    row.state = Stopped;
+                    row.desired = Desired::Stopped;
+                }
+                Step::RecordGone | Step::RecordForeign => {
+                    row.state = Failed;
+                    row.engine_id = None;
+                    row.desired = Desired::Stopped;
+                    row.restart_requested = false;
+                }
+                Step::Forget => row.engine_id = None,
+                Step::Revive => {
+                    row.desired = Desired::Running;
+                    row.state = Pending;
+                }
+                Step::Create { .. } => {
+                    row.engine_id = Some("a".into());
+                    row.state = Starting;
+                    view = present("a", ObservedState::Created);
+                }
+                Step::Stop => view = present("a", ObservedState::Exited),
+            }
+        }
+        false
+    }
+}

@@ -1,0 +1,219 @@
+//! Puts the server together and starts it.
+
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use axum::Router;
+use metrics_exporter_prometheus::PrometheusBuilder;
+use ring::rand::SystemRandom;
+use store::Db;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower_http::normalize_path::NormalizePath;
+use wire::ids::InstanceId;
+use wire::secret::Secret;
+
+use crate::app::{App, CallerCache, Clock, Inner, Limits, Signals};
+use crate::blobs::Blobs;
+use crate::clients::registry::Registry;
+use crate::config::Config;
+use crate::domain::accounts;
+use crate::error::{Error, Result};
+use crate::http::{door, router, serve};
+use crate::keys::Keys;
+use crate::limits::Limiter;
+use crate::link::Hub;
+use crate::operation_logs::OperationLogs;
+use crate::passwords::Passwords;
+use crate::{database, jobs, jwt, reconcile};
+
+/// How long tasks may take to end.
+const END_PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running server.
+pub struct Server {
+    /// Its parts.
+    pub app: App,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Where the registry's door listens.
+    pub registry_address: SocketAddr,
+    /// Held while the server runs: nobody else works on the folder.
+    _lock: std::fs::File,
+    /// Present when this start made the admin: where its generated password was written, or none when it was given.
+    pub new_admin: Option<NewAdmin>,
+}
+
+/// The first admin, just made.
+#[derive(Debug)]
+pub struct NewAdmin {
+    /// The generated password and the file that keeps it; none when the password came from the settings.
+    pub generated: Option<(Secret, PathBuf)>,
+}
+
+impl Server {
+    /// Opens the data folder and the database, brings the schema up to date and starts to serve. The machine of this
+    /// host is connected by whoever holds both crates (`longshore`), through `app.hub`.
+    pub async fn start(config: Config) -> Result<Self> {
+        make_private_folder(&config.data_dir)?;
+        let lock = database::hold(&config.data_dir)?;
+        let db = Db::open(config.database_url().expose()).await?;
+        let applied = db.migrate().await?;
+        if !applied.is_empty() {
+            tracing::info!(steps = applied.len(), "brought the database's schema up to date");
+        }
+        let listener = bind(config.listen, "listen").await?;
+        let registry_listener = bind(config.registry_listen, "registry_listen").await?;
+        let address = listener.local_addr()?;
+        let registry_address = registry_listener.local_addr()?;
+        let app =
+            assemble(Config { listen: address, registry_listen: registry_address, ..config }, db).await?;
+
+        let new_admin = ensure_admin(&app).await?;
+        app.registry.start(&app);
+        jobs::start(&app);
+        let routes = trim_slashes(router::router(&app));
+        reconcile::start(&app);
+        app.spawn(keep_figures(app.clone()));
+        app.spawn(serve::serve(app.clone(), listener, routes));
+        app.spawn(door::serve(app.clone(), registry_listener));
+        tracing::info!(%address, registry = %registry_address, "server is up");
+        Ok(Self { app, address, registry_address, new_admin, _lock: lock })
+    }
+
+    /// Ends the server: no new requests, running ones get some time, containers stay as they are.
+    pub async fn stop(self) -> Result<()> {
+        self.app.shutdown.cancel();
+        self.app.tasks.close();
+        if tokio::time::timeout(END_PATIENCE, self.app.tasks.wait()).await.is_err() {
+            tracing::warn!("some tasks did not end in time");
+        }
+        Ok(self.app.db.clone().close().await?)
+    }
+}
+
+/// Chooses the cryptography of TLS connections. Per process; whoever comes second finds it chosen.
+fn choose_tls_provider() {
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        tracing::debug!("the TLS provider was chosen before");
+    }
+}
+
+async fn assemble(config: Config, db: Db) -> Result<App> {
+    choose_tls_provider();
+    let fresh = InstanceId(uuid::Uuid::now_v7()).to_string();
+    let instance = store::settings::get_or_insert(&db, "instance", &fresh).await?;
+    let instance = instance.parse().map_err(Error::internal)?;
+    let keys = Keys::open(&config.data_dir.join("keys"))?;
+    let blobs = Blobs::open(&config.data_dir.join("blobs"))?;
+    let http = reqwest::Client::builder()
+        .connect_timeout(Duration::from_secs(5))
+        .read_timeout(Duration::from_mins(1))
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .build()
+        .map_err(Error::internal)?;
+    let parallel = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    let shutdown = CancellationToken::new();
+    let tasks = TaskTracker::new();
+    let auth = &config.auth;
+    Ok(App::new(Inner {
+        limits: Limits {
+            login_account: Limiter::new(auth.failures_per_minute),
+            login_address: Limiter::new(auth.failures_per_minute_address),
+            register_address: Limiter::new(auth.registrations_per_minute),
+        },
+        hub: Hub::new(tasks.clone(), shutdown.clone()),
+        clock: Clock::default(),
+        random: SystemRandom::new(),
+        operation_logs: OperationLogs::new(blobs.clone()),
+        passwords: Passwords::new(parallel)?,
+        callers: CallerCache::default(),
+        registry: Registry::new(&config, &keys, http.clone()),
+        signals: Signals::default(),
+        metrics: metrics_handle(),
+        blobs,
+        keys,
+        instance,
+        db,
+        tasks,
+        shutdown,
+        http,
+        config,
+    }))
+}
+
+/// Figures are per process (the `metrics` crate keeps one recorder), so the second server of a test process shares the
+/// first one's.
+fn metrics_handle() -> metrics_exporter_prometheus::PrometheusHandle {
+    static HANDLE: std::sync::OnceLock<metrics_exporter_prometheus::PrometheusHandle> =
+        std::sync::OnceLock::new();
+    let make = || PrometheusBuilder::new().install_recorder().expect("nobody else installs a recorder");
+    HANDLE.get_or_init(make).clone()
+}
+
+/// Folds what was recorded into the figures, so that they take no memory while nobody asks for them.
+async fn keep_figures(app: App) {
+    let mut ticks = tokio::time::interval(Duration::from_secs(10));
+    loop {
+        tokio::select! {
+            () = app.shutdown.cancelled() => return,
+            _ = ticks.tick() => app.metrics.run_upkeep(),
+        }
+    }
+}
+
+/// Routes answer with and without a slash at the end, and never redirect (contract, section 1).
+fn trim_slashes(router: Router) -> Router {
+    Router::new().fallback_service(NormalizePath::trim_trailing_slash(router))
+}
+
+async fn bind(address: SocketAddr, setting: &str) -> Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| {
+        Error::unavailable("address_in_use", format!("cannot listen on {address}: {error}"))
+            .hint(format!("choose another address with `--{}`", setting.replace('_', "-")))
+    })
+}
+
+fn make_private_folder(path: &Path) -> Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| {
+        Error::unavailable("data_dir", format!("cannot make the data folder `{}`: {error}", path.display()))
+            .hint("choose another with `--data-dir`")
+    })
+}
+
+/// Makes `admin` at the first start. A generated password is on disk before the account exists, so that a crash
+/// between the two locks nobody out.
+async fn ensure_admin(app: &App) -> Result<Option<NewAdmin>> {
+    if let Some(password) = &app.config.admin_password {
+        let is_new = accounts::ensure_admin(app, password).await?;
+        return Ok(is_new.then_some(NewAdmin { generated: None }));
+    }
+    let file = app.config.data_dir.join("admin-password");
+    let password = match std::fs::read_to_string(&file) {
+        Ok(text) => Secret::new(text.trim()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let password = Secret::new(jwt::random_text(&app.random)?.chars().take(24).collect::<String>());
+            if store::accounts::by_name(&app.db, &wire::names::AccountName::admin()).await?.is_some() {
+                return Ok(None);
+            }
+            write_private(&file, password.expose())?;
+            password
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let is_new = accounts::ensure_admin(app, &password).await?;
+    Ok(is_new.then_some(NewAdmin { generated: Some((password, file)) }))
+}
+
+fn write_private(path: &Path, text: &str) -> Result<()> {
+    use std::io::Write as _;
+    let mut file =
+        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.write_all(b"\n")?;
+    Ok(file.sync_all()?)
+}
