@@ -1,0 +1,520 @@
+//! `longshore container`: what runs.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+use tokio::time::Instant;
+use wire::containers::{Bind, ContainerCreate, ContainerState, ContainerView, Port, PortCreate, Protocol};
+use wire::ids::{ContainerId, MachineId};
+use wire::names::{ContainerName, ImageReference};
+
+use super::build::LogOutput;
+use super::client::Answer;
+use super::failure::Failure;
+use super::list::{self, PageArgs, WhoseArgs, name_of};
+use super::session::Session;
+use super::words::Word;
+use super::{environment, human, words};
+
+/// First and longest pause between two looks at a container that is being made.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+/// Lines of its log that are shown with a container that failed.
+const TAIL_LINES: u32 = 20;
+
+/// Verbs of `longshore container`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ContainerCommand {
+    /// List containers
+    #[command(visible_alias = "ls")]
+    List {
+        #[command(flatten)]
+        page: PageArgs,
+        #[command(flatten)]
+        whose: WhoseArgs,
+    },
+    /// Make a container from an image and start it; prints where it answers
+    Run(Box<RunArgs>),
+    /// Show a container
+    Show {
+        /// Its name or number
+        container: ContainerArg,
+    },
+    /// Start a stopped container, or try a failed one again
+    Start {
+        /// Its name or number
+        container: ContainerArg,
+    },
+    /// Stop a container; its disk is kept
+    Stop {
+        /// Its name or number
+        container: ContainerArg,
+    },
+    /// Stop a container and start it again
+    Restart {
+        /// Its name or number
+        container: ContainerArg,
+    },
+    /// Delete a container and everything on its disk
+    #[command(alias = "rm")]
+    Delete {
+        /// Its name or number
+        container: ContainerArg,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
+    /// Show what a container printed
+    Log(LogArgs),
+}
+
+/// What to run.
+#[derive(Args, Debug)]
+pub(crate) struct RunArgs {
+    /// The image, `[owner/]repo[:tag]` or its number
+    image: ImageText,
+    /// Its name; made up when absent
+    #[arg(long)]
+    name: Option<ContainerName>,
+    /// The name to show
+    #[arg(long, value_name = "TEXT")]
+    display_name: Option<String>,
+    /// Publish a port of the container: `8000`, `8080:8000`, `5353:53/udp`, `0.0.0.0:8080:8000`
+    #[arg(long = "publish", short, value_name = "[HOST:]PORT[/udp]")]
+    publish: Vec<PortArg>,
+    /// Set a variable
+    #[arg(long, short, value_name = "KEY=VALUE")]
+    env: Vec<String>,
+    /// Read variables from a file of `KEY=VALUE` lines; keeps secrets out of the command line
+    #[arg(long, value_name = "FILE")]
+    env_file: Vec<PathBuf>,
+    /// Most memory, such as `512m` or `2g`
+    #[arg(long, value_parser = human::parse_size)]
+    memory: Option<u64>,
+    /// Most processor time in cores, such as `1.5`
+    #[arg(long, value_parser = human::parse_cores)]
+    cpus: Option<u32>,
+    /// Most processes
+    #[arg(long)]
+    pids: Option<u32>,
+    /// Run on this machine
+    #[arg(long, value_name = "ID")]
+    machine: Option<MachineId>,
+    /// Run this instead of the image's entry point
+    #[arg(long, value_name = "PROGRAM")]
+    entrypoint: Option<String>,
+    /// Start in this folder
+    #[arg(long, short, value_name = "PATH")]
+    workdir: Option<String>,
+    /// Wait until it runs or failed (the default)
+    #[arg(long, overrides_with = "no_wait")]
+    wait: bool,
+    /// Return as soon as it is accepted
+    #[arg(long, overrides_with = "wait")]
+    no_wait: bool,
+    /// Longest wait
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = human::parse_duration)]
+    timeout: u64,
+    /// Arguments instead of the image's command
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+/// Which log, and how much of it.
+#[derive(Args, Debug)]
+pub(crate) struct LogArgs {
+    /// Its name or number
+    container: ContainerArg,
+    /// Go on while it runs
+    #[arg(long, short)]
+    follow: bool,
+    /// Only the last lines
+    #[arg(long, short = 'n', value_name = "LINES")]
+    tail: Option<u32>,
+    /// Only what is newer: `10m`, `2h`, or a time such as `2026-01-31T12:00:00Z`
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Show when each line was printed
+    #[arg(long, short)]
+    timestamps: bool,
+}
+
+/// A container by number or by name.
+#[derive(Clone, Debug)]
+pub(crate) struct ContainerArg(String);
+
+impl FromStr for ContainerArg {
+    type Err = wire::names::NameError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.parse::<ContainerId>() {
+            Ok(id) => Ok(Self(id.to_string())),
+            Err(_) => Ok(Self(text.parse::<ContainerName>()?.to_string())),
+        }
+    }
+}
+
+/// An image as the server reads it, checked here only for its form.
+#[derive(Clone, Debug)]
+pub(crate) struct ImageText(String);
+
+impl FromStr for ImageText {
+    type Err = wire::names::NameError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.parse::<u64>().is_err() {
+            text.parse::<ImageReference>()?;
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// A port as it is typed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PortArg(PortCreate);
+
+impl FromStr for PortArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = || format!("`{text}` is not a port: use `8000`, `8080:8000` or `5353:53/udp`");
+        let number = |text: &str| text.parse::<u16>().ok().filter(|&port| port > 0).ok_or_else(wrong);
+        let (ports, protocol) = match text.split_once('/') {
+            None | Some((_, "tcp")) => (text.trim_end_matches("/tcp"), Protocol::Tcp),
+            Some((ports, "udp")) => (ports, Protocol::Udp),
+            Some(_) => return Err(wrong()),
+        };
+        let pieces: Vec<&str> = ports.split(':').collect();
+        let (bind, host, container) = match pieces.as_slice() {
+            [container] => (Bind::Loopback, None, number(container)?),
+            [host, container] => (Bind::Loopback, Some(number(host)?), number(container)?),
+            [address, host, container] => {
+                let bind = match *address {
+                    "127.0.0.1" => Bind::Loopback,
+                    "0.0.0.0" => Bind::Lan,
+                    _ => {
+                        return Err(format!(
+                            "`{address}` cannot be published on: use `127.0.0.1` or `0.0.0.0`"
+                        ));
+                    }
+                };
+                let host = if host.is_empty() { None } else { Some(number(host)?) };
+                (bind, host, number(container)?)
+            }
+            _ => return Err(wrong()),
+        };
+        Ok(Self(PortCreate { container, protocol, host, bind }))
+    }
+}
+
+/// Reads a variable. Not while the command line is parsed: a refusal there repeats the text, which may be a secret.
+fn variable(text: &str) -> Result<(String, String), &'static str> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("a variable is written `KEY=VALUE`"),
+    }
+}
+
+/// Runs a verb.
+pub(crate) async fn run(command: ContainerCommand, session: &Session) -> anyhow::Result<()> {
+    match command {
+        ContainerCommand::List { page, whose } => all(session, &page, &whose).await,
+        ContainerCommand::Run(args) => run_image(session, *args).await,
+        ContainerCommand::Show { container } => show(session, &container).await,
+        ContainerCommand::Start { container } => {
+            change(session, &container, "start", words::CONTAINER_STARTING).await
+        }
+        ContainerCommand::Stop { container } => {
+            change(session, &container, "stop", words::CONTAINER_STOPPING).await
+        }
+        ContainerCommand::Restart { container } => {
+            change(session, &container, "restart", words::CONTAINER_RESTARTING).await
+        }
+        ContainerCommand::Delete { container, yes } => {
+            session.ask(yes, words::DELETE_CONTAINER, &[&container.0])?;
+            let answer = session.client.delete(&["api", "v1", "containers", &container.0]).await?;
+            session.done(&answer, words::CONTAINER_DELETED, &[&container.0])
+        }
+        ContainerCommand::Log(args) => log(session, args).await,
+    }
+}
+
+async fn all(session: &Session, page: &PageArgs, whose: &WhoseArgs) -> anyhow::Result<()> {
+    let answer = session.client.get(&["api", "v1", "containers"], &whose.query(page)).await?;
+    if session.shown_as_json(&answer)? {
+        return Ok(());
+    }
+    let now = environment::now();
+    let rows: Vec<_> = list::page::<ContainerView>(&session.printer, &answer)?
+        .into_iter()
+        .map(|container| {
+            [
+                container.id.to_string(),
+                container.name.to_string(),
+                state_in_words(&container),
+                container.image.clone(),
+                ports_in_words(&container.ports),
+                container.machine_id.to_string(),
+                human::ago(container.created_at, now, session.printer.language),
+            ]
+        })
+        .collect();
+    session.printer.table(["ID", "NAME", "STATE", "IMAGE", "PORTS", "MACHINE", "CREATED"], &rows)
+}
+
+/// The state, with the exit code where the process has ended.
+fn state_in_words(container: &ContainerView) -> String {
+    let state = name_of(&container.state);
+    match container.exit_code {
+        Some(code) if container.state == ContainerState::Stopped => format!("{state} (exit {code})"),
+        _ => state,
+    }
+}
+
+fn ports_in_words(ports: &[Port]) -> String {
+    let shown = |port: &Port| {
+        format!("{}:{}->{}/{}", port.bind.address(), port.host, port.container, port.protocol.as_str())
+    };
+    ports.iter().map(shown).collect::<Vec<_>>().join(", ")
+}
+
+/// Where a container answers, for TCP ports.
+fn urls(container: &ContainerView) -> Vec<String> {
+    let is_tcp = |port: &&Port| port.protocol == Protocol::Tcp;
+    container.ports.iter().filter(is_tcp).map(|port| format!("http://127.0.0.1:{}", port.host)).collect()
+}
+
+async fn show(session: &Session, container: &ContainerArg) -> anyhow::Result<()> {
+    let answer = session.client.get(&["api", "v1", "containers", &container.0], &[]).await?;
+    if session.shown_as_json(&answer)? {
+        return Ok(());
+    }
+    let container: ContainerView = answer.view()?;
+    let ago = |time| human::ago(time, environment::now(), session.printer.language);
+    let some = |text: String| Some(text).filter(|text| !text.is_empty());
+    session.printer.facts(&[
+        ("id", Some(container.id.to_string())),
+        ("name", Some(container.name.to_string())),
+        ("display name", container.display_name.clone()),
+        ("account", Some(container.account.to_string())),
+        ("state", Some(format!("{} ({})", state_in_words(&container), ago(container.state_since)))),
+        ("reason", container.reason.clone()),
+        ("message", container.message.clone()),
+        ("image", Some(container.image.clone())),
+        ("machine", Some(container.machine_id.to_string())),
+        ("ports", some(ports_in_words(&container.ports))),
+        ("url", some(urls(&container).join(" ")).filter(|_| container.state.is_running())),
+        ("entrypoint", container.entrypoint.as_ref().map(|words| words.join(" "))),
+        ("command", container.command.as_ref().map(|words| words.join(" "))),
+        ("folder", container.working_dir.clone()),
+        // Values are often secrets; `--json` has them.
+        ("variables", some(container.env.keys().cloned().collect::<Vec<_>>().join(", "))),
+        ("memory", Some(human::size(container.memory_bytes))),
+        ("cpus", Some(human::cores(container.cpu_millis))),
+        ("processes", Some(container.pids.to_string())),
+        ("created", Some(ago(container.created_at))),
+    ])
+}
+
+async fn change(session: &Session, container: &ContainerArg, verb: &str, word: Word) -> anyhow::Result<()> {
+    let answer = session.client.post_empty(&["api", "v1", "containers", &container.0, verb]).await?;
+    session.done(&answer, word, &[&container.0])
+}
+
+async fn run_image(session: &Session, args: RunArgs) -> anyhow::Result<()> {
+    let (no_wait, timeout) = (args.no_wait, Duration::from_secs(args.timeout));
+    let body = asked_for(args)?;
+    let accepted = session.client.post(&["api", "v1", "containers"], &body).await?;
+    let container: ContainerView = accepted.view()?;
+    let name = container.name.to_string();
+
+    if no_wait {
+        if !session.shown_as_json(&accepted)? {
+            session.printer.data(&name)?;
+        }
+        return Ok(());
+    }
+    let answer = tokio::select! {
+        answer = settled(session, container, accepted, timeout) => answer?,
+        _ = tokio::signal::ctrl_c() => {
+            let language = session.printer.language;
+            let hint = language.say(words::CONTAINER_SHOW_HINT, &[&name]);
+            return Err(Failure::new(language.pick(words::NOT_WAITING)).hint(hint).into());
+        }
+    };
+    let container: ContainerView = answer.view()?;
+    if session.printer.is_json {
+        session.printer.json(&answer.text)?;
+    }
+    outcome(session, &container).await
+}
+
+fn asked_for(args: RunArgs) -> anyhow::Result<ContainerCreate> {
+    let mut env = BTreeMap::new();
+    for file in &args.env_file {
+        env.extend(read_env_file(file)?);
+    }
+    for text in &args.env {
+        let (key, value) = variable(text).map_err(Failure::usage)?;
+        env.insert(key, value);
+    }
+    Ok(ContainerCreate {
+        image: args.image.0,
+        name: args.name,
+        display_name: args.display_name,
+        machine: args.machine.map(|id| id.to_string()),
+        ports: args.publish.into_iter().map(|PortArg(port)| port).collect(),
+        env,
+        command: Some(args.command).filter(|command| !command.is_empty()),
+        entrypoint: args.entrypoint.map(|program| vec![program]),
+        working_dir: args.workdir,
+        memory_bytes: args.memory,
+        cpu_millis: args.cpus,
+        pids: args.pids,
+    })
+}
+
+fn read_env_file(path: &Path) -> anyhow::Result<BTreeMap<String, String>> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))?;
+    let mut env = BTreeMap::new();
+    for (number, line) in text.lines().enumerate() {
+        if line.trim().is_empty() || line.trim_start().starts_with('#') {
+            continue;
+        }
+        let (key, value) = variable(line)
+            .map_err(|why| Failure::usage(format!("`{}` line {}: {why}", path.display(), number + 1)))?;
+        env.insert(key, value);
+    }
+    Ok(env)
+}
+
+/// Waits until the container runs, has ended or has failed, and shows its states as they change.
+async fn settled(
+    session: &Session,
+    container: ContainerView,
+    accepted: Answer,
+    timeout: Duration,
+) -> anyhow::Result<Answer> {
+    let deadline = Instant::now() + timeout;
+    let id = container.id.to_string();
+    let bar = session.printer.status_bar();
+    let (mut answer, mut container) = (accepted, container);
+    let mut shown = None;
+    let mut pause = PAUSE.0;
+    loop {
+        if shown != Some(container.state) {
+            shown = Some(container.state);
+            let text = session
+                .printer
+                .language
+                .say(words::CONTAINER_IS, &[container.name.as_str(), &name_of(&container.state)]);
+            if bar.is_hidden() {
+                session.printer.line(&text);
+            }
+            bar.set_message(text);
+        }
+        bar.tick();
+        let is_settled = matches!(
+            container.state,
+            ContainerState::Running | ContainerState::Stopped | ContainerState::Failed
+        );
+        if is_settled || container.state == ContainerState::Deleting {
+            bar.finish_and_clear();
+            return Ok(answer);
+        }
+        if Instant::now() >= deadline {
+            bar.finish_and_clear();
+            let language = session.printer.language;
+            let name = container.name.as_str();
+            let message = language.say(words::NOT_IN_TIME, &[name, &name_of(&container.state)]);
+            return Err(Failure::new(message).hint(language.say(words::CONTAINER_SHOW_HINT, &[name])).into());
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(PAUSE.1);
+        answer = session.client.get(&["api", "v1", "containers", &id], &[]).await?;
+        container = answer.view()?;
+    }
+}
+
+/// Says how it went. A process that ended well by itself did what it was asked.
+async fn outcome(session: &Session, container: &ContainerView) -> anyhow::Result<()> {
+    let printer = &session.printer;
+    let language = printer.language;
+    let name = container.name.as_str();
+    let has_ended_well = container.state == ContainerState::Stopped && container.exit_code == Some(0);
+    if container.state == ContainerState::Running || has_ended_well {
+        let word = if has_ended_well { words::CONTAINER_ENDED } else { words::CONTAINER_RUNS };
+        printer.say(word, &[name]);
+        if printer.is_json {
+            return Ok(());
+        }
+        let urls = urls(container);
+        if urls.is_empty() || has_ended_well {
+            return printer.data(name);
+        }
+        return urls.iter().try_for_each(|url| printer.data(url));
+    }
+
+    let why = container.message.clone().or_else(|| container.reason.clone()).unwrap_or_else(|| {
+        container.exit_code.map_or_else(|| name_of(&container.state), |code| format!("exit {code}"))
+    });
+    let mut failure = Failure::new(language.say(words::CONTAINER_FAILED, &[name, &why]));
+    failure.details = tail(session, container).await.unwrap_or_default();
+    let hint = language.say(words::CONTAINER_LOG_HINT, &[name]);
+    Err(failure.hint(hint).into())
+}
+
+/// The last lines that a container printed.
+async fn tail(session: &Session, container: &ContainerView) -> anyhow::Result<Vec<String>> {
+    let id = container.id.to_string();
+    let query = [("tail", TAIL_LINES.to_string())];
+    let answer = session.client.get(&["api", "v1", "containers", &id, "log"], &query).await?;
+    Ok(answer.text.lines().map(str::to_owned).collect())
+}
+
+async fn log(session: &Session, args: LogArgs) -> anyhow::Result<()> {
+    let mut query = Vec::new();
+    if args.follow {
+        query.push(("follow", "true".to_owned()));
+    }
+    if args.timestamps {
+        query.push(("timestamps", "true".to_owned()));
+    }
+    query.extend(args.tail.map(|lines| ("tail", lines.to_string())));
+    if let Some(since) = &args.since {
+        let since = human::parse_since(since, environment::now()).map_err(Failure::usage)?;
+        query.push(("since", since.to_string()));
+    }
+    let path = ["api", "v1", "containers", &args.container.0, "log"];
+    let mut response = session.client.stream(&path, &query, "text/plain").await?;
+    let mut text = LogOutput::new(&session.printer);
+    // A container may be silent for as long as it likes: no time-out here.
+    while let Some(bytes) = response.chunk().await.map_err(|error| session.client.unreachable(&error))? {
+        text.push(&session.printer, &bytes)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_read_as_docker_users_type_them() {
+        let read = |text: &str| text.parse::<PortArg>().map(|PortArg(port)| port);
+        let port = |bind, host, container, protocol| Ok(PortCreate { container, protocol, host, bind });
+
+        assert_eq!(read("8000"), port(Bind::Loopback, None, 8000, Protocol::Tcp));
+        assert_eq!(read("8080:80/tcp"), port(Bind::Loopback, Some(8080), 80, Protocol::Tcp));
+        assert_eq!(read("53/udp"), port(Bind::Loopback, None, 53, Protocol::Udp));
+        assert_eq!(read("0.0.0.0::80"), port(Bind::Lan, None, 80, Protocol::Tcp));
+        for text in
+            ["", "0", "65536", "a", "80/sctp", "1:2:3:4", "10.0.0.1:80:80", ":80", "80:", "-1", "80/tcp/tcp"]
+        {
+            assert!(read(text).is_err(), "{text}");
+        }
+    }
+}

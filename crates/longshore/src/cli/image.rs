@@ -1,0 +1,487 @@
+//! `longshore image`: what is in the registry, and how it gets there.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+use futures::TryStreamExt as _;
+use indicatif::ProgressBar;
+use tokio::time::Instant;
+use tokio_util::io::ReaderStream;
+use wire::accounts::AccountView;
+use wire::builds::BuildView;
+use wire::ids::ImageId;
+use wire::images::{Dependents, ImageTag, ImageUpdate, ImageView, RepositoryView};
+use wire::names::{ImageName, ImageReference, Owner, RepoName};
+use wire::page::Page;
+
+use super::build::{self, LogArgs};
+use super::client::Answer;
+use super::failure::Failure;
+use super::ignore::Ignore;
+use super::list::{self, PageArgs, WhoseArgs, name_of};
+use super::session::Session;
+use super::{environment, human, pack, words};
+
+/// How often a running upload says how far it is where no bar can be drawn.
+const PROGRESS_EVERY: Duration = Duration::from_secs(5);
+/// How often a bar is drawn.
+const BAR_EVERY: Duration = Duration::from_millis(100);
+
+/// Verbs of `longshore image`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImageCommand {
+    /// List images
+    #[command(visible_alias = "ls")]
+    List(ListArgs),
+    /// List repositories and how many tags each has
+    Repositories {
+        #[command(flatten)]
+        page: PageArgs,
+        #[command(flatten)]
+        whose: WhoseArgs,
+    },
+    /// Show an image
+    Show {
+        /// `[owner/]repo[:tag]`, or the image's number
+        image: ImageArg,
+    },
+    /// Upload code with a Dockerfile, build it and put the image into the registry
+    Upload(UploadArgs),
+    /// Give an image another name; nothing is copied
+    Tag {
+        /// `[owner/]repo[:tag]`, or the image's number
+        image: ImageArg,
+        /// The new name, `[owner/]repo[:tag]`; a tag that exists is moved
+        name: Reference,
+    },
+    /// Change what is shown of an image; an empty text removes it
+    Update(UpdateArgs),
+    /// Show what was made from an image and still needs it
+    Dependents {
+        /// `[owner/]repo[:tag]`, or the image's number
+        image: ImageArg,
+    },
+    /// Delete an image
+    #[command(alias = "rm")]
+    Delete {
+        /// `[owner/]repo[:tag]`, or the image's number
+        image: ImageArg,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
+    /// Show a build's log; the same as `longshore build log`
+    BuildLog(LogArgs),
+}
+
+/// Which images to list.
+#[derive(Args, Debug)]
+pub(crate) struct ListArgs {
+    #[command(flatten)]
+    page: PageArgs,
+    #[command(flatten)]
+    whose: WhoseArgs,
+    /// Only images of this owner, such as `public`
+    #[arg(long)]
+    owner: Option<Owner>,
+    /// Only tags of this repository
+    #[arg(long)]
+    repo: Option<RepoName>,
+    /// Only images whose name or description contains this
+    #[arg(long, value_name = "TEXT")]
+    search: Option<String>,
+}
+
+/// What to upload.
+#[derive(Args, Debug)]
+pub(crate) struct UploadArgs {
+    /// A folder (less `.git` and what its `.dockerignore` names), or a zip, tar or tar.gz file
+    path: PathBuf,
+    /// The image's name, `[owner/]repo[:tag]`
+    #[arg(long, short)]
+    name: Reference,
+    /// The Dockerfile's path in the archive
+    #[arg(long, value_name = "PATH")]
+    dockerfile: Option<String>,
+    /// Return as soon as the build is accepted
+    #[arg(long)]
+    detach: bool,
+    /// Do not show the build's log unless it fails
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+/// What to change of an image.
+#[derive(Args, Debug)]
+pub(crate) struct UpdateArgs {
+    /// `[owner/]repo[:tag]`, or the image's number
+    image: ImageArg,
+    #[command(flatten)]
+    change: ChangeArgs,
+}
+
+/// The changes themselves: at least one.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = true)]
+pub(crate) struct ChangeArgs {
+    /// The name to show
+    #[arg(long, value_name = "TEXT")]
+    display_name: Option<String>,
+    /// What it is for
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
+}
+
+/// An image's name as typed and checked.
+#[derive(Clone, Debug)]
+pub(crate) struct Reference {
+    text: String,
+    parsed: ImageReference,
+}
+
+impl std::str::FromStr for Reference {
+    type Err = wire::names::NameError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self { text: text.to_owned(), parsed: text.parse()? })
+    }
+}
+
+/// An image by number or by name.
+#[derive(Clone, Debug)]
+pub(crate) enum ImageArg {
+    /// By number.
+    Id(ImageId),
+    /// By name. A repository whose name is a number needs its owner or tag.
+    Name(Reference),
+}
+
+impl std::str::FromStr for ImageArg {
+    type Err = wire::names::NameError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.parse() {
+            Ok(id) => Ok(Self::Id(id)),
+            Err(_) => Ok(Self::Name(text.parse()?)),
+        }
+    }
+}
+
+/// Runs a verb.
+pub(crate) async fn run(command: ImageCommand, session: &Session) -> anyhow::Result<()> {
+    match command {
+        ImageCommand::List(args) => all(session, args).await,
+        ImageCommand::Repositories { page, whose } => repositories(session, &page, &whose).await,
+        ImageCommand::Show { image } => show(session, &image).await,
+        ImageCommand::Upload(args) => upload(session, args).await,
+        ImageCommand::Tag { image, name } => {
+            let id = find(session, &image).await?.to_string();
+            let body = ImageTag { name: full_name(session, &name).await? };
+            let answer = session.client.post(&["api", "v1", "images", &id, "tags"], &body).await?;
+            session.done(&answer, words::IMAGE_TAGGED, &[&body.name.to_string()])
+        }
+        ImageCommand::Update(args) => update(session, args).await,
+        ImageCommand::Dependents { image } => dependents(session, &image).await,
+        ImageCommand::Delete { image, yes } => delete(session, &image, yes).await,
+        ImageCommand::BuildLog(args) => build::log(session, args).await,
+    }
+}
+
+/// The name with the caller as owner where none was typed.
+async fn full_name(session: &Session, name: &Reference) -> anyhow::Result<ImageName> {
+    if let Some(owner) = name.parsed.owner.clone() {
+        return Ok(name.parsed.clone().with_default_owner(&owner));
+    }
+    let me: AccountView = session.client.get(&["api", "v1", "me"], &[]).await?.view()?;
+    let owner = Owner::from(&me.account);
+    Ok(name.parsed.clone().with_default_owner(&owner))
+}
+
+/// The number of an image.
+async fn find(session: &Session, image: &ImageArg) -> anyhow::Result<ImageId> {
+    let name = match image {
+        ImageArg::Id(id) => return Ok(*id),
+        ImageArg::Name(name) => full_name(session, name).await?.to_string(),
+    };
+    let answer = session.client.get(&["api", "v1", "images"], &[("name", name.clone())]).await?;
+    let page: Page<ImageView> = answer.view()?;
+    let found = page.data.iter().find(|image| image.name == name);
+    found.map(|image| image.id).ok_or_else(|| {
+        let language = session.printer.language;
+        Failure::new(language.say(words::NO_IMAGE, &[&name])).hint(language.pick(words::NO_IMAGE_HINT)).into()
+    })
+}
+
+async fn all(session: &Session, args: ListArgs) -> anyhow::Result<()> {
+    let mut query = args.whose.query(&args.page);
+    query.extend(args.owner.map(|owner| ("owner", owner.to_string())));
+    query.extend(args.repo.map(|repo| ("repo", repo.to_string())));
+    query.extend(args.search.map(|text| ("search", text)));
+    let answer = session.client.get(&["api", "v1", "images"], &query).await?;
+    if session.shown_as_json(&answer)? {
+        return Ok(());
+    }
+    let now = environment::now();
+    let rows: Vec<_> = list::page::<ImageView>(&session.printer, &answer)?
+        .into_iter()
+        .map(|image| {
+            [
+                image.id.to_string(),
+                image.name,
+                human::size(image.size_bytes),
+                name_of(&image.source),
+                human::ago(image.created_at, now, session.printer.language),
+            ]
+        })
+        .collect();
+    session.printer.table(["ID", "NAME", "SIZE", "SOURCE", "CREATED"], &rows)
+}
+
+async fn repositories(session: &Session, page: &PageArgs, whose: &WhoseArgs) -> anyhow::Result<()> {
+    let answer = session.client.get(&["api", "v1", "repositories"], &whose.query(page)).await?;
+    if session.shown_as_json(&answer)? {
+        return Ok(());
+    }
+    let now = environment::now();
+    let rows: Vec<_> = list::page::<RepositoryView>(&session.printer, &answer)?
+        .into_iter()
+        .map(|repository| {
+            [
+                format!("{}/{}", repository.owner, repository.repo),
+                repository.tags.to_string(),
+                human::ago(repository.updated_at, now, session.printer.language),
+            ]
+        })
+        .collect();
+    session.printer.table(["REPOSITORY", "TAGS", "UPDATED"], &rows)
+}
+
+async fn show(session: &Session, image: &ImageArg) -> anyhow::Result<()> {
+    let id = find(session, image).await?.to_string();
+    let answer = session.client.get(&["api", "v1", "images", &id], &[]).await?;
+    if session.shown_as_json(&answer)? {
+        return Ok(());
+    }
+    let image: ImageView = answer.view()?;
+    let parameters = &image.create_parameters;
+    let some = |text: String| Some(text).filter(|text| !text.is_empty());
+    session.printer.facts(&[
+        ("id", Some(image.id.to_string())),
+        ("name", Some(image.name)),
+        ("display name", image.display_name),
+        ("description", image.description),
+        ("state", Some(name_of(&image.state))),
+        ("pull", Some(image.pull)),
+        ("digest", Some(image.digest.to_string())),
+        ("size", Some(format!("{} in {} layers", human::size(image.size_bytes), image.layers.len()))),
+        ("source", Some(name_of(&image.source))),
+        ("build", image.build_id.map(|id| id.to_string())),
+        ("parent", image.parent_image_id.map(|id| id.to_string())),
+        ("ports", some(parameters.exposed_ports.join(", "))),
+        ("entrypoint", some(parameters.entrypoint.join(" "))),
+        ("command", some(parameters.command.join(" "))),
+        ("user", parameters.user.clone()),
+        ("created", Some(human::ago(image.created_at, environment::now(), session.printer.language))),
+    ])
+}
+
+async fn update(session: &Session, args: UpdateArgs) -> anyhow::Result<()> {
+    let id = find(session, &args.image).await?.to_string();
+    let emptied = |text: String| Some(text).filter(|text| !text.is_empty());
+    let body = ImageUpdate {
+        display_name: args.change.display_name.map(emptied),
+        description: args.change.description.map(emptied),
+    };
+    let answer = session.client.patch(&["api", "v1", "images", &id], &body).await?;
+    session.done(&answer, words::IMAGE_UPDATED, &[&id])
+}
+
+async fn dependents(session: &Session, image: &ImageArg) -> anyhow::Result<()> {
+    let id = find(session, image).await?.to_string();
+    let answer = session.client.get(&["api", "v1", "images", &id, "dependents"], &[]).await?;
+    if session.shown_as_json(&answer)? {
+        return Ok(());
+    }
+    let dependents: Dependents = answer.view()?;
+    if dependents.is_empty() {
+        session.printer.say(words::NO_DEPENDENTS, &[]);
+    }
+    for line in dependents_as_lines(&dependents) {
+        session.printer.data(&line)?;
+    }
+    Ok(())
+}
+
+/// What still needs an image, one line each.
+pub(crate) fn dependents_as_lines(dependents: &Dependents) -> Vec<String> {
+    let shown = |name: &Option<String>| name.clone().unwrap_or_else(|| "(somebody else's)".to_owned());
+    let images = dependents.images.iter().map(|image| format!("image {} {}", image.id, shown(&image.name)));
+    let containers = dependents
+        .containers
+        .iter()
+        .map(|container| format!("container {} {}", container.id, shown(&container.name)));
+    images.chain(containers).collect()
+}
+
+async fn delete(session: &Session, image: &ImageArg, yes: bool) -> anyhow::Result<()> {
+    let id = find(session, image).await?.to_string();
+    let shown = match image {
+        ImageArg::Id(id) => id.to_string(),
+        ImageArg::Name(name) => name.text.clone(),
+    };
+    session.ask(yes, words::DELETE_IMAGE, &[&shown])?;
+    let answer = session.client.delete(&["api", "v1", "images", &id]).await?;
+    session.done(&answer, words::IMAGE_DELETED, &[&shown])
+}
+
+async fn upload(session: &Session, args: UploadArgs) -> anyhow::Result<()> {
+    let source = Source::open(session, &args)?;
+    // A refused token is learned before the first byte of the upload and not after its last.
+    session.client.get(&["api", "v1", "me"], &[]).await?;
+
+    let mut query = vec![("image", args.name.text.clone())];
+    query.extend(args.dockerfile.clone().map(|path| ("dockerfile", path)));
+    let answer = tokio::select! {
+        answer = source.send(session, &query) => answer?,
+        _ = tokio::signal::ctrl_c() => {
+            return Err(Failure::new(session.printer.language.pick(words::UPLOAD_STOPPED)).into());
+        }
+    };
+    let accepted: BuildView = answer.view()?;
+
+    if args.detach {
+        if !session.shown_as_json(&answer)? {
+            session.printer.data(&accepted.id.to_string())?;
+        }
+        session.printer.hint(words::FOLLOW_HINT, &[&accepted.id.to_string()]);
+        return Ok(());
+    }
+    build::follow_upload(session, accepted.id, args.quiet).await
+}
+
+/// What is uploaded: a folder packed on the way, or a file as it is.
+enum Source {
+    Folder { path: PathBuf, ignore: Ignore, bytes: u64 },
+    File { path: PathBuf, bytes: u64 },
+}
+
+impl Source {
+    fn open(session: &Session, args: &UploadArgs) -> anyhow::Result<Self> {
+        let printer = &session.printer;
+        let path = args.path.clone();
+        if !pack::is_folder(&path)? {
+            let bytes = std::fs::metadata(&path)?.len();
+            return Ok(Self::File { path, bytes });
+        }
+        let dockerfile = args.dockerfile.as_deref().unwrap_or("Dockerfile");
+        if !path.join(dockerfile).is_file() {
+            let message =
+                printer.language.say(words::NO_DOCKERFILE, &[&path.display().to_string(), dockerfile]);
+            return Err(Failure::new(message).hint(printer.language.pick(words::NO_DOCKERFILE_HINT)).into());
+        }
+        let ignore = Ignore::load(&path, dockerfile)?;
+        let survey = pack::survey(&path, &ignore)?;
+        for left_out in survey.left_out.iter().take(10) {
+            printer.warn(words::LEFT_OUT, &[&left_out.display().to_string()]);
+        }
+        if survey.left_out.len() > 10 {
+            printer.warn(words::LEFT_OUT_MORE, &[&(survey.left_out.len() - 10).to_string()]);
+        }
+        Ok(Self::Folder { path, ignore, bytes: survey.bytes })
+    }
+
+    async fn send(self, session: &Session, query: &[(&str, String)]) -> anyhow::Result<Answer> {
+        let moved = Arc::new(AtomicU64::new(0));
+        match self {
+            Self::Folder { path, ignore, bytes } => {
+                let (pieces, packing) = pack::stream(path, ignore, Arc::clone(&moved));
+                let body = reqwest::Body::wrap_stream(futures::stream::unfold(pieces, |mut pieces| async {
+                    let piece = pieces.recv().await?;
+                    Some((piece, pieces))
+                }));
+                let sent = send_shown(session, query, body, None, bytes, &moved).await;
+                // When packing failed, the request broke off because of it: that is the reason to show.
+                if sent.is_err() && packing.is_finished() {
+                    let packed = packing.await.context("packing ended badly")?;
+                    let is_own_doing = packed.as_ref().is_err_and(|error| !is_broken_pipe(error));
+                    if is_own_doing {
+                        packed?;
+                    }
+                }
+                sent
+            }
+            Self::File { path, bytes } => {
+                let file = open_file(&path).await?;
+                let counter = Arc::clone(&moved);
+                let pieces = ReaderStream::with_capacity(file, 64 << 10).inspect_ok(move |piece| {
+                    counter.fetch_add(piece.len() as u64, Ordering::Relaxed);
+                });
+                let body = reqwest::Body::wrap_stream(pieces);
+                send_shown(session, query, body, Some(bytes), bytes, &moved).await
+            }
+        }
+    }
+}
+
+async fn open_file(path: &Path) -> anyhow::Result<tokio::fs::File> {
+    tokio::fs::File::open(path).await.with_context(|| format!("cannot read `{}`", path.display()))
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+        .any(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+/// Sends the body while showing how far it is.
+async fn send_shown(
+    session: &Session,
+    query: &[(&str, String)],
+    body: reqwest::Body,
+    length: Option<u64>,
+    total_bytes: u64,
+    moved: &Arc<AtomicU64>,
+) -> anyhow::Result<Answer> {
+    let bar = session.printer.bytes_bar(total_bytes);
+    bar.set_message(session.printer.language.pick(words::UPLOADING));
+    let showing = show_progress(session, &bar, total_bytes, moved);
+    let sending = session.client.upload(&["api", "v1", "builds"], query, body, length, moved);
+    let answer = tokio::select! {
+        answer = sending => answer,
+        () = showing => unreachable!("the progress is shown until the upload ends"),
+    };
+    bar.finish_and_clear();
+    if answer.is_ok() {
+        session.printer.say(words::UPLOADED, &[&human::size(moved.load(Ordering::Relaxed))]);
+    }
+    answer
+}
+
+/// Shows how far an upload is, for ever.
+async fn show_progress(session: &Session, bar: &ProgressBar, total_bytes: u64, moved: &AtomicU64) {
+    let begin = Instant::now();
+    let every = if bar.is_hidden() { PROGRESS_EVERY } else { BAR_EVERY };
+    let mut is_checking = false;
+    loop {
+        tokio::time::sleep(every).await;
+        let bytes = moved.load(Ordering::Relaxed);
+        bar.set_position(bytes);
+        if bytes >= total_bytes && !is_checking {
+            is_checking = true;
+            bar.set_message(session.printer.language.pick(words::CHECKING));
+            if bar.is_hidden() {
+                session.printer.say(words::CHECKING, &[]);
+            }
+        }
+        if bar.is_hidden() && !is_checking {
+            let rate = bytes / begin.elapsed().as_secs().max(1);
+            let values = [human::size(bytes), human::size(total_bytes), human::size(rate)];
+            session.printer.say(words::UPLOAD_PROGRESS, &[&values[0], &values[1], &values[2]]);
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! The command line: how commands are typed and where they go. It talks to a server only through HTTP.
+//!
+//! - `server`, `database`: the commands of this machine (`server`, `agent`, `config`, `db`)
+//! - `login`, `account`, `token`, `audit`, `image`, `build`, `container`, `machine`, `doctor`: one file per noun
+//! - `session`, `client`, `sse`, `pack`, `ignore`, `credentials`, `password`: what commands are made of
+//! - `printer`, `words`, `human`, `json`, `list`, `failure`: what people and programs see
+//! - `environment`: variables and the clock
+
+mod account;
+mod audit;
+mod build;
+mod client;
+mod container;
+mod credentials;
+mod database;
+mod doctor;
+mod environment;
+mod failure;
+mod human;
+mod ignore;
+mod image;
+mod json;
+mod list;
+mod login;
+mod machine;
+mod pack;
+mod password;
+mod printer;
+pub(crate) mod server;
+mod session;
+mod sse;
+mod token;
+mod words;
+
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
+use reqwest::Url;
+
+use failure::{FAILED, Failure};
+use printer::Printer;
+use session::Session;
+
+/// Self-hosted platform: from code to images to running containers.
+#[derive(Debug, Parser)]
+#[command(
+    name = "longshore",
+    version,
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    after_help = "Exit status: 0 done, 1 failed, 2 typed wrongly. Data goes to stdout, words to stderr."
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Global {
+    /// Talk to this server [default: `LONGSHORE_URL`, or the last login]
+    #[arg(long, global = true, value_name = "URL", value_parser = client::parse_server, help_heading = "Global options")]
+    pub(crate) server: Option<Url>,
+    /// Print the server's answer as JSON
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub(crate) json: bool,
+}
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Log in to a server
+    Login(login::LoginArgs),
+    /// Log out and forget the token
+    Logout(login::LogoutArgs),
+    /// Show who you are on which server
+    Whoami,
+    /// Make an account on a server and log in
+    Register(login::LoginArgs),
+    /// People
+    #[command(subcommand)]
+    Account(account::AccountCommand),
+    /// API tokens, for programs
+    #[command(subcommand)]
+    Token(token::TokenCommand),
+    /// Who changed what
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
+    /// Images: upload, list, tag, delete
+    #[command(subcommand)]
+    Image(image::ImageCommand),
+    /// Builds: how images are made
+    #[command(subcommand)]
+    Build(build::BuildCommand),
+    /// Containers: run, stop, log
+    #[command(subcommand)]
+    Container(container::ContainerCommand),
+    /// Machines that run containers
+    #[command(subcommand)]
+    Machine(machine::MachineCommand),
+    /// Look at everything and say what is wrong
+    Doctor(doctor::DoctorArgs),
+    /// Run the server, with its own agent and registry
+    Server(server::ServerArgs),
+    /// Run the agent of a machine
+    #[command(subcommand)]
+    Agent(server::AgentCommand),
+    /// The server's database
+    Db(database::DatabaseArgs),
+    /// The server's settings
+    #[command(subcommand)]
+    Config(server::ConfigCommand),
+    /// Print the OpenAPI document of the server's interface
+    Openapi,
+    /// Print a script that completes commands in a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the version
+    Version,
+}
+
+/// Reads the command line; a wrong one ends the process with status 2.
+pub(crate) fn parse() -> Cli {
+    Cli::parse()
+}
+
+/// Runs a command that is no service.
+pub(crate) fn run(cli: Cli) -> ExitCode {
+    let printer = Printer::new(cli.global.json);
+    // One thread is enough for one conversation, and starts faster than many.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let result = match runtime {
+        Ok(runtime) => {
+            let result = runtime.block_on(dispatch(cli.command, &cli.global, &printer));
+            // A thread that still waits for a pipe must not keep the process.
+            runtime.shutdown_background();
+            result
+        }
+        Err(error) => Err(error.into()),
+    };
+    finish(&printer, result)
+}
+
+/// Shows how a service ended, in the same way as other commands.
+pub(crate) fn report(global: &Global, result: anyhow::Result<()>) -> ExitCode {
+    finish(&Printer::new(global.json), result)
+}
+
+fn finish(printer: &Printer, result: anyhow::Result<()>) -> ExitCode {
+    let Err(error) = result else { return ExitCode::SUCCESS };
+    // Whoever read our output has seen enough: `longshore image list | head -1` did its work.
+    let is_broken_pipe = error
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe);
+    if is_broken_pipe {
+        return ExitCode::SUCCESS;
+    }
+    let error = match error.downcast::<::server::error::Error>() {
+        Ok(error) => Failure::from(error).into(),
+        Err(error) => error,
+    };
+    printer.failure(&error);
+    ExitCode::from(Failure::of(&error).map_or(FAILED, |failure| failure.exit))
+}
+
+async fn dispatch(command: Command, global: &Global, printer: &Printer) -> anyhow::Result<()> {
+    let session = || Session::open(global, printer);
+    match command {
+        Command::Login(args) => login::login(args, printer).await,
+        Command::Register(args) => login::register(args, printer).await,
+        Command::Logout(args) => login::logout(args, global, printer).await,
+        Command::Whoami => login::whoami(&session()?).await,
+        Command::Account(command) => account::run(command, &session()?).await,
+        Command::Token(command) => token::run(command, &session()?).await,
+        Command::Audit(command) => audit::run(command, &session()?).await,
+        Command::Image(command) => image::run(command, &session()?).await,
+        Command::Build(command) => build::run(command, &session()?).await,
+        Command::Container(command) => container::run(command, &session()?).await,
+        Command::Machine(command) => machine::run(command, &session()?).await,
+        Command::Doctor(args) => doctor::run(args, global, printer).await,
+        Command::Db(args) => database::run(args, printer).await,
+        // As the server serves it, to the byte.
+        Command::Openapi => printer.raw(::server::openapi_json().as_bytes()),
+        Command::Config(server::ConfigCommand::Example) => {
+            let text = ::server::config::example();
+            if printer.is_json {
+                return printer.json(&serde_json::json!({ "toml": text }).to_string());
+            }
+            printer.raw(text.as_bytes())
+        }
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "longshore", &mut script);
+            printer.raw(&script)
+        }
+        Command::Version => {
+            let version = env!("CARGO_PKG_VERSION");
+            if printer.is_json {
+                return printer.json(&serde_json::json!({ "version": version }).to_string());
+            }
+            printer.data(&format!("longshore {version}"))
+        }
+        Command::Server(_) | Command::Agent(_) => anyhow::bail!("`main` runs the services"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_commands_are_put_together_without_contradiction() {
+        Cli::command().debug_assert();
+    }
+}

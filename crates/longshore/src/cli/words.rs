@@ -1,0 +1,304 @@
+//! What the command line says to people, in English and Chinese. `{}` stands for a value, in this order in both.
+//! `--help` and names of states stay English: they are what is typed and what the interface answers.
+
+use super::environment;
+
+/// One thing to say, in every language.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Word {
+    english: &'static str,
+    chinese: &'static str,
+}
+
+impl Word {
+    /// Checked while compiling: both texts take the same number of values.
+    const fn new(english: &'static str, chinese: &'static str) -> Self {
+        assert!(values(english) == values(chinese), "both languages must take the same values");
+        Self { english, chinese }
+    }
+}
+
+/// How many `{}` a text has.
+const fn values(text: &str) -> usize {
+    let bytes = text.as_bytes();
+    let (mut count, mut at) = (0, 0);
+    while at + 1 < bytes.len() {
+        if bytes[at] == b'{' && bytes[at + 1] == b'}' {
+            count += 1;
+        }
+        at += 1;
+    }
+    count
+}
+
+/// A language that people read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Language {
+    /// English.
+    English,
+    /// Simplified Chinese.
+    Chinese,
+}
+
+impl Language {
+    /// The first of `LONGSHORE_LANG`, `LC_ALL`, `LC_MESSAGES` and `LANG` that is set.
+    pub(crate) fn from_environment() -> Self {
+        let names = ["LONGSHORE_LANG", "LC_ALL", "LC_MESSAGES", "LANG"];
+        let wanted = names.into_iter().find_map(environment::text).unwrap_or_default();
+        if wanted.to_ascii_lowercase().starts_with("zh") { Self::Chinese } else { Self::English }
+    }
+
+    /// For `Accept-Language`.
+    pub(crate) fn code(self) -> &'static str {
+        match self {
+            Self::English => "en",
+            Self::Chinese => "zh",
+        }
+    }
+
+    /// A text without values.
+    pub(crate) fn pick(self, word: Word) -> &'static str {
+        match self {
+            Self::English => word.english,
+            Self::Chinese => word.chinese,
+        }
+    }
+
+    /// A text with its values filled in.
+    pub(crate) fn say(self, word: Word, values: &[&str]) -> String {
+        let mut pieces = self.pick(word).split("{}");
+        let mut text = pieces.next().unwrap_or_default().to_owned();
+        for (index, piece) in pieces.enumerate() {
+            text.push_str(values.get(index).copied().unwrap_or_default());
+            text.push_str(piece);
+        }
+        text
+    }
+}
+
+pub(crate) const ERROR: Word = Word::new("error:", "错误:");
+pub(crate) const HINT: Word = Word::new("hint:", "提示:");
+pub(crate) const WARNING: Word = Word::new("warning:", "注意:");
+pub(crate) const NEVER: Word = Word::new("never", "从不");
+pub(crate) const NOTHING_DONE: Word = Word::new("nothing was done", "未做任何更改");
+pub(crate) const NOTHING_THERE: Word = Word::new("nothing there", "没有内容");
+pub(crate) const SHOWN_OF: Word = Word::new("{} of {} shown", "已显示 {} 条, 共 {} 条");
+pub(crate) const NEXT_PAGE_HINT: Word = Word::new("more with `--offset {}`", "用 `--offset {}` 查看更多");
+
+// Each pair: past, future.
+pub(crate) const JUST_NOW: Word = Word::new("just now", "刚刚");
+pub(crate) const SECONDS_AGO: (Word, Word) =
+    (Word::new("{} s ago", "{} 秒前"), Word::new("in {} s", "{} 秒后"));
+pub(crate) const MINUTES_AGO: (Word, Word) =
+    (Word::new("{} min ago", "{} 分钟前"), Word::new("in {} min", "{} 分钟后"));
+pub(crate) const HOURS_AGO: (Word, Word) =
+    (Word::new("{} h ago", "{} 小时前"), Word::new("in {} h", "{} 小时后"));
+pub(crate) const DAYS_AGO: (Word, Word) = (Word::new("{} d ago", "{} 天前"), Word::new("in {} d", "{} 天后"));
+pub(crate) const YEARS_AGO: (Word, Word) =
+    (Word::new("{} y ago", "{} 年前"), Word::new("in {} y", "{} 年后"));
+
+// Talking to a server.
+pub(crate) const NO_SERVER: Word = Word::new("no server is known", "尚未指定服务器");
+pub(crate) const NO_SERVER_HINT: Word = Word::new(
+    "log in with `longshore login URL`, or set LONGSHORE_URL and LONGSHORE_TOKEN",
+    "用 `longshore login URL` 登录, 或设置 LONGSHORE_URL 和 LONGSHORE_TOKEN",
+);
+pub(crate) const UNREACHABLE: Word = Word::new("cannot reach {}: {}", "无法连接 {}: {}");
+pub(crate) const UNREACHABLE_HINT: Word = Word::new(
+    "is the server running, and is {} its address? `longshore doctor` looks closer",
+    "服务器是否在运行? 地址 {} 是否正确? `longshore doctor` 可进一步检查",
+);
+pub(crate) const BROKEN_OFF_HINT: Word = Word::new(
+    "the connection to {} broke off; try again, and look at the server's log if it stays so",
+    "与 {} 的连接中断; 请重试, 若仍如此请查看服务器日志",
+);
+pub(crate) const NO_ANSWER: Word = Word::new("{} does not answer in time", "{} 未及时应答");
+pub(crate) const NO_ANSWER_HINT: Word =
+    Word::new("`longshore doctor` looks closer", "`longshore doctor` 可进一步检查");
+pub(crate) const ANSWERED_STATUS: Word = Word::new("{} answered {}", "{} 应答了 {}");
+pub(crate) const REDIRECTED: Word = Word::new("{} sends us on to {}", "{} 将请求转到 {}");
+pub(crate) const REDIRECTED_HINT: Word =
+    Word::new("use that address, if you trust it", "若信任该地址, 请直接使用它");
+pub(crate) const PROXY_HINT: Word = Word::new(
+    "a proxy answered and not the server; is the server running?",
+    "应答来自代理而非服务器; 服务器是否在运行?",
+);
+pub(crate) const RETRY_AFTER_HINT: Word = Word::new("try again in {} s", "请在 {} 秒后重试");
+pub(crate) const LOGIN_HINT: Word =
+    Word::new("log in with `longshore login {}`", "用 `longshore login {}` 登录");
+pub(crate) const TOKEN_VARIABLE_HINT: Word = Word::new(
+    "the token in LONGSHORE_TOKEN is not accepted; unset it or set another",
+    "LONGSHORE_TOKEN 中的令牌无效; 请取消设置或更换",
+);
+
+// Logging in.
+pub(crate) const ACCOUNT: Word = Word::new("Account", "用户名");
+pub(crate) const PASSWORD: Word = Word::new("Password", "密码");
+pub(crate) const PRESENT_PASSWORD: Word = Word::new("Present password", "当前密码");
+pub(crate) const NEW_PASSWORD: Word = Word::new("New password", "新密码");
+pub(crate) const AGAIN: Word = Word::new("Once more", "再输入一次");
+pub(crate) const NOT_THE_SAME: Word = Word::new("these are not the same", "两次输入不一致");
+pub(crate) const NO_TERMINAL: Word =
+    Word::new("a password is needed and nobody can be asked", "需要密码, 但当前不是终端, 无法询问");
+pub(crate) const PASSWORD_STDIN_HINT: Word = Word::new(
+    "send it to standard input and add `--password-stdin`",
+    "将密码送入标准输入并加上 `--password-stdin`",
+);
+pub(crate) const NO_ACCOUNT: Word = Word::new("which account?", "缺少用户名");
+pub(crate) const ACCOUNT_HINT: Word = Word::new("add `--account NAME`", "请加上 `--account NAME`");
+pub(crate) const NOT_LONGSHORE: Word = Word::new("{} is not a Longshore server", "{} 不是 Longshore 服务器");
+pub(crate) const NOT_LONGSHORE_HINT: Word = Word::new("check the address and the port", "请检查地址和端口");
+pub(crate) const IN_THE_CLEAR: Word = Word::new(
+    "the way to {} is not encrypted: others can read what you send; use `https://`",
+    "到 {} 的连接未加密, 他人可能看到内容; 请使用 `https://`",
+);
+pub(crate) const LOGGED_IN: Word = Word::new("logged in to {} as `{}`", "已登录 {}, 用户 `{}`");
+pub(crate) const LOGGED_OUT: Word = Word::new("logged out of {}", "已退出 {}");
+pub(crate) const WAS_NOT_LOGGED_IN: Word = Word::new("you were not logged in", "您未登录");
+pub(crate) const LOGOUT_NOT_TOLD: Word = Word::new(
+    "{} could not be told; the login ends there by itself: {}",
+    "未能通知 {}; 登录将在服务器端自行失效: {}",
+);
+pub(crate) const REGISTERED: Word = Word::new("account `{}` made", "已创建用户 `{}`");
+pub(crate) const WAITS_FOR_APPROVAL: Word = Word::new(
+    "account `{}` made; an admin has to approve it before you can log in",
+    "已创建用户 `{}`; 需管理员批准后才能登录",
+);
+pub(crate) const REGISTRATION_CLOSED: Word = Word::new("{} takes no registrations", "{} 不开放注册");
+pub(crate) const ASK_ADMIN_HINT: Word = Word::new("ask an admin for an account", "请向管理员申请账号");
+
+// Accounts and tokens.
+pub(crate) const ACCOUNT_CREATED: Word = Word::new("account `{}` made", "已创建用户 `{}`");
+pub(crate) const ACCOUNT_ENABLED: Word = Word::new("account `{}` can be used", "用户 `{}` 已启用");
+pub(crate) const ACCOUNT_DISABLED: Word =
+    Word::new("account `{}` is shut out; its things stay", "用户 `{}` 已停用, 其内容保留");
+pub(crate) const ROLE_CHANGED: Word = Word::new("account `{}` is now `{}`", "用户 `{}` 的角色现为 `{}`");
+pub(crate) const PASSWORD_CHANGED: Word = Word::new(
+    "password of `{}` changed; its other logins have ended",
+    "用户 `{}` 的密码已更改, 其他登录已失效",
+);
+pub(crate) const TOKEN_CREATED: Word = Word::new(
+    "token `{}` made; keep it now, it is not shown again",
+    "令牌 `{}` 已创建; 请立即保存, 之后不再显示",
+);
+pub(crate) const TOKEN_DELETED: Word = Word::new("token `{}` deleted", "令牌 `{}` 已删除");
+
+// Images.
+pub(crate) const NO_IMAGE: Word = Word::new("there is no image `{}`", "镜像 `{}` 不存在");
+pub(crate) const NO_IMAGE_HINT: Word =
+    Word::new("`longshore image list` shows yours", "`longshore image list` 列出您的镜像");
+pub(crate) const IMAGE_TAGGED: Word = Word::new("image is now also `{}`", "镜像现在也名为 `{}`");
+pub(crate) const IMAGE_UPDATED: Word = Word::new("image {} changed", "镜像 {} 已更新");
+pub(crate) const DELETE_IMAGE: Word = Word::new("Delete image `{}`?", "删除镜像 `{}`?");
+pub(crate) const IMAGE_DELETED: Word = Word::new("image `{}` deleted", "镜像 `{}` 已删除");
+pub(crate) const NO_DEPENDENTS: Word = Word::new("nothing depends on it", "没有任何内容依赖它");
+pub(crate) const NO_DOCKERFILE: Word = Word::new("`{}` has no `{}`", "`{}` 中没有 `{}`");
+pub(crate) const NO_DOCKERFILE_HINT: Word = Word::new(
+    "name the folder that holds the Dockerfile, or give its path with `--dockerfile`",
+    "请指定包含 Dockerfile 的文件夹, 或用 `--dockerfile` 给出路径",
+);
+pub(crate) const LEFT_OUT: Word = Word::new(
+    "left out: `{}` (leads out of the folder, or is no ordinary file)",
+    "已略过: `{}` (指向文件夹之外, 或不是普通文件)",
+);
+pub(crate) const LEFT_OUT_MORE: Word = Word::new("left out: {} more", "另略过 {} 项");
+pub(crate) const UPLOADING: Word = Word::new("uploading", "正在上传");
+pub(crate) const UPLOAD_PROGRESS: Word = Word::new("uploading: {} of {} ({}/s)", "正在上传: {} / {} ({}/秒)");
+pub(crate) const CHECKING: Word = Word::new("the server checks the archive", "服务器正在检查压缩包");
+pub(crate) const UPLOADED: Word = Word::new("uploaded {}", "已上传 {}");
+pub(crate) const UPLOAD_STOPPED: Word =
+    Word::new("upload stopped; nothing is built", "上传已停止, 未开始构建");
+pub(crate) const UPLOAD_BROKEN_HINT: Word = Word::new(
+    "the server hung up during the upload: is the archive larger than it takes? its log says why",
+    "服务器在上传过程中断开了连接: 压缩包是否超过上限? 原因见服务器日志",
+);
+
+// Builds.
+pub(crate) const QUEUED: Word = Word::new("queued, {} before it", "排队中, 前面还有 {} 个");
+pub(crate) const BUILDING: Word = Word::new("building", "正在构建");
+pub(crate) const BUILDING_STEP: Word = Word::new("building, step {}", "正在构建, 步骤 {}");
+pub(crate) const PUSHING: Word = Word::new("pushing {} of {}", "正在推送 {} / {}");
+pub(crate) const VERIFYING: Word = Word::new("comparing with the registry", "正在与镜像仓库核对");
+pub(crate) const TRYING_AGAIN: Word = Word::new(
+    "the connection was lost; trying again (the build goes on)",
+    "连接中断, 正在重试 (构建仍在进行)",
+);
+pub(crate) const DETACHED: Word =
+    Word::new("no longer watching; the build goes on", "已停止跟踪; 构建仍在进行");
+pub(crate) const FOLLOW_COMMAND: Word =
+    Word::new("watch it:  longshore build log --follow {}", "继续跟踪:  longshore build log --follow {}");
+pub(crate) const CANCEL_COMMAND: Word =
+    Word::new("stop it:   longshore build cancel {}", "取消构建:  longshore build cancel {}");
+pub(crate) const FOLLOW_HINT: Word =
+    Word::new("watch it with `longshore build log --follow {}`", "用 `longshore build log --follow {}` 跟踪");
+pub(crate) const BUILD_CANCELLED: Word = Word::new("build {} is being stopped", "正在取消构建 {}");
+pub(crate) const BUILD_WAS_CANCELLED: Word =
+    Word::new("the build of `{}` was cancelled", "`{}` 的构建已取消");
+pub(crate) const BUILD_SUCCEEDED: Word = Word::new("`{}` is built", "`{}` 构建完成");
+pub(crate) const BUILD_FAILED: Word = Word::new("the build of `{}` failed: {}", "`{}` 构建失败: {}");
+pub(crate) const BUILD_FAILED_AT: Word =
+    Word::new("the build of `{}` failed at step {}: {}", "`{}` 构建失败于步骤 {}: {}");
+pub(crate) const LOG_HINT: Word =
+    Word::new("the whole log: `longshore build log {}`", "完整日志: `longshore build log {}`");
+pub(crate) const IMAGE_READY: Word =
+    Word::new("image `{}` is in the registry ({}, built in {})", "镜像 `{}` 已在镜像仓库中 ({}, 用时 {})");
+pub(crate) const RUN_HINT: Word =
+    Word::new("run it with `longshore container run {}`", "用 `longshore container run {}` 运行");
+
+// Containers.
+pub(crate) const CONTAINER_STARTING: Word = Word::new("container `{}` is being started", "正在启动容器 `{}`");
+pub(crate) const CONTAINER_STOPPING: Word = Word::new("container `{}` is being stopped", "正在停止容器 `{}`");
+pub(crate) const CONTAINER_RESTARTING: Word =
+    Word::new("container `{}` is being restarted", "正在重启容器 `{}`");
+pub(crate) const DELETE_CONTAINER: Word =
+    Word::new("Delete container `{}` and everything on its disk?", "删除容器 `{}` 及其磁盘上的全部内容?");
+pub(crate) const CONTAINER_DELETED: Word = Word::new("container `{}` is being deleted", "正在删除容器 `{}`");
+pub(crate) const CONTAINER_IS: Word = Word::new("container `{}`: {}", "容器 `{}`: {}");
+pub(crate) const CONTAINER_RUNS: Word = Word::new("container `{}` runs", "容器 `{}` 正在运行");
+pub(crate) const CONTAINER_ENDED: Word =
+    Word::new("container `{}` has done its work and ended", "容器 `{}` 已完成并结束");
+pub(crate) const CONTAINER_FAILED: Word =
+    Word::new("container `{}` does not run: {}", "容器 `{}` 未能运行: {}");
+pub(crate) const CONTAINER_LOG_HINT: Word =
+    Word::new("its whole log: `longshore container log {}`", "完整日志: `longshore container log {}`");
+pub(crate) const CONTAINER_SHOW_HINT: Word =
+    Word::new("look again with `longshore container show {}`", "用 `longshore container show {}` 再次查看");
+pub(crate) const NOT_IN_TIME: Word = Word::new("container `{}` is still `{}`", "容器 `{}` 仍处于 `{}`");
+pub(crate) const NOT_WAITING: Word =
+    Word::new("no longer waiting; the container is still being made", "已停止等待; 容器仍在创建中");
+
+// The database.
+pub(crate) const DATABASE_IS: Word = Word::new("the database is {}", "数据库类型: {}");
+pub(crate) const MIGRATE_HINT: Word = Word::new(
+    "`longshore db migrate` applies what waits; so does the server's next start",
+    "`longshore db migrate` 或重启服务器即可完成升级",
+);
+pub(crate) const MIGRATED: Word = Word::new("applied: {}", "已执行 {} 项");
+pub(crate) const RESTORE_DATABASE: Word = Word::new("Replace the database by `{}`?", "用 `{}` 替换数据库?");
+pub(crate) const BACKED_UP: Word = Word::new("{} rows are in `{}`", "已将 {} 行写入 `{}`");
+pub(crate) const BACKUP_HINT: Word = Word::new(
+    "copy `keys/`, `blobs/` and `registry/` of the data folder now, after the database",
+    "接下来请复制数据目录中的 `keys/`、`blobs/` 与 `registry/`",
+);
+pub(crate) const RESTORED: Word = Word::new("{} rows were read from `{}`", "已恢复 {} 行, 来源: `{}`");
+pub(crate) const REPLACED_DATABASE: Word =
+    Word::new("the database that was there is kept in `{}`", "原数据库保留在 `{}`");
+
+// Doctor.
+pub(crate) const CHECKS_FAILED: Word = Word::new("checks that failed: {}", "{} 项检查未通过");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_filled_in_in_order() {
+        assert_eq!(Language::English.say(SHOWN_OF, &["2", "9"]), "2 of 9 shown");
+        assert_eq!(Language::Chinese.say(SHOWN_OF, &["2", "9"]), "已显示 2 条, 共 9 条");
+    }
+
+    #[test]
+    fn a_value_that_looks_like_a_place_is_left_alone() {
+        assert_eq!(Language::English.say(CONTAINER_IS, &["{}", "x"]), "container `{}`: x");
+    }
+}

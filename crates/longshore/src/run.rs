@@ -1,0 +1,206 @@
+//! Runs the server together with the agent of its own host, or an agent alone: settings, log, signals, an orderly end.
+
+use std::future::Future;
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use server::Server;
+use server::config::{self, Config, Layer, LogFormat};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+use wire::secret::Secret;
+
+/// Settings file of a system-wide installation; read when it exists and no other is named.
+const SYSTEM_FILE: &str = "/etc/longshore/longshore.toml";
+
+/// What was typed on the command line.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// The settings file.
+    pub file: Option<PathBuf>,
+    /// Options, by their setting's name.
+    pub options: Layer,
+}
+
+impl Settings {
+    /// Puts command line, environment, file and defaults together.
+    pub fn load(&self) -> Result<Config> {
+        let system_file = PathBuf::from(SYSTEM_FILE);
+        let named = self.file.clone().or_else(|| environment("LONGSHORE_CONFIG").map(PathBuf::from));
+        let file = named.or_else(|| system_file.exists().then_some(system_file));
+        let with_default_folder = |name: &str| match environment(name) {
+            None if name == "LONGSHORE_DATA_DIR" && !self.options.contains_key("data_dir") => {
+                default_data_dir()
+            }
+            value => value,
+        };
+        Ok(config::load(file.as_deref(), with_default_folder, &self.options)?.config)
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place where the server's settings read the environment"
+)]
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// `/var/lib/longshore` for a service, a folder in the home otherwise.
+fn default_data_dir() -> Option<String> {
+    let is_service_folder =
+        std::fs::metadata("/var/lib/longshore").is_ok_and(|folder| !folder.permissions().readonly());
+    if is_service_folder || environment("USER").is_none_or(|user| user == "root") {
+        return Some("/var/lib/longshore".to_owned());
+    }
+    let home = environment("XDG_DATA_HOME")
+        .or_else(|| environment("HOME").map(|home| format!("{home}/.local/share")));
+    home.map(|home| format!("{home}/longshore"))
+}
+
+/// `longshore server`: runs until it is told to stop.
+pub fn serve(settings: &Settings) -> Result<()> {
+    let config = settings.load()?;
+    start_log(&config)?;
+    block_on(async {
+        let mut stop = StopSignals::new()?;
+        let server = start(config).await?;
+        announce(&server)?;
+        notify(&[sd_notify::NotifyState::Ready]);
+        stop.wait().await;
+        tracing::info!("stopping: requests in progress get some seconds, containers stay as they are");
+        notify(&[sd_notify::NotifyState::Stopping]);
+        server.stop().await?;
+        Ok(())
+    })
+}
+
+/// What `longshore agent run` was told.
+#[derive(Clone, Debug)]
+pub struct AgentSettings {
+    /// Address of the server.
+    pub url: String,
+    /// Where the link's token lies.
+    pub token_file: PathBuf,
+    /// What the agent is told.
+    pub agent: agent::Config,
+}
+
+/// `longshore agent run`: serves this machine's engine to a server until it is told to stop.
+pub fn agent(settings: AgentSettings) -> Result<()> {
+    start_agent_log()?;
+    let shown = settings.token_file.display();
+    let token =
+        std::fs::read_to_string(&settings.token_file).with_context(|| format!("cannot read `{shown}`"))?;
+    anyhow::ensure!(!token.trim().is_empty(), "`{shown}` is empty; it must hold the link's token");
+    let server = agent::Server { url: settings.url, token: Secret::new(token.trim().to_owned()) };
+    block_on(async {
+        let mut stop = StopSignals::new()?;
+        let shutdown = CancellationToken::new();
+        let agent = agent::Agent::new(settings.agent, shutdown.clone())?;
+        notify(&[sd_notify::NotifyState::Ready]);
+        tokio::select! {
+            () = agent.dial(&server) => {}
+            () = stop.wait() => {}
+        }
+        tracing::info!("stopping: containers stay as they are");
+        notify(&[sd_notify::NotifyState::Stopping]);
+        shutdown.cancel();
+        agent.stopped().await;
+        Ok(())
+    })
+}
+
+/// The agent logs as the server does when nothing is set; `LONGSHORE_LOG_FILTER` is its one setting.
+fn start_agent_log() -> Result<()> {
+    let filter = environment("LONGSHORE_LOG_FILTER").unwrap_or_else(|| "info".to_owned());
+    let filter = EnvFilter::try_new(filter).context("`LONGSHORE_LOG_FILTER` is not valid")?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let started = builder.with_ansi(is_terminal).try_init();
+    started.map_err(|error| anyhow::anyhow!("cannot start the log: {error}"))
+}
+
+/// Runs work on a runtime of its own.
+pub fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
+}
+
+/// Starts the server and, unless switched off, connects this host's engine as a machine.
+pub async fn start(config: Config) -> Result<Server> {
+    let machine = config.machine.clone();
+    let state_dir = config.data_dir.join("agent");
+    let server = Server::start(config).await?;
+    if machine.enabled {
+        let config = agent::Config {
+            docker: machine.docker,
+            registry: server.registry_address.to_string(),
+            policy_file: machine.policy_file,
+            machine_id: None,
+            state_dir,
+        };
+        let agent = agent::Agent::new(config, server.app.shutdown.clone())
+            .context("cannot set up this host as a machine")?;
+        crate::in_process::connect(&server.app.hub, &agent);
+        let shutdown = server.app.shutdown.clone();
+        server.app.spawn(async move {
+            shutdown.cancelled().await;
+            agent.stopped().await;
+        });
+    }
+    Ok(server)
+}
+
+/// Says on standard output where the server is and, at the very first start, how to log in.
+fn announce(server: &Server) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "longshore is up at http://{} · registry {}", server.address, server.registry_address)?;
+    if let Some(admin) = &server.new_admin {
+        match &admin.generated {
+            Some((password, file)) => {
+                writeln!(out, "first start: log in as `admin` with the password {}", password.expose())?;
+                writeln!(out, "it is kept in {} and not shown again", file.display())?;
+            }
+            None => writeln!(out, "first start: log in as `admin` with the password from the settings")?,
+        }
+    }
+    Ok(out.flush()?)
+}
+
+fn start_log(config: &Config) -> Result<()> {
+    let filter = EnvFilter::try_new(&config.log.filter).context("`log.filter` is not valid")?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = match config.log.format {
+        LogFormat::Text => builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    };
+    started.map_err(|error| anyhow::anyhow!("cannot start the log: {error}"))
+}
+
+/// SIGTERM and SIGINT.
+struct StopSignals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl StopSignals {
+    fn new() -> Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Tells the service manager, where there is one.
+fn notify(state: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::debug!(%error, "cannot reach the service manager");
+    }
+}

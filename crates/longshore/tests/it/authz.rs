@@ -1,0 +1,273 @@
+//! The rights matrix, walked: every route as nobody, as another account, as a disabled account, with an API token and
+//! as an admin. A route without a case fails the test.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use server::http::rights::{Access, RIGHTS};
+use store::{builds, containers, images};
+use wire::containers::{ContainerSpec, ContainerState};
+use wire::ids::BuildId;
+use wire::images::{CreateParameters, ImageSource, ImageState};
+use wire::machines::{Capacity, MachineFacts, MachineState};
+
+use crate::support::api::Api;
+use crate::support::server::TestServer;
+
+/// Things of alice's that others try to reach.
+struct Things {
+    token: String,
+    image: i64,
+    build: String,
+    container: i64,
+}
+
+async fn things_of(server: &TestServer, alice: &Api) -> Things {
+    let (db, now) = (&server.app.db, server.app.now());
+    let account = store::accounts::by_name(db, &"alice".parse().unwrap()).await.unwrap().unwrap().id;
+    let token = alice.post("/api/v1/tokens", json!({"name": "t"})).await.expect(201).json()["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let digest: wire::names::Digest = format!("sha256:{}", "a".repeat(64)).parse().unwrap();
+    let facts = MachineFacts {
+        machine_id: "m1".parse().unwrap(),
+        hostname: "m1".into(),
+        ip: "10.9.8.7".into(),
+        cpu: std::collections::BTreeMap::new(),
+        gpu: std::collections::BTreeMap::new(),
+        memory: Capacity::default(),
+        disk: Capacity::default(),
+        engine_version: None,
+        os: "Linux".into(),
+        architecture: "amd64".into(),
+        registry: "127.0.0.1:5000".into(),
+        agent_version: "0".into(),
+    };
+    store::machines::upsert(db, &facts, MachineState::Unknown, now).await.unwrap();
+    let image = images::New {
+        account_id: Some(account),
+        owner: "alice".parse().unwrap(),
+        repo: "app".parse().unwrap(),
+        tag: Some("v1".parse().unwrap()),
+        digest: digest.clone(),
+        size_bytes: 1,
+        layers: Vec::new(),
+        parent_image_id: None,
+        display_name: None,
+        description: None,
+        create_parameters: CreateParameters::default(),
+        source: ImageSource::Push,
+        build_id: None,
+        state: ImageState::Ready,
+        now,
+    };
+    let image = images::insert(db, &image).await.unwrap();
+    let build = builds::New {
+        id: BuildId(uuid::Uuid::now_v7()),
+        account_id: account,
+        image: &"alice/app:v1".parse().unwrap(),
+        dockerfile: "Dockerfile",
+        context_blob: None,
+        context_bytes: 0,
+        now,
+    };
+    builds::insert(db, &build).await.unwrap();
+    let container = containers::New {
+        account_id: account,
+        name: "box".parse().unwrap(),
+        display_name: None,
+        machine_id: "m1".parse().unwrap(),
+        image_id: image.id,
+        image_name: "alice/app:v1".into(),
+        image_repository: "alice/app".into(),
+        image_digest: digest,
+        spec: ContainerSpec {
+            ports: Vec::new(),
+            env: std::collections::BTreeMap::new(),
+            command: None,
+            entrypoint: None,
+            working_dir: None,
+            memory_bytes: 64 << 20,
+            cpu_millis: 100,
+            pids: 10,
+        },
+        desired: containers::Desired::Stopped,
+        now,
+    };
+    let container = containers::insert(db, &container).await.unwrap();
+    containers::set_state(db, container.id, &container.change(ContainerState::Unknown), now).await.unwrap();
+    Things { token, image: image.id.0, build: build.id.to_string(), container: container.id.0 }
+}
+
+/// The request that tries a route on alice's things. None: the route has no case.
+fn attempt(method: &str, path: &str, things: &Things) -> Option<(String, Option<Value>)> {
+    let path_of = |id: &str| path.replace("{id}", id);
+    let named = json!({"username": "alice", "repo": "app", "tag": "v1", "oldrepo": "app", "oldtag": "v1", "newrepo": "app", "newtag": "v2"});
+    let query = "?username=alice&repo=app";
+    Some(match (method, path) {
+        ("GET", path) if !path.contains(['{', '_']) => (path.to_owned(), None),
+        ("GET", "/ui/{*path}") => ("/ui/images".into(), None),
+        ("GET", "/api/docs/{file}") => ("/api/docs/docs.js".into(), None),
+        ("GET", "/api/user/get_user/{account}") => ("/api/user/get_user/alice".into(), None),
+        ("GET", "/api/user/photo/{name}") => ("/api/user/photo/abc.png".into(), None),
+        ("GET", "/api/v1/machines/{id}") => ("/api/v1/machines/m1".into(), None),
+        ("GET", path) if path.contains("list_all_my") => (format!("{path}{query}"), None),
+        ("POST", path) if path.starts_with("/image") => (path.to_owned(), Some(named)),
+        ("POST", "/api/auth/register" | "/api/auth/login" | "/user/register" | "/user/login") => {
+            (path.to_owned(), Some(json!({"account": "alice", "username": "alice", "password": "x"})))
+        }
+        ("POST", "/api/auth/logout" | "/api/user/set_photo/custom") => (path.to_owned(), None),
+        ("POST", "/api/user/set_profile") => {
+            (path.to_owned(), Some(json!({"field": "nickname", "value": "n"})))
+        }
+        ("POST", "/api/user/set_password") => {
+            (path.to_owned(), Some(json!({"user_id": 2, "new_password": "alice password"})))
+        }
+        ("POST", "/api/user/set_photo/default") => {
+            (path.to_owned(), Some(json!({"user_id": 2, "photo": "abc.png"})))
+        }
+        ("POST", "/api/v1/accounts") => {
+            (path.to_owned(), Some(json!({"account": "public", "password": "p"})))
+        }
+        ("GET", "/api/v1/accounts/{account}") => ("/api/v1/accounts/alice".into(), None),
+        ("PATCH", "/api/v1/accounts/{account}") => ("/api/v1/accounts/alice".into(), Some(json!({}))),
+        ("POST", "/api/v1/tokens") => (path.to_owned(), Some(json!({"name": ""}))),
+        ("DELETE", "/api/v1/tokens/{id}") => (path_of(&things.token), None),
+        ("PATCH", "/api/v1/images/{id}") => {
+            (path_of(&things.image.to_string()), Some(json!({"description": "d"})))
+        }
+        ("POST", "/api/v1/images/{id}/tags") => {
+            (path_of(&things.image.to_string()), Some(json!({"name": "alice/app:v3"})))
+        }
+        (_, path_) if path_.starts_with("/api/v1/images/") => (path_of(&things.image.to_string()), None),
+        ("POST", "/api/v1/builds") => (format!("{path}?image=-"), None),
+        (_, path_) if path_.starts_with("/api/v1/builds/") => (path_of(&things.build), None),
+        ("POST", "/api/v1/containers") => (path.to_owned(), Some(json!({"image": "nothing:1"}))),
+        (_, path_) if path_.starts_with("/api/v1/containers/") => {
+            (path_of(&things.container.to_string()), None)
+        }
+        ("POST", "/api/registry/token" | "/api/registry/events") => (path.to_owned(), None),
+        _ => return None,
+    })
+}
+
+async fn try_as(api: &Api, method: &str, path: &str, things: &Things) -> u16 {
+    let (uri, body) = attempt(method, path, things)
+        .unwrap_or_else(|| panic!("{method} {path} has no case in tests/it/authz.rs"));
+    let mut request = api.request(method.parse::<Method>().unwrap(), &uri);
+    if let Some(body) = body {
+        request = request.json(&body);
+    }
+    if path == "/api/user/set_photo/custom" {
+        request = request.header("account", "alice").multipart(reqwest::multipart::Form::new());
+    }
+    request.send().await.unwrap().status().as_u16()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_route_keeps_out_whom_it_should() {
+    let server = TestServer::without_engine(&[
+        ("auth.failures_per_minute", "1000"),
+        ("auth.failures_per_minute_address", "1000"),
+    ])
+    .await;
+    let alice = server.account("alice").await;
+    assert_eq!(
+        alice.get("/api/v1/me").await.json()["user_id"],
+        2,
+        "the cases below name alice by this number"
+    );
+    let bob = server.account("bob").await;
+    let disabled = server.account("eve").await;
+    let admin = server.admin().await;
+    admin.patch("/api/v1/accounts/eve", json!({"state": "disabled"})).await.expect(200);
+    let things = things_of(&server, &alice).await;
+    let secret =
+        bob.post("/api/v1/tokens", json!({"name": "t"})).await.json()["token"].as_str().unwrap().to_owned();
+    let bobs_token = bob.with_token(secret);
+    let mut wrong = Vec::new();
+
+    for (method, path, access) in RIGHTS {
+        let mut check = |who: &str, status: u16, is_right: bool| {
+            if !is_right {
+                wrong.push(format!("{method} {path} as {who}: {status}, but the matrix says {access:?}"));
+            }
+        };
+        let anonymous = try_as(&server.api, method, path, &things).await;
+        match access {
+            Access::Public => {
+                let is_login = path.ends_with("/login") && anonymous == 401;
+                check("nobody", anonymous, is_login || !matches!(anonymous, 401 | 403));
+                continue;
+            }
+            _ => check("nobody", anonymous, anonymous == 401),
+        }
+        if *access == Access::Secret {
+            check("an admin", 0, try_as(&admin, method, path, &things).await == 401);
+            continue;
+        }
+        check("a disabled account", 0, try_as(&disabled, method, path, &things).await == 401);
+        for (who, api) in [("another account", &bob), ("another account's API token", &bobs_token)] {
+            if path.ends_with("/logout") {
+                continue;
+            }
+            let status = try_as(api, method, path, &things).await;
+            let is_right = match access {
+                Access::Admin | Access::Acting => status == 403,
+                Access::Own => status == 404,
+                _ => !matches!(status, 401 | 403),
+            };
+            check(who, status, is_right);
+        }
+    }
+    for (method, path, access) in RIGHTS.iter().filter(|(method, _, _)| *method == "GET") {
+        if !matches!(access, Access::Public | Access::Secret) {
+            let status = try_as(&admin, method, path, &things).await;
+            if status >= 400 {
+                wrong.push(format!("{method} {path} as the admin: {status}"));
+            }
+        }
+    }
+
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    let kept = alice.get(&format!("/api/v1/images/{}", things.image)).await.expect(200).json();
+    assert_eq!(kept["description"], Value::Null, "nobody's attempt changed anything");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_foreign_looks_exactly_like_what_does_not_exist() {
+    let server = TestServer::without_engine(&[]).await;
+    let alice = server.account("alice").await;
+    let bob = server.account("bob").await;
+    let things = things_of(&server, &alice).await;
+    let cases = [
+        (
+            format!("/api/v1/images/{}", things.image),
+            "/api/v1/images/999999".to_owned(),
+            things.image.to_string(),
+        ),
+        (
+            format!("/api/v1/containers/{}", things.container),
+            "/api/v1/containers/999999".into(),
+            things.container.to_string(),
+        ),
+        (
+            format!("/api/v1/builds/{}", things.build),
+            format!("/api/v1/builds/{}", uuid::Uuid::now_v7()),
+            things.build.clone(),
+        ),
+    ];
+
+    for (foreign, absent, id) in cases {
+        let mut bodies = Vec::new();
+        for (path, shown) in [(&foreign, id.as_str()), (&absent, absent.rsplit('/').next().unwrap())] {
+            let answer = bob.get(path).await.expect(404);
+            let mut body = answer.json();
+            body["request_id"] = Value::Null;
+            bodies.push(body.to_string().replace(shown, "ID"));
+        }
+        assert_eq!(bodies[0], bodies[1], "{foreign}");
+    }
+    server.stop().await;
+}

@@ -1,0 +1,95 @@
+//! Answers of a server as the tests need them.
+
+use serde_json::{Value, json};
+
+pub(super) const BUILD: &str = "019a0000-0000-7000-8000-000000000001";
+pub(super) const TOKEN: &str = "019a0000-0000-7000-8000-000000000002";
+
+/// A time so many seconds ago, as the server writes it.
+pub(super) fn ago(secs: i64) -> String {
+    let now = std::process::Command::new("date").arg("+%s").output().unwrap().stdout;
+    let now: i64 = String::from_utf8(now).unwrap().trim().parse().unwrap();
+    wire::time::Timestamp(0).plus_secs(now - secs).to_string()
+}
+
+pub(super) fn account(name: &str) -> Value {
+    json!({
+        "user_id": 7, "account": name, "nickname": "Alice", "email": "alice@example.org", "phone": null,
+        "photo": null, "role": "user", "state": "active", "created_at": ago(200_000),
+    })
+}
+
+pub(super) fn image(id: i64, name: &str) -> Value {
+    let (owner, rest) = name.split_once('/').unwrap();
+    let (repo, tag) = rest.split_once(':').unwrap();
+    json!({
+        "id": id, "name": name, "owner": owner, "repo": repo, "tag": tag, "pull": format!("127.0.0.1:5000/{name}"),
+        "digest": format!("sha256:{}", "0".repeat(64)), "size_bytes": 12_345_678, "layers": [],
+        "parent_image_id": null, "display_name": null, "description": "a web server",
+        "create_parameters": { "exposed_ports": ["8000/tcp"], "entrypoint": ["/hello"] },
+        "source": "build", "build_id": BUILD, "state": "ready", "created_at": ago(180),
+    })
+}
+
+pub(super) fn build(state: &str, phase: &str) -> Value {
+    json!({
+        "id": BUILD, "account": "alice", "image": "alice/app:v1", "state": state, "reason": null, "message": null,
+        "phase": phase, "step": null, "steps": null, "step_text": null, "pushed_bytes": 0, "push_total_bytes": 0,
+        "queue_position": null, "context_bytes": 100, "log_bytes": 0, "machine_id": null, "image_id": null,
+        "digest": null, "size_bytes": null, "created_at": ago(180), "started_at": null, "ended_at": null,
+    })
+}
+
+pub(super) fn succeeded(log_bytes: u64) -> Value {
+    let mut build = build("succeeded", "done");
+    build["log_bytes"] = log_bytes.into();
+    build["image_id"] = 12.into();
+    build["digest"] = format!("sha256:{}", "0".repeat(64)).into();
+    build["size_bytes"] = 1_572_864.into();
+    build["started_at"] = "2026-01-01T00:00:00.000000Z".into();
+    build["ended_at"] = "2026-01-01T00:01:05.000000Z".into();
+    build
+}
+
+pub(super) fn failed(log_bytes: u64) -> Value {
+    let mut build = build("failed", "building");
+    build["log_bytes"] = log_bytes.into();
+    build["reason"] = "build_failed".into();
+    build["message"] = "the command returned 2".into();
+    build["step"] = 2.into();
+    build["steps"] = 3.into();
+    build["step_text"] = "RUN make".into();
+    build
+}
+
+pub(super) fn container(state: &str) -> Value {
+    json!({
+        "id": 31, "name": "web", "display_name": null, "machine_id": "m1", "image_id": 12, "image": "alice/app:v1",
+        "port": 30001, "ports": [{ "container": 8000, "protocol": "tcp", "host": 30001, "bind": "loopback" }],
+        "user_id": 7, "account": "alice", "status": state == "running", "state": state, "state_since": ago(60),
+        "reason": null, "message": null, "exit_code": null, "env": { "KEY": "s3cret" }, "command": null,
+        "entrypoint": null, "working_dir": null, "memory_bytes": 536_870_912, "cpu_millis": 1500, "pids": 256,
+        "created_at": ago(180),
+    })
+}
+
+pub(super) fn machine(state: &str) -> Value {
+    json!({
+        "machine_id": "m1", "hostname": "box", "ip": "192.0.2.7",
+        "cpu": { "0": { "type": "Some CPU", "cores": 16 } }, "gpu": { "0": { "type": "Some GPU", "memory": 24_576 } },
+        "memory": { "total": 65_536, "free": 32_768 }, "disk": { "total": 1000, "free": 400 },
+        "engine_version": "28.2.2", "os": "Debian 13", "architecture": "amd64", "registry": "127.0.0.1:5000",
+        "agent_version": "0.1.0", "state": state, "state_since": ago(7200), "online": state == "online",
+    })
+}
+
+pub(super) fn audit() -> Value {
+    json!({
+        "id": 1, "at": ago(30), "actor": "admin", "acting_for": "alice", "action": "image.delete",
+        "target": "alice/app:\u{1b}[2Jv1", "result": "done", "ip": "192.0.2.9", "request_id": null,
+    })
+}
+
+pub(super) fn token() -> Value {
+    json!({ "id": TOKEN, "name": "ci", "created_at": ago(86_400), "expires_at": ago(-172_830), "last_used_at": null })
+}

@@ -1,0 +1,412 @@
+//! The agent link: what crosses it, and what happens when one side is slow, gone or of another age.
+
+#![expect(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
+
+use std::convert::Infallible;
+use std::path::Path;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use agent::{Agent, Config};
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::routing::post;
+use futures::{StreamExt, stream};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::service::TowerToHyperService;
+use server::link::{CallError, Hub};
+use tokio::io::DuplexStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+use wire::ids::{ContainerId, InstanceId, MachineId};
+use wire::link::{
+    BuildImage, Call, Channel, CleanBuilds, ContainerLogs, GetFacts, LEVEL_HEADER, LINE_BYTES_MAX,
+    LINK_LEVEL, LinkError, LinkErrorCode, LogEvent, StreamCall, Watch,
+};
+use wire::secret::Secret;
+
+use crate::support::eventually;
+use crate::support::machine::{Machine, TOKEN, free_port, refusal, serve_link_at};
+
+const PATIENCE: Duration = Duration::from_mins(2);
+
+fn machine_id() -> MachineId {
+    "m1".parse().unwrap()
+}
+
+fn hub() -> Hub {
+    Hub::new(TaskTracker::new(), CancellationToken::new())
+}
+
+/// An agent whose engine does not exist: the link works all the same.
+fn agent_without_engine(folder: &Path, stop: &CancellationToken) -> Agent {
+    let config = Config {
+        docker: Some("unix:///nonexistent/docker.sock".into()),
+        registry: "127.0.0.1:5000".into(),
+        policy_file: None,
+        machine_id: Some(machine_id()),
+        state_dir: folder.to_owned(),
+    };
+    Agent::new(config, stop.clone()).unwrap()
+}
+
+/// Serves some routes as an agent would, on both connections of `m1`.
+async fn fake_agent(hub: &Hub, routes: Router) {
+    for channel in [Channel::Control, Channel::Bulk] {
+        connect_fake(hub, channel, routes.clone());
+    }
+    let is_connected = || async { (hub.connected() == [machine_id()]).then_some(()) };
+    eventually("the fake agent is connected", 10, is_connected).await;
+}
+
+fn connect_fake(hub: &Hub, channel: Channel, routes: Router) {
+    let (ours, theirs) = tokio::io::duplex(64 << 10);
+    let hub = hub.clone();
+    TaskTracker::new().spawn(async move { hub.attach(machine_id(), channel, ours).await });
+    let serving = async move {
+        let service = TowerToHyperService::new(routes);
+        let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        drop(builder.serve_connection(TokioIo::new(theirs), service).await);
+    };
+    TaskTracker::new().spawn(serving);
+}
+
+fn logs_call() -> ContainerLogs {
+    ContainerLogs {
+        instance: InstanceId(Uuid::now_v7()),
+        container: ContainerId(1),
+        follow: true,
+        tail: None,
+        since: None,
+        timestamps: false,
+    }
+}
+
+/// Sets a flag when it is dropped.
+struct Flag(Arc<AtomicBool>);
+
+impl Drop for Flag {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+async fn is_set(what: &str, flag: &AtomicBool) {
+    eventually(what, 10, || async { flag.load(Ordering::SeqCst).then_some(()) }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readers_that_stand_still_do_not_hold_up_others_on_the_same_connection() {
+    let sent = Arc::new(AtomicU64::new(0));
+    let counted = sent.clone();
+    let endless = move || {
+        let counted = counted.clone();
+        let line = serde_json::to_string(&LogEvent::Out("x".repeat(8 << 10))).unwrap() + "\n";
+        let lines = stream::repeat(Bytes::from(line)).map(move |line| {
+            counted.fetch_add(line.len() as u64, Ordering::SeqCst);
+            Ok::<_, Infallible>(line)
+        });
+        async move { Body::from_stream(lines) }
+    };
+    let hub = hub();
+    fake_agent(&hub, Router::new().route(ContainerLogs::PATH, post(endless))).await;
+
+    let mut stalled = Vec::new();
+    for _ in 0..48 {
+        stalled.push(hub.stream(&machine_id(), &logs_call(), None).await.unwrap());
+    }
+    let all_windows_are_full = || async { (sent.load(Ordering::SeqCst) >= 48 * (256 << 10)).then_some(()) };
+    eventually("the agent has sent all that it may", 30, all_windows_are_full).await;
+    let mut quick = hub.stream(&machine_id(), &logs_call(), None).await.unwrap();
+    let read = async {
+        for _ in 0..1_000 {
+            quick.next().await.unwrap().unwrap();
+        }
+    };
+
+    tokio::time::timeout(PATIENCE, read).await.expect("eight mebibytes pass beside 48 stalled readers");
+    drop(stalled);
+}
+
+#[tokio::test]
+async fn dropping_a_stream_ends_the_work_behind_it() {
+    let is_dropped = Arc::new(AtomicBool::new(false));
+    let flag = is_dropped.clone();
+    let waiting = move || {
+        let guard = Flag(flag.clone());
+        let line = stream::once(async { Ok::<_, Infallible>(Bytes::from("{\"out\":\"x\"}\n")) });
+        let silence = stream::once(async move {
+            let _guard = guard;
+            std::future::pending().await
+        });
+        async move { Body::from_stream(line.chain(silence)) }
+    };
+    let hub = hub();
+    fake_agent(&hub, Router::new().route(ContainerLogs::PATH, post(waiting))).await;
+
+    let mut events = hub.stream(&machine_id(), &logs_call(), None).await.unwrap();
+    assert_eq!(events.next().await.unwrap().unwrap(), LogEvent::Out("x".into()));
+    assert!(!is_dropped.load(Ordering::SeqCst));
+    drop(events);
+
+    is_set("the agent's stream is dropped", &is_dropped).await;
+}
+
+#[tokio::test]
+async fn dropping_a_stream_ends_an_upload_that_is_not_finished() {
+    let is_broken = Arc::new(AtomicBool::new(false));
+    let flag = is_broken.clone();
+    let upload = move |body: Body| {
+        let flag = flag.clone();
+        async move {
+            let lines = stream::once(async { Ok::<_, Infallible>(Bytes::from("{\"log\":\"x\"}\n")) });
+            TaskTracker::new().spawn(async move {
+                let mut parts = body.into_data_stream();
+                while let Some(part) = parts.next().await {
+                    if part.is_err() {
+                        flag.store(true, Ordering::SeqCst);
+                        return;
+                    }
+                }
+            });
+            Body::from_stream(lines.chain(stream::pending()))
+        }
+    };
+    let hub = hub();
+    fake_agent(&hub, Router::new().route(BuildImage::PATH, post(upload))).await;
+    let endless = stream::once(async { Ok::<_, Infallible>(Bytes::from("tar")) }).chain(stream::pending());
+    let call = BuildImage {
+        instance: InstanceId(Uuid::now_v7()),
+        build: wire::ids::BuildId(Uuid::now_v7()),
+        dockerfile: "Dockerfile".into(),
+        cache_from: Vec::new(),
+        credential: Machine::credential(),
+        build_args: std::collections::BTreeMap::new(),
+        memory_bytes: 1 << 30,
+        cpu_millis: 1_000,
+        timeout_secs: 60,
+    };
+
+    let mut events = hub.stream(&machine_id(), &call, Some(Body::from_stream(endless))).await.unwrap();
+    events.next().await.unwrap().unwrap();
+    drop(events);
+
+    is_set("the upload breaks off with an error", &is_broken).await;
+}
+
+#[tokio::test]
+async fn a_call_that_takes_too_long_is_given_up_on_both_sides() {
+    let is_dropped = Arc::new(AtomicBool::new(false));
+    let flag = is_dropped.clone();
+    let never = move || {
+        let guard = Flag(flag.clone());
+        async move {
+            let _guard = guard;
+            std::future::pending::<()>().await;
+        }
+    };
+    let hub = hub();
+    fake_agent(&hub, Router::new().route(GetFacts::PATH, post(never))).await;
+
+    let answer = hub.call(&machine_id(), &GetFacts {}, Duration::from_millis(100)).await;
+
+    assert!(matches!(answer, Err(CallError::TimedOut)), "{answer:?}");
+    is_set("the agent's handler is dropped", &is_dropped).await;
+}
+
+#[tokio::test]
+async fn an_event_longer_than_the_bound_is_refused() {
+    let long = || async {
+        let pieces = stream::repeat(Bytes::from("x".repeat(64 << 10))).map(Ok::<_, Infallible>);
+        Body::from_stream(pieces)
+    };
+    let hub = hub();
+    fake_agent(&hub, Router::new().route(ContainerLogs::PATH, post(long))).await;
+
+    let mut events = hub.stream(&machine_id(), &logs_call(), None).await.unwrap();
+    let error = events.next().await.unwrap().unwrap_err();
+
+    assert!(error.to_string().contains(&LINE_BYTES_MAX.to_string()), "{error}");
+}
+
+#[tokio::test]
+async fn a_stream_that_is_cut_off_is_not_taken_for_a_whole_one() {
+    let cut = || async { Body::from("{\"out\":\"a\"}\n{\"out\":\"b") };
+    let hub = hub();
+    fake_agent(&hub, Router::new().route(ContainerLogs::PATH, post(cut))).await;
+
+    let mut events = hub.stream(&machine_id(), &logs_call(), None).await.unwrap();
+
+    assert_eq!(events.next().await.unwrap().unwrap(), LogEvent::Out("a".into()));
+    assert!(matches!(events.next().await, Some(Err(CallError::Broken(_)))));
+    assert!(events.next().await.is_none());
+}
+
+#[tokio::test]
+async fn a_machine_that_never_came_is_not_connected() {
+    let hub = hub();
+
+    let answer = hub.call(&machine_id(), &GetFacts {}, PATIENCE).await;
+
+    assert!(matches!(answer, Err(CallError::NotConnected)), "{answer:?}");
+    assert!(hub.connected().is_empty());
+}
+
+#[tokio::test]
+async fn a_newer_connection_replaces_the_older_one() {
+    let never = || async { std::future::pending::<()>().await };
+    let refuse = || async {
+        let error = LinkError::new(LinkErrorCode::Engine, "the new one");
+        (axum::http::StatusCode::BAD_GATEWAY, axum::Json(error))
+    };
+    let hub = hub();
+    fake_agent(&hub, Router::new().route(GetFacts::PATH, post(never))).await;
+    let mut changes = hub.subscribe();
+    let pending = {
+        let hub = hub.clone();
+        async move { hub.call(&machine_id(), &GetFacts {}, PATIENCE).await }
+    };
+    let mut pending = pin!(pending);
+    // Polled once, so that it is under way on the old connection.
+    assert!(tokio::time::timeout(Duration::from_millis(50), pending.as_mut()).await.is_err());
+
+    connect_fake(&hub, Channel::Control, Router::new().route(GetFacts::PATH, post(refuse)));
+    changes.changed().await.unwrap();
+
+    let interrupted = pending.await;
+    assert!(matches!(interrupted, Err(CallError::Broken(_))), "{interrupted:?}");
+    let answer = refusal(hub.call(&machine_id(), &GetFacts {}, PATIENCE).await);
+    assert_eq!(answer.message, "the new one");
+    assert_eq!(hub.connected(), [machine_id()]);
+}
+
+#[tokio::test]
+async fn another_level_of_the_protocol_is_refused() {
+    let (folder, stop) = (tempfile::tempdir().unwrap(), CancellationToken::new());
+    let agent = agent_without_engine(folder.path(), &stop);
+    let (ours, theirs) = tokio::io::duplex(64 << 10);
+    agent.spawn({
+        let agent = agent.clone();
+        async move { agent.serve_pipe(theirs).await }
+    });
+    let mut client = raw_client(ours).await;
+
+    let mut messages = Vec::new();
+    for level in [LINK_LEVEL - 1, LINK_LEVEL + 1] {
+        let request = axum::http::Request::post(format!("http://agent{}", GetFacts::PATH))
+            .header(LEVEL_HEADER, level)
+            .body(Body::from("{}"))
+            .unwrap();
+        let response = client.send_request(request).await.unwrap();
+        assert_eq!(response.status(), 400);
+        let body = axum::body::to_bytes(Body::new(response.into_body()), 4_096).await.unwrap();
+        let error: LinkError = serde_json::from_slice(&body).unwrap();
+        assert_eq!(error.code, LinkErrorCode::WrongLevel);
+        messages.push(error.message);
+    }
+
+    assert!(messages[0].ends_with("upgrade the server"), "{messages:?}");
+    assert!(messages[1].ends_with("upgrade the agent on this machine"), "{messages:?}");
+    stop.cancel();
+    agent.stopped().await;
+}
+
+async fn raw_client(io: DuplexStream) -> hyper::client::conn::http2::SendRequest<Body> {
+    let builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+    let (sender, connection) = builder.handshake(TokioIo::new(io)).await.unwrap();
+    TaskTracker::new().spawn(connection);
+    sender
+}
+
+#[tokio::test]
+async fn a_call_with_fields_that_the_agent_does_not_know_is_refused() {
+    let (folder, stop) = (tempfile::tempdir().unwrap(), CancellationToken::new());
+    let agent = agent_without_engine(folder.path(), &stop);
+    let (ours, theirs) = tokio::io::duplex(64 << 10);
+    agent.spawn({
+        let agent = agent.clone();
+        async move { agent.serve_pipe(theirs).await }
+    });
+    let mut client = raw_client(ours).await;
+    let bodies = [
+        (GetFacts::PATH, r#"{"privileged":true}"#.to_owned()),
+        (CleanBuilds::PATH, format!(r#"{{"instance":"{}","keep":[],"all":true}}"#, Uuid::now_v7())),
+        ("/link/v1/containers/exec", "{}".to_owned()),
+        ("/containers/json", "{}".to_owned()),
+    ];
+
+    for (path, body) in bodies {
+        let request = axum::http::Request::post(format!("http://agent{path}"))
+            .header(LEVEL_HEADER, LINK_LEVEL)
+            .body(Body::from(body))
+            .unwrap();
+        let response = client.send_request(request).await.unwrap();
+        assert_eq!(response.status(), 400, "{path}");
+    }
+
+    stop.cancel();
+    agent.stopped().await;
+}
+
+#[tokio::test]
+async fn an_engine_that_is_not_there_is_told_and_the_link_stays() {
+    let (folder, stop) = (tempfile::tempdir().unwrap(), CancellationToken::new());
+    let agent = agent_without_engine(folder.path(), &stop);
+    let hub = Hub::new(TaskTracker::new(), stop.clone());
+    longshore::in_process::connect(&hub, &agent);
+    eventually("connected", 10, || async { (!hub.connected().is_empty()).then_some(()) }).await;
+
+    let facts = hub.call(&machine_id(), &GetFacts {}, PATIENCE).await.unwrap();
+    let clean = CleanBuilds { instance: InstanceId(Uuid::now_v7()), keep: Vec::new() };
+    let error = refusal(hub.call(&machine_id(), &clean, PATIENCE).await);
+    let mut watch = hub.stream(&machine_id(), &Watch { instance: clean.instance }, None).await.unwrap();
+
+    assert_eq!((facts.machine_id, facts.engine_version), (machine_id(), None));
+    assert!(!facts.hostname.is_empty() && facts.memory.total > 0 && !facts.cpu.is_empty());
+    assert_eq!(error.code, LinkErrorCode::EngineDown);
+    let mut seen = Vec::new();
+    while seen.len() < 3 {
+        let event = serde_json::to_value(watch.next().await.unwrap().unwrap()).unwrap();
+        seen.push(
+            event
+                .as_str()
+                .map_or_else(|| event.as_object().unwrap().keys().next().unwrap().clone(), str::to_owned),
+        );
+    }
+    seen.sort();
+    assert_eq!(seen, ["alive", "engine_down", "facts"]);
+    stop.cancel();
+    agent.stopped().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_comes_back_after_its_server_was_away() {
+    let (folder, stop) = (tempfile::tempdir().unwrap(), CancellationToken::new());
+    let agent = agent_without_engine(folder.path(), &stop);
+    let hub = hub();
+    let port = free_port();
+    let server = agent::Server { url: format!("http://127.0.0.1:{port}"), token: Secret::new(TOKEN) };
+    agent.spawn({
+        let agent = agent.clone();
+        async move { agent.dial(&server).await }
+    });
+
+    for _ in 0..2 {
+        let server_stop = CancellationToken::new();
+        let first = Hub::new(TaskTracker::new(), server_stop.clone());
+        serve_link_at(port, first.clone(), server_stop.clone()).await;
+        eventually("the agent is there", 60, || async { (!first.connected().is_empty()).then_some(()) })
+            .await;
+        let facts = first.call(&machine_id(), &GetFacts {}, PATIENCE).await.unwrap();
+        assert_eq!(facts.machine_id, machine_id());
+        server_stop.cancel();
+        eventually("the agent is gone", 30, || async { first.connected().is_empty().then_some(()) }).await;
+    }
+
+    assert!(hub.connected().is_empty());
+    stop.cancel();
+    agent.stopped().await;
+}

@@ -1,0 +1,21 @@
+//! Integration tests: one binary, real parts. A part that is missing fails the run unless `LONGSHORE_TEST_SKIP` names it.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod accounts;
+mod authz;
+mod builds;
+mod cli;
+mod containers;
+mod database;
+mod documents;
+mod engine;
+mod faults;
+mod images;
+mod link;
+mod machines;
+mod openapi;
+mod registry;
+mod support;
+mod tidy;
+mod uploads;

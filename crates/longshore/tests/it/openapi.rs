@@ -1,0 +1,63 @@
+//! The API's description: committed, complete, and the same as what is served.
+
+use server::http::rights::{Access, RIGHTS};
+
+fn repository_root() -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}
+
+#[test]
+fn the_committed_document_is_the_served_one() {
+    let path = repository_root().join("docs/openapi.json");
+    let served = server::openapi_json();
+    if crate::support::setting("LONGSHORE_UPDATE").is_some() {
+        std::fs::write(&path, &served).unwrap();
+    }
+
+    let committed = std::fs::read_to_string(path).unwrap_or_default();
+
+    assert!(committed == served, "docs/openapi.json is out of date: `longshore openapi > docs/openapi.json`");
+}
+
+#[test]
+fn every_route_has_a_row_in_the_rights_matrix_and_every_row_a_route() {
+    let document: serde_json::Value = serde_json::from_str(&server::openapi_json()).unwrap();
+    let mut served = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for method in item
+            .as_object()
+            .unwrap()
+            .keys()
+            .filter(|key| !matches!(key.as_str(), "parameters" | "summary" | "description"))
+        {
+            served.push((method.to_uppercase(), path.clone()));
+        }
+    }
+    let mut listed: Vec<_> =
+        RIGHTS.iter().map(|(method, path, _)| ((*method).to_owned(), (*path).to_owned())).collect();
+    served.sort();
+    listed.sort();
+
+    assert_eq!(listed, served);
+}
+
+#[test]
+fn routes_without_a_token_are_marked_so_in_the_document() {
+    let document: serde_json::Value = serde_json::from_str(&server::openapi_json()).unwrap();
+    for (method, path, access) in RIGHTS {
+        let security = &document["paths"][path][method.to_lowercase()]["security"];
+        let is_marked_open =
+            security.as_array().is_some_and(|list| list.iter().all(|entry| entry == &serde_json::json!({})));
+        assert_eq!(is_marked_open, *access == Access::Public, "{method} {path}: {security}");
+    }
+}
+
+#[test]
+fn every_operation_has_a_summary_and_a_unique_id() {
+    let document: serde_json::Value = serde_json::from_str(&server::openapi_json()).unwrap();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            assert!(operation["summary"].is_string(), "{method} {path} has no summary");
+        }
+    }
+}

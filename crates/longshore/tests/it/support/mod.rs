@@ -1,0 +1,72 @@
+//! What the tests share: a server in this process and a client that speaks to it, a machine with its agent, a server with
+//! an image to make containers of, and waiting for conditions.
+
+pub(crate) mod api;
+pub(crate) mod archives;
+pub(crate) mod builds;
+pub(crate) mod engine;
+pub(crate) mod machine;
+pub(crate) mod process;
+pub(crate) mod registry;
+pub(crate) mod server;
+pub(crate) mod shop;
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+/// A setting of the test run.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tests have no `Config`: the runner tells them by the environment"
+)]
+pub(crate) fn setting(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Whether `LONGSHORE_TEST_SKIP` names a part that this machine does not have.
+pub(crate) fn is_skipped(part: &str) -> bool {
+    let skipped = setting("LONGSHORE_TEST_SKIP").unwrap_or_default();
+    skipped.split([',', ' ']).any(|name| name == part)
+}
+
+/// The test engine's address; none when the engine is skipped.
+pub(crate) fn engine() -> Option<String> {
+    if is_skipped("engine") {
+        return None;
+    }
+    let message = "LONGSHORE_TEST_DOCKER must name the test engine (`./test` starts one), or LONGSHORE_TEST_SKIP must hold `engine`";
+    Some(setting("LONGSHORE_TEST_DOCKER").expect(message))
+}
+
+/// Machines that are shared can be several times slower for a while than those on which a wait was measured.
+const SLOWNESS: u64 = 4;
+
+/// A look waits so many times as long as the one before took.
+const LOOKING_SHARE: u32 = 5;
+
+/// Waits until a condition holds; fails after `secs` with what was waited for, on a slow machine some times that.
+pub(crate) async fn eventually<F, T>(what: &str, secs: u64, mut check: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Option<T>>,
+{
+    let deadline = Instant::now() + Duration::from_secs(secs * SLOWNESS);
+    loop {
+        let began = Instant::now();
+        if let Some(value) = check().await {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "waited {secs} s in vain: {what}");
+        // Looking must not take the time of what is waited for.
+        tokio::time::sleep(Duration::from_millis(20).max(began.elapsed() * LOOKING_SHARE)).await;
+    }
+}
+
+/// Prints the servers' log when `LONGSHORE_TEST_LOUD` holds a filter such as `info` or `server=debug`.
+pub(crate) fn print_log() {
+    if let Some(filter) = setting("LONGSHORE_TEST_LOUD") {
+        let log =
+            tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(std::io::stderr);
+        // Done already when another test was first.
+        drop(log.try_init());
+    }
+}

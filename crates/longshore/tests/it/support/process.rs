@@ -1,0 +1,166 @@
+//! The server as a process of its own, for what only a process can suffer: being killed, its memory being measured.
+
+#![expect(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::api::Api;
+use super::server::ADMIN_PASSWORD;
+
+/// A server process and its data folder. Killed when dropped.
+pub(crate) struct ServerProcess {
+    pub(crate) api: Api,
+    /// `host:port` of the registry's door.
+    pub(crate) registry: String,
+    pub(crate) data_dir: PathBuf,
+    settings: Vec<(String, String)>,
+    child: Child,
+    _folder: Option<TempDir>,
+}
+
+impl ServerProcess {
+    /// A server on the test engine with these settings (`key`, `value`); none when the engine is skipped.
+    pub(crate) async fn start(settings: &[(&str, &str)]) -> Option<Self> {
+        let engine = super::engine()?;
+        let settings: Vec<_> =
+            [("machine.docker", engine.as_str())].iter().chain(settings).copied().collect();
+        Some(Self::start_on(&settings).await)
+    }
+
+    /// A server with these settings alone.
+    pub(crate) async fn start_on(settings: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let data_dir = folder.path().join("data");
+        Self::start_in(data_dir, Some(folder), settings).await
+    }
+
+    /// A server in this data folder.
+    pub(crate) async fn start_in(
+        data_dir: PathBuf,
+        folder: Option<TempDir>,
+        settings: &[(&str, &str)],
+    ) -> Self {
+        let mut settings: Vec<(String, String)> =
+            settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        // A server that comes back must be where it was: machines know images by the door's address.
+        settings.push(("listen".into(), free_address()));
+        settings.push(("registry_listen".into(), free_address()));
+        settings.push(("admin_password".into(), ADMIN_PASSWORD.into()));
+        let child = spawn(&data_dir, &settings);
+        let value = |key: &str| settings.iter().find(|(name, _)| name == key).unwrap().1.clone();
+        // Fails only if another test was first.
+        rustls::crypto::ring::default_provider().install_default().ok();
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let api = Api { url: format!("http://{}", value("listen")), token: None, http };
+        let registry = value("registry_listen");
+        let mut process = Self { api, registry, data_dir, settings, child, _folder: folder };
+        process.is_up().await;
+        process
+    }
+
+    /// Waits until it answers.
+    async fn is_up(&mut self) {
+        let url = format!("{}/healthz", self.api.url);
+        let http = self.api.http.clone();
+        for _ in 0..6_000 {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("the server ended with {status}");
+            }
+            if http.get(&url).send().await.is_ok_and(|answer| answer.status().is_success()) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("the server does not answer");
+    }
+
+    /// Ends it at once, in the middle of whatever it does.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it again on the same folder.
+    pub(crate) async fn start_again(&mut self) {
+        self.child = spawn(&self.data_dir, &self.settings);
+        self.is_up().await;
+    }
+
+    /// How a second server on the same folder, with ports of its own, ends. One that goes on is ended after a minute.
+    pub(crate) fn second(&self) -> Output {
+        let mut command = Command::new("timeout");
+        command.args(["60", env!("CARGO_BIN_EXE_longshore"), "server", "--data-dir"]).arg(&self.data_dir);
+        command.env("LONGSHORE_LANG", "en");
+        for (key, value) in &self.settings {
+            let value = if key.ends_with("listen") { free_address() } else { value.clone() };
+            command.env(variable(key), value);
+        }
+        command.output().unwrap()
+    }
+
+    /// Asks it to end, as a service manager does.
+    pub(crate) fn stop(&mut self) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.child.wait().unwrap();
+    }
+
+    /// Registers an account with the password `<name> password` and logs it in.
+    pub(crate) async fn account(&self, name: &str) -> Api {
+        let credentials = json!({"account": name, "password": format!("{name} password")});
+        self.api.post("/api/auth/register", credentials.clone()).await.expect(200);
+        let answer = self.api.post("/api/auth/login", credentials).await.expect(200);
+        self.api.with_token(answer.json()["access_token"].as_str().unwrap())
+    }
+
+    /// A line of `/proc/<pid>/status` in KiB.
+    pub(crate) fn memory_kib(&self, line: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let found = status.lines().find_map(|text| text.strip_prefix(line)).unwrap();
+        found.trim_start_matches(':').trim().trim_end_matches("kB").trim().parse().unwrap()
+    }
+}
+
+impl Drop for ServerProcess {
+    fn drop(&mut self) {
+        if let Ok(None) = self.child.try_wait() {
+            drop(self.child.kill());
+            drop(self.child.wait());
+        }
+    }
+}
+
+/// The environment variable of a setting.
+fn variable(key: &str) -> String {
+    format!("LONGSHORE_{}", key.replace('.', "_").to_uppercase())
+}
+
+fn free_address() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().to_string()
+}
+
+fn spawn(data_dir: &Path, settings: &[(String, String)]) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_longshore"));
+    command.args(["server", "--data-dir"]).arg(data_dir);
+    for (key, value) in settings {
+        command.env(variable(key), value);
+    }
+    let is_loud = super::setting("LONGSHORE_TEST_LOUD").is_some();
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(if is_loud { Stdio::inherit() } else { Stdio::null() })
+        .spawn()
+        .unwrap();
+    // What it announces is of no interest, but a pipe that nobody reads would stop it.
+    let out = BufReader::new(child.stdout.take().unwrap());
+    std::thread::spawn(move || out.lines().map_while(Result::ok).for_each(drop));
+    child
+}

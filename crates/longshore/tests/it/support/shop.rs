@@ -1,0 +1,176 @@
+//! A server with an account and an image of its: what every test about containers begins with.
+
+#![expect(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+use wire::ids::InstanceId;
+use wire::names::ImageName;
+
+use super::api::{Answer, Api};
+use super::machine::{context, docker};
+use super::server::TestServer;
+use super::{eventually, is_skipped};
+
+/// Long enough for a loaded machine; tests that wait for so long fail.
+const PATIENCE: u64 = 60;
+/// The image of the tests: a program that does as it is told.
+const PROBE: &str =
+    "FROM scratch\nCOPY probe /probe\nEXPOSE 8000\nENTRYPOINT [\"/probe\"]\nCMD [\"sleep\"]\n";
+
+/// A server, its engine, and alice.
+pub(crate) struct Shop {
+    pub(crate) server: TestServer,
+    pub(crate) alice: Api,
+    /// The engine itself, to look at from outside.
+    pub(crate) docker: String,
+}
+
+impl Shop {
+    /// With the image `alice/app:v1`; none when the engine is skipped.
+    pub(crate) async fn open() -> Option<Self> {
+        Self::open_with(&[]).await
+    }
+
+    /// The same with other settings.
+    pub(crate) async fn open_with(settings: &[(&str, &str)]) -> Option<Self> {
+        if is_skipped("engine") {
+            return None;
+        }
+        let docker = super::engine()?;
+        let server = TestServer::start_with(settings).await;
+        let alice = server.account("alice").await;
+        let shop = Self { server, alice, docker };
+        shop.is_online().await;
+        shop.is_ready().await;
+        push(&shop.docker, &shop.server.registry, "alice/app:v1");
+        Some(shop)
+    }
+
+    /// Waits until the machine can take containers.
+    pub(crate) async fn is_online(&self) {
+        let online = || async {
+            let machines = self.alice.get("/api/v1/machines").await.expect(200).json();
+            (machines["data"][0]["state"] == "online").then_some(())
+        };
+        eventually("the machine is online", 60, online).await;
+    }
+
+    /// Waits until the server has everything it needs.
+    async fn is_ready(&self) {
+        let ready = || async { (self.alice.get("/readyz").await.status == 200).then_some(()) };
+        eventually("the server is ready", 60, ready).await;
+    }
+
+    /// Asks for a container of `app:v1` with these further options.
+    pub(crate) async fn ask(&self, options: Value) -> Answer {
+        self.alice.post("/api/v1/containers", with_image(options)).await
+    }
+
+    /// Makes a container and waits until it runs.
+    pub(crate) async fn run(&self, options: Value) -> Value {
+        let made = self.ask(options).await.expect(201).json();
+        assert_eq!(made["state"], "pending");
+        self.until(&made["id"], "running").await
+    }
+
+    /// Waits until a container is in a state; then the container.
+    pub(crate) async fn until(&self, id: &Value, state: &str) -> Value {
+        let path = format!("/api/v1/containers/{id}");
+        let what = format!("container {id} becomes {state}");
+        eventually(&what, PATIENCE, || async {
+            let container = self.alice.get(&path).await.json();
+            (container["state"] == state).then_some(container)
+        })
+        .await
+    }
+
+    /// Waits until a container does not exist any more, for the server and for the engine.
+    pub(crate) async fn until_gone(&self, id: &Value) {
+        let path = format!("/api/v1/containers/{id}");
+        let is_gone = || async { (self.alice.get(&path).await.status == 404).then_some(()) };
+        eventually("the container is gone", 60, is_gone).await;
+        assert_eq!(self.engine_id(id), None, "the engine has it still");
+    }
+
+    /// Does something to a container that must be accepted.
+    pub(crate) async fn act(&self, id: &Value, verb: &str) -> Value {
+        self.alice.post(&format!("/api/v1/containers/{id}/{verb}"), json!({})).await.expect(202).json()
+    }
+
+    /// The engine's id of a container, from the engine itself.
+    pub(crate) fn engine_id(&self, id: &Value) -> Option<String> {
+        let instance = format!("label=longshore.instance={}", self.server.app.instance);
+        let container = format!("label=longshore.container={id}");
+        let words = ["ps", "-aq", "--no-trunc", "--filter", &instance, "--filter", &container];
+        Some(docker(&self.docker, &words)).filter(|id| !id.is_empty())
+    }
+
+    /// What the engine says of a container.
+    pub(crate) fn inspect(&self, id: &Value) -> Value {
+        let engine_id = self.engine_id(id).expect("the engine has the container");
+        let text = docker(&self.docker, &["inspect", &engine_id]);
+        serde_json::from_str::<Value>(&text).unwrap()[0].take()
+    }
+
+    /// All containers of this installation that the engine has.
+    pub(crate) fn engine_ids(&self) -> Vec<String> {
+        engine_ids(&self.docker, self.server.app.instance)
+    }
+
+    /// Stops the server and removes what the engine has of it.
+    pub(crate) async fn close(self) {
+        let Self { server, docker: engine, .. } = self;
+        let instance = server.app.instance;
+        server.stop().await;
+        for id in engine_ids(&engine, instance) {
+            docker(&engine, &["rm", "-fv", &id]);
+        }
+    }
+
+    /// Stops the server and starts it again on the same folder.
+    pub(crate) async fn restart_server(self) -> Self {
+        let Self { server, docker, .. } = self;
+        let server = server.restart().await;
+        let alice = server.login("alice", "alice password").await;
+        let shop = Self { server, alice, docker };
+        shop.is_online().await;
+        shop
+    }
+}
+
+/// All containers of an installation that an engine has.
+pub(crate) fn engine_ids(engine: &str, instance: InstanceId) -> Vec<String> {
+    let instance = format!("label=longshore.instance={instance}");
+    let found = docker(engine, &["ps", "-aq", "--no-trunc", "--filter", &instance]);
+    found.lines().map(str::to_owned).collect()
+}
+
+/// Builds the probe's image on the engine and pushes it as its owner.
+pub(crate) fn push(engine: &str, registry: &str, name: &str) {
+    let name: ImageName = name.parse().unwrap();
+    let (local, owner) = (format!("{registry}/{name}"), &name.owner);
+    let mut build = Command::new("docker")
+        .args(["-H", engine, "build", "-q", "-t", &local, "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    build.stdin.take().unwrap().write_all(&context(PROBE)).unwrap();
+    assert!(build.wait().unwrap().success(), "the engine builds the probe");
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().display().to_string();
+    let password = format!("{owner} password");
+    docker(engine, &["--config", &config, "login", "-u", owner.as_str(), "-p", &password, registry]);
+    docker(engine, &["--config", &config, "push", "-q", &local]);
+    docker(engine, &["rmi", &local]);
+}
+
+/// A request for a container of `app:v1`.
+pub(crate) fn with_image(mut options: Value) -> Value {
+    options["image"] = json!("app:v1");
+    options
+}
