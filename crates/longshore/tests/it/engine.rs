@@ -104,7 +104,12 @@ async fn a_build_tells_its_steps_and_what_they_print() {
     let steps: Vec<_> = events.iter().filter(|event| matches!(event, BuildEvent::Step { .. })).collect();
     assert_eq!(steps.len(), 3, "{events:?}");
     assert!(log(&events).contains("hi there\n"), "{}", log(&events));
-    assert!(!log(&events).contains("[Warning]"), "{}", log(&events));
+    // Nothing that is asked of the engine makes it warn. Whether this machine forwards is not ours: the private engine
+    // leaves that as it is.
+    let warnings = log(&events);
+    let warnings = warnings.lines().filter(|line| line.contains("[Warning]"));
+    let ours: Vec<_> = warnings.filter(|line| !line.contains("IPv4 forwarding is disabled")).collect();
+    assert_eq!(ours, Vec::<&str>::new());
     let Some(BuildEvent::Built { engine_image_id }) = events.last() else { panic!("{events:?}") };
     let tag = format!("ls-b/{}:{}", machine.instance.short(), call.build.0.simple());
     assert_eq!(&machine.docker(&["inspect", "--format", "{{.Id}}", &tag]), engine_image_id);
