@@ -217,6 +217,16 @@ pub struct ObservedContainer {
     pub is_oom_killed: bool,
     /// The engine's word on why it could not start.
     pub error: Option<String>,
+    /// Counts the agent's looks at its engine, from the moment each begins: of two looks at one container the one with the
+    /// larger number is the newer, whichever way and in whatever order they arrive. Starts over with the agent's process.
+    pub look: u64,
+}
+
+impl ObservedContainer {
+    /// Whether two looks saw the same.
+    pub fn is_as(&self, other: &Self) -> bool {
+        Self { look: other.look, ..self.clone() } == *other
+    }
 }
 
 /// The engine's states, as far as they matter to us.

@@ -288,15 +288,21 @@ pub(super) async fn inspect(
     id: &str,
 ) -> Result<ObservedContainer, LinkError> {
     let docker = engine.docker().await?;
+    // Before the question: what happens after it is seen by a later look, because the engine tells of it.
+    let look = engine.begin_look();
     let found = within(CALL_TIMEOUT, docker.inspect_container(id, None::<InspectContainerOptions>)).await?;
-    observed(instance, &found).ok_or_else(|| {
+    observed(instance, &found, look).ok_or_else(|| {
         let message = format!("container `{id}` on the machine was not made by this installation");
         LinkError::new(LinkErrorCode::Conflict, message)
     })
 }
 
 /// None when it is not ours.
-fn observed(instance: InstanceId, found: &ContainerInspectResponse) -> Option<ObservedContainer> {
+fn observed(
+    instance: InstanceId,
+    found: &ContainerInspectResponse,
+    look: u64,
+) -> Option<ObservedContainer> {
     let labels = found.config.as_ref()?.labels.as_ref()?;
     let container = labels.get(LABEL_CONTAINER)?.parse().ok()?;
     let is_ours = labels.get(LABEL_INSTANCE)? == &instance.to_string()
@@ -322,6 +328,7 @@ fn observed(instance: InstanceId, found: &ContainerInspectResponse) -> Option<Ob
         is_oom_killed: state.oom_killed.unwrap_or_default(),
         // All of a machine's containers must fit in one event.
         error: error.map(|error| error.chars().take(ERROR_CHARS_MAX).collect()),
+        look,
     })
 }
 

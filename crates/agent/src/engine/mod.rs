@@ -18,6 +18,7 @@ mod raw;
 pub(crate) mod watch;
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -51,6 +52,8 @@ pub(crate) struct Engine {
     /// Made once the engine has said which version of its interface it speaks; forgotten when it goes away, because
     /// another version may come back.
     client: Mutex<Option<Client>>,
+    /// Counts the looks at containers.
+    looks: AtomicU64,
 }
 
 /// A client, and what else is asked of an engine once.
@@ -82,7 +85,7 @@ impl Engine {
         if !is_registry {
             return Err(Error::Registry(registry));
         }
-        Ok(Self { socket: socket.into(), registry, tasks, client: Mutex::new(None) })
+        Ok(Self { socket: socket.into(), registry, tasks, client: Mutex::new(None), looks: AtomicU64::new(0) })
     }
 
     /// The registry's address on this machine.
@@ -108,6 +111,11 @@ impl Engine {
         let client = Client { docker, is_systemd };
         *self.remembered() = Some(client.clone());
         Ok(client)
+    }
+
+    /// The number of a look at a container that begins now.
+    fn begin_look(&self) -> u64 {
+        self.looks.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// Negotiates anew at the next call.

@@ -247,7 +247,8 @@ impl Watcher<'_> {
 
     fn changed(&mut self, found: ObservedContainer) -> Option<WatchEvent> {
         let before = self.known.insert(found.engine_id.clone(), found.clone());
-        (before.as_ref() != Some(&found)).then_some(WatchEvent::Changed(found))
+        let is_news = before.is_none_or(|before| !before.is_as(&found));
+        is_news.then_some(WatchEvent::Changed(found))
     }
 
     fn removed(&mut self, engine_id: &str) -> Option<WatchEvent> {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::api::Api;
-use crate::support::eventually;
+use crate::support::{Wait, eventually};
 use crate::support::machine::{docker, free_port};
 use crate::support::process::ServerProcess;
 use crate::support::shop::{Shop, push, with_image};
@@ -629,12 +629,14 @@ async fn a_server_killed_at_any_moment_keeps_every_promise() {
 
     let mut kept = 0;
     for Promise { id, allowed } in &promises {
+        let wait = Wait::new(format!("container {id} is one of {allowed:?}"));
         let settled = || async {
             let answer = alice.get(&format!("/api/v1/containers/{id}")).await;
+            wait.saw(&answer.text);
             let state = if answer.status == 404 { json!("gone") } else { answer.json()["state"].clone() };
             allowed.iter().any(|allowed| state == *allowed).then_some(state)
         };
-        let state = eventually(&format!("container {id} is one of {allowed:?}"), 90, settled).await;
+        let state = eventually(&wait, 90, settled).await;
         kept += usize::from(state != "gone");
     }
     let listed = || async { Some(alice.get("/api/v1/containers?limit=2048").await.expect(200).json()) };

@@ -105,12 +105,15 @@ impl World {
         self.mark(machine, [id]);
     }
 
-    /// One container, from whatever source is the newest.
+    /// One container, unless a newer look at it is known: reports and answers come by different ways, and the end of a
+    /// process must not be believed after the start that followed it.
     pub(super) fn put(&self, machine: &MachineId, container: ObservedContainer) {
         let mut machines = self.machines();
         machines.version += 1;
         let version = machines.version;
-        if let Some(machine) = machines.known.get_mut(machine) {
+        let Some(machine) = machines.known.get_mut(machine) else { return };
+        let known = machine.containers.get(&container.container);
+        if known.is_none_or(|known| known.container.look <= container.look) {
             machine.containers.insert(container.container, Seen { container, version });
         }
     }
@@ -137,8 +140,8 @@ impl World {
         self.machines().version
     }
 
-    /// What a call answered about a container. Counts only when nothing was reported of it since the call began: a
-    /// report may be newer than the answer.
+    /// What a call answered about a container. That there is none counts only when nothing was reported of it since the
+    /// call began, because nobody looked at what is not there: then the report may be newer than the answer.
     pub(super) fn answered(
         &self,
         machine: &MachineId,
@@ -146,16 +149,13 @@ impl World {
         asked_at: u64,
         container: Option<ObservedContainer>,
     ) {
-        let mut machines = self.machines();
-        machines.version += 1;
-        let version = machines.version;
-        let Some(machine) = machines.known.get_mut(machine) else { return };
-        if machine.containers.get(&id).is_some_and(|seen| seen.version > asked_at) {
-            return;
+        if let Some(container) = container {
+            return self.put(machine, container);
         }
-        match container {
-            Some(container) => drop(machine.containers.insert(id, Seen { container, version })),
-            None => drop(machine.containers.remove(&id)),
+        let mut machines = self.machines();
+        let Some(machine) = machines.known.get_mut(machine) else { return };
+        if machine.containers.get(&id).is_some_and(|seen| seen.version <= asked_at) {
+            machine.containers.remove(&id);
         }
     }
 
@@ -183,7 +183,7 @@ mod tests {
 
     use super::*;
 
-    fn seen(engine_id: &str, state: ObservedState) -> ObservedContainer {
+    fn seen(engine_id: &str, look: u64, state: ObservedState) -> ObservedContainer {
         ObservedContainer {
             container: ContainerId(1),
             engine_id: engine_id.into(),
@@ -191,6 +191,7 @@ mod tests {
             exit_code: None,
             is_oom_killed: false,
             error: None,
+            look,
         }
     }
 
@@ -210,22 +211,57 @@ mod tests {
         assert_eq!(world.view(&machine, ContainerId(1)), View::Unreachable);
     }
 
+    fn state(world: &World, machine: &MachineId) -> ObservedState {
+        let View::Present(container) = world.view(machine, ContainerId(1)) else { panic!("it is there") };
+        container.state
+    }
+
     #[test]
-    fn an_answer_does_not_hide_what_was_reported_after_the_question() {
+    fn the_newest_look_counts_in_whatever_order_report_and_answer_arrive() {
+        let exited = seen("a", 7, ObservedState::Exited);
+        let running = seen("a", 8, ObservedState::Running);
+
+        // A restart: the end of the old process is reported before, or after, the call has answered with the new one.
+        let (world, machine) = world();
+        let asked_at = world.version();
+        world.changed(&machine, exited.clone());
+        world.answered(&machine, ContainerId(1), asked_at, Some(running.clone()));
+        assert_eq!(state(&world, &machine), ObservedState::Running);
+        world.changed(&machine, exited);
+        assert_eq!(state(&world, &machine), ObservedState::Running);
+
+        // The new process ends before the call has answered.
+        let asked_at = world.version();
+        world.changed(&machine, seen("a", 9, ObservedState::Exited));
+        world.answered(&machine, ContainerId(1), asked_at, Some(running));
+        assert_eq!(state(&world, &machine), ObservedState::Exited);
+    }
+
+    #[test]
+    fn an_answer_that_there_is_none_does_not_hide_what_was_reported_since() {
         let (world, machine) = world();
         let asked_at = world.version();
 
-        world.changed(&machine, seen("a", ObservedState::Exited));
-        world.answered(&machine, ContainerId(1), asked_at, Some(seen("a", ObservedState::Running)));
+        world.changed(&machine, seen("a", 1, ObservedState::Created));
+        world.answered(&machine, ContainerId(1), asked_at, None);
 
-        let View::Present(container) = world.view(&machine, ContainerId(1)) else { panic!("it is there") };
-        assert_eq!(container.state, ObservedState::Exited);
+        assert!(matches!(world.view(&machine, ContainerId(1)), View::Present(_)));
+    }
+
+    #[test]
+    fn a_new_list_replaces_what_an_earlier_process_of_the_agent_saw() {
+        let (world, machine) = world();
+        world.changed(&machine, seen("a", 1_000, ObservedState::Running));
+
+        world.list(&machine, vec![seen("a", 1, ObservedState::Exited)]);
+
+        assert_eq!(state(&world, &machine), ObservedState::Exited);
     }
 
     #[test]
     fn a_late_report_of_a_removal_does_not_hide_a_newer_container() {
         let (world, machine) = world();
-        world.changed(&machine, seen("new", ObservedState::Created));
+        world.changed(&machine, seen("new", 1, ObservedState::Created));
 
         world.removed(&machine, ContainerId(1), "old");
 

@@ -209,6 +209,7 @@ mod tests {
             exit_code: Some(3),
             is_oom_killed: false,
             error: None,
+            look: 1,
         })
     }
 

@@ -11,7 +11,9 @@ pub(crate) mod registry;
 pub(crate) mod server;
 pub(crate) mod shop;
 
+use std::fmt::{self, Display};
 use std::future::Future;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 /// A setting of the test run.
@@ -44,8 +46,32 @@ const SLOWNESS: u64 = 4;
 /// A look waits so many times as long as the one before took.
 const LOOKING_SHARE: u32 = 5;
 
+/// What is waited for and what was seen instead, for whoever reads that it was in vain.
+pub(crate) struct Wait {
+    what: String,
+    seen: Mutex<String>,
+}
+
+impl Wait {
+    pub(crate) fn new(what: impl Into<String>) -> Self {
+        Self { what: what.into(), seen: Mutex::default() }
+    }
+
+    /// Notes what is there instead.
+    pub(crate) fn saw(&self, what: &impl Display) {
+        *self.seen.lock().expect("no test panics while it holds this lock") = what.to_string();
+    }
+}
+
+impl Display for Wait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seen = self.seen.lock().expect("no test panics while it holds this lock");
+        write!(f, "{}; last seen: {seen}", self.what)
+    }
+}
+
 /// Waits until a condition holds; fails after `secs` with what was waited for, on a slow machine some times that.
-pub(crate) async fn eventually<F, T>(what: &str, secs: u64, mut check: impl FnMut() -> F) -> T
+pub(crate) async fn eventually<F, T>(what: impl Display, secs: u64, mut check: impl FnMut() -> F) -> T
 where
     F: Future<Output = Option<T>>,
 {

@@ -12,7 +12,7 @@ use wire::names::ImageName;
 use super::api::{Answer, Api};
 use super::machine::{context, docker};
 use super::server::TestServer;
-use super::{eventually, is_skipped};
+use super::{Wait, eventually, is_skipped};
 
 /// Long enough for a loaded machine; tests that wait for so long fail.
 const PATIENCE: u64 = 60;
@@ -79,9 +79,10 @@ impl Shop {
     /// Waits until a container is in a state; then the container.
     pub(crate) async fn until(&self, id: &Value, state: &str) -> Value {
         let path = format!("/api/v1/containers/{id}");
-        let what = format!("container {id} becomes {state}");
-        eventually(&what, PATIENCE, || async {
+        let wait = Wait::new(format!("container {id} becomes {state}"));
+        eventually(&wait, PATIENCE, || async {
             let container = self.alice.get(&path).await.json();
+            wait.saw(&container);
             (container["state"] == state).then_some(container)
         })
         .await
