@@ -73,6 +73,10 @@ class Longshore:
         wish = {"image": f"{self.name}:1", "name": self.name, "ports": [{"container": 8000}]}
         container = call(f"{self.server.url}/api/v1/containers", "POST", wish, self.token)[1]
         self.container = container["id"]
+        # As by hand, where `docker run` returns when the process runs: a connection that comes before is taken by the
+        # engine's proxy, lost on its way to the container, and tried again a second later.
+        shown = f"{self.server.url}/api/v1/containers/{self.container}"
+        wait_until("the container to run", 60, lambda: call(shown, token=self.token)[1]["state"] == "running")
         wait_until("the container's answer", 60, lambda: answers(container["ports"][0]["host"]))
 
     def clean(self):

@@ -1,13 +1,13 @@
 //! Passwords. What arrives is the secret, plain or as its SHA-256 in hex; both become one value, which goes through
-//! Argon2id. Hashing runs on blocking threads behind a bound, so that a storm of logins takes neither the memory nor
-//! the processors that other requests need.
+//! Argon2id. Hashing runs behind a bound, on threads that give way to all others, so that a storm of logins takes neither
+//! the memory nor the processors that other requests need.
 
 use std::time::Duration;
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Algorithm, Argon2, Params, PasswordHasher as _, PasswordVerifier as _, Version};
 use sha2::{Digest as _, Sha256};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use wire::secret::Secret;
 
 use crate::error::{Error, Result};
@@ -19,6 +19,9 @@ const PASSES: u32 = 2;
 const MAX_PASSWORD_BYTES: usize = 1024;
 /// How long a login waits for its turn before it is told to come back.
 const MAX_WAIT: Duration = Duration::from_secs(20);
+/// How much a hashing thread gives way (`nice`): beside a thread that answers requests it gets a tenth of a processor, and
+/// all of it when there is nothing else to do.
+const GIVES_WAY: i32 = 10;
 
 /// Hashes and checks, a bounded number at a time.
 pub struct Passwords {
@@ -58,7 +61,17 @@ impl Passwords {
                 .hint("try again in a few seconds"));
         };
         let _slot = slot.map_err(Error::internal)?;
-        tokio::task::spawn_blocking(work).await.map_err(Error::internal)
+        // A thread of its own: one that has given way once may not take it back. Making it is a hundredth of a hash.
+        let (answer, answered) = oneshot::channel();
+        let hashing = move || {
+            if let Err(error) = rustix::process::nice(GIVES_WAY) {
+                tracing::debug!(%error, "a hashing thread does not give way");
+            }
+            // Whoever asked may be gone.
+            drop(answer.send(work()));
+        };
+        std::thread::Builder::new().name("password".to_owned()).spawn(hashing)?;
+        answered.await.map_err(Error::internal)
     }
 }
 
