@@ -7,11 +7,6 @@ use std::process::ExitCode;
 use crate::cli::Command;
 use crate::cli::server::AgentCommand;
 
-/// Gives memory back to the system soon after it is free. The C library keeps what hashing a password took, 19 MiB for each
-/// thread that ever did, for as long as the server runs.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     // Fails only if it was done before, which it was not.
     rustls::crypto::ring::default_provider().install_default().ok();

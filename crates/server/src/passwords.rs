@@ -2,11 +2,13 @@
 //! Argon2id. Hashing runs behind a bound, on threads that give way to all others, so that a storm of logins takes neither
 //! the memory nor the processors that other requests need.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use argon2::password_hash::phc::PasswordHash;
-use argon2::{Algorithm, Argon2, Params, PasswordHasher as _, PasswordVerifier as _, Version};
+use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
 use tokio::sync::{Semaphore, oneshot};
 use wire::secret::Secret;
 
@@ -15,6 +17,9 @@ use crate::error::{Error, Result};
 /// Memory of one hash in KiB and its passes: OWASP's first choice for Argon2id (2023).
 const MEMORY_KIB: u32 = 19 * 1024;
 const PASSES: u32 = 2;
+/// What is asked for of the C library, in KiB: more than it ever keeps for itself (32 MiB), so that what is freed is the
+/// system's again at once. What is beyond [`MEMORY_KIB`] is never touched and costs nothing.
+const RESERVED_KIB: usize = 33 * 1024;
 /// Longest password in bytes.
 const MAX_PASSWORD_BYTES: usize = 1024;
 /// How long a login waits for its turn before it is told to come back.
@@ -26,20 +31,39 @@ const GIVES_WAY: i32 = 10;
 /// Hashes and checks, a bounded number at a time.
 pub struct Passwords {
     slots: Semaphore,
+    /// Memory that hashes have left, for those that follow soon.
+    memories: Arc<Mutex<Memories>>,
     /// Checked when the account does not exist, so that the answer takes as long.
     decoy: String,
+}
+
+/// Memory between two hashes. Getting it from the system again costs a third of a hash.
+#[derive(Default)]
+struct Memories {
+    free: Vec<Vec<Block>>,
+    /// Whether any was used since [`Passwords::tidy`] looked last.
+    is_used: bool,
 }
 
 impl Passwords {
     /// `parallel` hashes at a time, 19 MiB each.
     pub fn new(parallel: usize) -> Result<Self> {
-        Ok(Self { slots: Semaphore::new(parallel.max(1)), decoy: hash_canonical("decoy")? })
+        let decoy = hash_canonical("decoy", &mut memory())?;
+        Ok(Self { slots: Semaphore::new(parallel.max(1)), memories: Arc::default(), decoy })
     }
 
     /// Hashes a new password for storing.
     pub async fn hash(&self, password: &Secret) -> Result<String> {
         let canonical = canonical(password)?;
-        self.run(move || hash_canonical(&canonical)).await?
+        self.run(move |memory| hash_canonical(&canonical, memory)).await?
+    }
+
+    /// Gives memory back that no hash has used since this was called last.
+    pub fn tidy(&self) {
+        let mut memories = self.memories.lock().unwrap_or_else(PoisonError::into_inner);
+        if !std::mem::take(&mut memories.is_used) {
+            memories.free.clear();
+        }
     }
 
     /// Whether the password fits the stored hash. Without one (no such account) it takes the same time and is false.
@@ -47,14 +71,14 @@ impl Passwords {
         let canonical = canonical(password)?;
         let is_known = stored.is_some();
         let stored = stored.unwrap_or(&self.decoy).to_owned();
-        let fits = self.run(move || {
-            let parsed = PasswordHash::new(&stored).map_err(|e| Error::internal(e.to_string()))?;
-            Ok::<_, Error>(Argon2::default().verify_password(canonical.as_bytes(), &parsed).is_ok())
-        });
+        let fits = self.run(move |memory| fits(&canonical, &stored, memory));
         Ok(fits.await?? && is_known)
     }
 
-    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Vec<Block>) -> T + Send + 'static,
+    ) -> Result<T> {
         let slot = tokio::time::timeout(MAX_WAIT, self.slots.acquire()).await;
         let Ok(slot) = slot else {
             return Err(Error::unavailable("busy", "too many logins at the moment")
@@ -63,12 +87,21 @@ impl Passwords {
         let _slot = slot.map_err(Error::internal)?;
         // A thread of its own: one that has given way once may not take it back. Making it is a hundredth of a hash.
         let (answer, answered) = oneshot::channel();
+        let memories = Arc::clone(&self.memories);
         let hashing = move || {
+            let lock = || memories.lock().unwrap_or_else(PoisonError::into_inner);
+            let left = lock().free.pop();
+            let mut memory = left.unwrap_or_else(memory);
             if let Err(error) = rustix::process::nice(GIVES_WAY) {
                 tracing::debug!(%error, "a hashing thread does not give way");
             }
+            let worked = work(&mut memory);
+            let mut memories = lock();
+            memories.free.push(memory);
+            memories.is_used = true;
+            drop(memories);
             // Whoever asked may be gone.
-            drop(answer.send(work()));
+            drop(answer.send(worked));
         };
         std::thread::Builder::new().name("password".to_owned()).spawn(hashing)?;
         answered.await.map_err(Error::internal)
@@ -87,11 +120,45 @@ fn canonical(password: &Secret) -> Result<String> {
     Ok(hex::encode(Sha256::digest(text)))
 }
 
-fn hash_canonical(canonical: &str) -> Result<String> {
+fn memory() -> Vec<Block> {
+    Vec::with_capacity(RESERVED_KIB)
+}
+
+fn hash_canonical(canonical: &str, memory: &mut Vec<Block>) -> Result<String> {
     let params = Params::new(MEMORY_KIB, PASSES, 1, None).map_err(|e| Error::internal(e.to_string()))?;
-    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-    let hash = argon2.hash_password(canonical.as_bytes()).map_err(|e| Error::internal(e.to_string()))?;
-    Ok(hash.to_string())
+    let hash = PasswordHash {
+        algorithm: Algorithm::Argon2id.ident(),
+        version: Some(Version::V0x13.into()),
+        params: ParamsString::try_from(&params).map_err(|e| Error::internal(e.to_string()))?,
+        salt: Some(Salt::generate()),
+        hash: None,
+    };
+    let output = output_of(canonical, &hash, memory)?;
+    Ok(PasswordHash { hash: Some(output), ..hash }.to_string())
+}
+
+fn fits(canonical: &str, stored: &str, memory: &mut Vec<Block>) -> Result<bool> {
+    let stored = PasswordHash::new(stored).map_err(|e| Error::internal(e.to_string()))?;
+    let output = output_of(canonical, &stored, memory)?;
+    Ok(stored.hash.is_some_and(|hash| hash.as_bytes().ct_eq(output.as_bytes()).into()))
+}
+
+/// What the password becomes with the parameters and the salt of this hash.
+fn output_of(canonical: &str, hash: &PasswordHash, memory: &mut Vec<Block>) -> Result<Output> {
+    let unreadable = || Error::internal("a stored password hash is not one of ours");
+    let algorithm = Algorithm::try_from(hash.algorithm.as_str()).map_err(|_| unreadable())?;
+    let params = Params::try_from(hash).map_err(|_| unreadable())?;
+    let salt = hash.salt.ok_or_else(unreadable)?;
+    let blocks = params.block_count();
+    if algorithm != Algorithm::Argon2id || blocks > RESERVED_KIB {
+        return Err(unreadable());
+    }
+    memory.resize(blocks, Block::default());
+    let mut output = [0; Params::DEFAULT_OUTPUT_LEN];
+    Argon2::new(algorithm, Version::V0x13, params)
+        .hash_password_into_with_memory(canonical.as_bytes(), &salt, &mut output, &mut memory[..])
+        .map_err(|e| Error::internal(e.to_string()))?;
+    Output::new(&output).map_err(|e| Error::internal(e.to_string()))
 }
 
 #[cfg(test)]
@@ -112,6 +179,40 @@ mod tests {
         for other in ["hunter23", "Hunter22", stored.as_str()] {
             assert!(!passwords.verify(&Secret::new(other), Some(&stored)).await.unwrap(), "{other}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_a_general_library_hashed_fits_and_ours_fits_there() {
+        use argon2::{PasswordHasher as _, PasswordVerifier as _};
+        let passwords = Passwords::new(1).unwrap();
+        let canonical = hex::encode(Sha256::digest("hunter22"));
+
+        let theirs = Argon2::default().hash_password(canonical.as_bytes()).unwrap().to_string();
+        let ours = passwords.hash(&Secret::new("hunter22")).await.unwrap();
+
+        assert!(passwords.verify(&Secret::new("hunter22"), Some(&theirs)).await.unwrap());
+        assert!(Argon2::default().verify_password(canonical.as_bytes(), ours.as_str()).is_ok());
+        assert_ne!(
+            ours,
+            passwords.hash(&Secret::new("hunter22")).await.unwrap(),
+            "each has a salt of its own"
+        );
+        for foreign in ["", "$argon2id$", "$argon2i$v=19$m=16,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNo"] {
+            assert!(passwords.verify(&Secret::new("hunter22"), Some(foreign)).await.is_err(), "{foreign}");
+        }
+    }
+
+    #[tokio::test]
+    async fn memory_that_is_not_used_any_more_is_given_back() {
+        let passwords = Passwords::new(1).unwrap();
+        let kept = || passwords.memories.lock().unwrap().free.len();
+
+        passwords.hash(&Secret::new("hunter22")).await.unwrap();
+        assert_eq!(kept(), 1);
+        passwords.tidy();
+        assert_eq!(kept(), 1, "it was used a moment ago");
+        passwords.tidy();
+        assert_eq!(kept(), 0);
     }
 
     #[tokio::test]

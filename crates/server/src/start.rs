@@ -77,7 +77,7 @@ impl Server {
         jobs::start(&app);
         let routes = trim_slashes(router::router(&app));
         reconcile::start(&app);
-        app.spawn(keep_figures(app.clone()));
+        app.spawn(keep_small(app.clone()));
         app.spawn(serve::serve(app.clone(), listener, routes));
         app.spawn(door::serve(app.clone(), registry_listener));
         tracing::info!(%address, registry = %registry_address, "server is up");
@@ -155,14 +155,16 @@ fn metrics_handle() -> metrics_exporter_prometheus::PrometheusHandle {
     HANDLE.get_or_init(make).clone()
 }
 
-/// Folds what was recorded into the figures, so that they take no memory while nobody asks for them.
-async fn keep_figures(app: App) {
+/// Keeps memory small while nothing happens: folds what was recorded into the figures, and gives back what logins needed.
+async fn keep_small(app: App) {
     let mut ticks = tokio::time::interval(Duration::from_secs(10));
     loop {
         tokio::select! {
             () = app.shutdown.cancelled() => return,
-            _ = ticks.tick() => app.metrics.run_upkeep(),
+            _ = ticks.tick() => {}
         }
+        app.metrics.run_upkeep();
+        app.passwords.tidy();
     }
 }
 

@@ -298,11 +298,7 @@ pub(super) async fn inspect(
 }
 
 /// None when it is not ours.
-fn observed(
-    instance: InstanceId,
-    found: &ContainerInspectResponse,
-    look: u64,
-) -> Option<ObservedContainer> {
+fn observed(instance: InstanceId, found: &ContainerInspectResponse, look: u64) -> Option<ObservedContainer> {
     let labels = found.config.as_ref()?.labels.as_ref()?;
     let container = labels.get(LABEL_CONTAINER)?.parse().ok()?;
     let is_ours = labels.get(LABEL_INSTANCE)? == &instance.to_string()

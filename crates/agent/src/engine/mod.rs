@@ -85,7 +85,13 @@ impl Engine {
         if !is_registry {
             return Err(Error::Registry(registry));
         }
-        Ok(Self { socket: socket.into(), registry, tasks, client: Mutex::new(None), looks: AtomicU64::new(0) })
+        Ok(Self {
+            socket: socket.into(),
+            registry,
+            tasks,
+            client: Mutex::new(None),
+            looks: AtomicU64::new(0),
+        })
     }
 
     /// The registry's address on this machine.

@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::api::Api;
-use crate::support::{Wait, eventually};
 use crate::support::machine::{docker, free_port};
 use crate::support::process::ServerProcess;
 use crate::support::shop::{Shop, push, with_image};
+use crate::support::{Wait, eventually};
 
 /// What a container answers over HTTP on a port of the machine.
 async fn fetch(port: &Value) -> String {
