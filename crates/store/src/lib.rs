@@ -3,8 +3,8 @@
 //!
 //! - `db`: opening, migrating, transactions; `connect`: connection strings and the settings of each engine
 //! - `error`: what can go wrong, told apart by the engines' codes; `sql`, `pages`: shared by the nouns
-//! - `accounts`, `sessions`, `tokens`, `audit`, `images`, `builds`, `jobs`, `machines`, `containers`, `settings`,
-//!   `registry_events`: one file per noun, rows and queries
+//! - `accounts`, `sessions`, `tokens`, `audit`, `images`, `builds`, `jobs`, `machines`, `invites`, `machine_keys`,
+//!   `containers`, `settings`, `registry_events`: one file per noun, rows and queries
 //! - `schema`: the tables as data; `backup`: an archive that every engine writes and reads; `migrations`: never edited
 //!   once released
 //!
@@ -20,7 +20,9 @@ pub mod containers;
 mod db;
 mod error;
 pub mod images;
+pub mod invites;
 pub mod jobs;
+pub mod machine_keys;
 pub mod machines;
 mod migrations;
 mod pages;

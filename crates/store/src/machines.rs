@@ -1,7 +1,7 @@
 //! Machines: what their agents said last.
 
 use sea_orm::QueryResult;
-use sea_orm::sea_query::{Expr, ExprTrait, Order};
+use sea_orm::sea_query::{Expr, ExprTrait, Order, Query};
 use wire::ids::MachineId;
 use wire::machines::{MachineFacts, MachineState};
 use wire::page::PageQuery;
@@ -29,6 +29,8 @@ const COLUMNS: &[&str] = &[
     "state",
     "state_since",
     "last_seen_at",
+    "drained_at",
+    "drain_reason",
 ];
 
 words!(MachineState { Online = "online", EngineDown = "engine_down", Unknown = "unknown" });
@@ -44,6 +46,10 @@ pub struct Row {
     pub state_since: Timestamp,
     /// When its agent spoke last.
     pub last_seen_at: Timestamp,
+    /// Since when it takes no new work, if so.
+    pub drained_at: Option<Timestamp>,
+    /// Why it takes no new work, in the words of who said so.
+    pub drain_reason: Option<String>,
 }
 
 fn row(row: &QueryResult) -> Result<Row> {
@@ -66,6 +72,8 @@ fn row(row: &QueryResult) -> Result<Row> {
         state: cells.word("state")?,
         state_since: cells.time("state_since")?,
         last_seen_at: cells.time("last_seen_at")?,
+        drained_at: cells.opt_time("drained_at")?,
+        drain_reason: cells.opt_text("drain_reason")?,
     })
 }
 
@@ -129,6 +137,26 @@ async fn change_state(
     );
     query.and_where(Expr::col("id").eq(id.as_str())).and_where(Expr::col("state").ne(state.text()));
     Ok(on.change_quietly(&query).await? > 0)
+}
+
+/// Takes a machine out of the choice for new work, or puts it back; false when there is no such machine. The reason has
+/// at most 200 characters.
+pub async fn set_drain(
+    c: &dyn Conn,
+    id: &MachineId,
+    drained_at: Option<Timestamp>,
+    reason: Option<&str>,
+) -> Result<bool> {
+    let cells = [("drained_at", drained_at.map(|time| time.0).into()), ("drain_reason", reason.into())];
+    let mut query = update(TABLE, cells);
+    query.and_where(Expr::col("id").eq(id.as_str()));
+    Ok(c.on().change(TABLE, &query).await? > 0)
+}
+
+/// Removes a machine's row; [`crate::Error::InUse`] when containers are on it; whether there was one.
+pub async fn delete(c: &dyn Conn, id: &MachineId) -> Result<bool> {
+    let query = Query::delete().from_table(TABLE).and_where(Expr::col("id").eq(id.as_str())).take();
+    Ok(c.on().change(TABLE, &query).await? > 0)
 }
 
 /// A machine.

@@ -120,6 +120,25 @@ pub(crate) const TABLES: &[Table] = &[
             text("state"),
             int("state_since"),
             int("last_seen_at"),
+            opt(int("drained_at")),
+            opt(text("drain_reason")),
+        ],
+    ),
+    table(
+        "invites",
+        &["id"],
+        &[text("id"), int("account_id"), text("secret_hash"), int("created_at"), int("expires_at")],
+    ),
+    table(
+        "machine_keys",
+        &["machine_id"],
+        &[
+            text("machine_id"),
+            text("public_key"),
+            opt(int("account_id")),
+            int("joined_at"),
+            opt(int("quarantined_at")),
+            opt(text("quarantine_reason")),
         ],
     ),
     numbered(

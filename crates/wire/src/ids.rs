@@ -89,6 +89,14 @@ uuid_id!(
     JobId
 );
 uuid_id!(
+    /// An invitation for a machine (its row, not its secret).
+    InviteId
+);
+uuid_id!(
+    /// A process of an agent; another one after each of its starts.
+    AgentProcessId
+);
+uuid_id!(
     /// This installation of Longshore; labels what it made in engines and clusters.
     InstanceId
 );

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::containers::ContainerSpec;
-use crate::ids::{BuildId, ContainerId, InstanceId};
+use crate::ids::{AgentProcessId, BuildId, ContainerId, InstanceId, MachineId};
 use crate::machines::MachineFacts;
 use crate::names::{AccountName, Digest, Tag};
 use crate::secret::Secret;
@@ -34,7 +34,7 @@ pub const LINE_BYTES_MAX: usize = 1 << 20;
 /// digest alone, because an engine cannot push without a tag.
 pub const STAGING_TAG_PREFIX: &str = "ls-stage-";
 
-/// The two connections of an agent. HTTP/2 knows no priorities, so that what moves many bytes has one of its own and
+/// The connections of an agent. HTTP/2 knows no priorities, so that what moves many bytes has one of its own and
 /// never stands in the way of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -43,6 +43,9 @@ pub enum Channel {
     Control,
     /// Build contexts, pushes, pulls, logs.
     Bulk,
+    /// The other way round: what the machine's engine asks of the registry. The agent opens a stream for each connection
+    /// of the engine; see [`DOOR_PATH`].
+    Registry,
 }
 
 impl Channel {
@@ -51,8 +54,57 @@ impl Channel {
         match self {
             Self::Control => "control",
             Self::Bulk => "bulk",
+            Self::Registry => "registry",
         }
     }
+}
+
+/// Where the agent posts on its registry connection: the body is what its engine sends to the registry's door, the answer
+/// what the door says, byte for byte.
+pub const DOOR_PATH: &str = "/link/v1/door";
+
+/// The first message on an agent's socket, from the server. Whoever calls must show that it is the machine that it
+/// claims to be, before anything else is said.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Challenge {
+    /// 64 hex digits, never twice the same.
+    pub nonce: String,
+}
+
+/// The second message, from the agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Proof {
+    /// Which process of the agent speaks: two that live at the same time are two machines with one key.
+    pub process: AgentProcessId,
+    /// The signature of [`proof_statement`] by the machine's key, 128 hex digits.
+    pub signature: String,
+}
+
+/// The third message, from the server; after `Welcome` the socket carries HTTP/2.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// It is the machine.
+    Welcome,
+    /// It is not, or may not connect now.
+    Refused {
+        /// For programs, as in an error's body.
+        code: String,
+        /// For people, in plain words.
+        message: String,
+    },
+}
+
+/// What an agent signs to prove who it is: this nonce, for this connection of this machine, by this process.
+pub fn proof_statement(
+    nonce: &str,
+    machine: &MachineId,
+    channel: Channel,
+    process: AgentProcessId,
+) -> Vec<u8> {
+    format!("longshore link 1\n{nonce}\n{machine}\n{}\n{process}\n", channel.as_str()).into_bytes()
 }
 
 /// A call that answers once.

@@ -90,6 +90,35 @@ pub struct MachineView {
     pub state_since: Timestamp,
     /// `state` as seed 001's bool.
     pub online: bool,
+    /// Since when it takes no new work, if so.
+    pub drained_at: Option<Timestamp>,
+    /// Why it takes no new work, in the words of who said so.
+    pub drain_reason: Option<String>,
+    /// Why its agent may not connect, if so: two machines showed its key.
+    pub quarantine_reason: Option<String>,
+    /// When it joined; null for the server's own machine, which need not.
+    pub joined_at: Option<Timestamp>,
+}
+
+/// Changes a machine (admin); absent fields stay.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MachineUpdate {
+    /// Whether it is to take no new containers and builds; what runs on it goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub is_drained: Option<bool>,
+    /// Why, for people; at most 200 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// A machine that was removed, and what stays on it.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct MachineDeleted {
+    /// Which.
+    pub machine_id: MachineId,
+    /// What stays on it, in plain words.
+    pub stays: String,
 }
 
 /// Seed 001's row of `/api/machine/info`.

@@ -1,15 +1,11 @@
 //! The first schema: accounts, logins, tokens, the audit log, images, builds, jobs, machines, containers, settings and
 //! what the registry reported.
-//!
-//! Times are microseconds in BIGINT (MariaDB drops fractions of its own type). States, digests, ids and JSON are text.
-//! Text compares byte by byte and to the last blank on every engine, because names mean what they spell.
 
-use sea_orm::sea_query::{
-    ColumnDef, Expr, ForeignKey, ForeignKeyAction, Index, IndexCreateStatement, OnConflict, Query, Table,
-    TableCreateStatement,
-};
-use sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement};
+use sea_orm::DbErr;
+use sea_orm::sea_query::{Expr, ForeignKeyAction, OnConflict, Query, TableCreateStatement};
 use sea_orm_migration::{MigrationName, MigrationTrait, SchemaManager, async_trait};
+
+use super::dialect::{self, Dialect};
 
 pub(super) struct Migration;
 
@@ -23,15 +19,7 @@ impl MigrationName for Migration {
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let dialect = Dialect::of(manager).await?;
-        for table in tables(&dialect) {
-            manager.create_table(table).await?;
-        }
-        for (table, name, columns) in INDEXES {
-            // MySQL has no `IF NOT EXISTS` here.
-            if !manager.has_index(table, name).await? {
-                manager.create_index(index(table, name, columns)).await?;
-            }
-        }
+        dialect::create(manager, tables(&dialect), INDEXES).await?;
         // A row to lock while a job is claimed, where the engine locks rows.
         let lock = Query::insert()
             .into_table("settings")
@@ -40,148 +28,6 @@ impl MigrationTrait for Migration {
             .on_conflict(OnConflict::column("name").do_nothing_on(["name"]).to_owned())
             .take();
         manager.execute(lock).await
-    }
-}
-
-/// What the engines spell differently.
-struct Dialect {
-    backend: DbBackend,
-    /// Compares every byte, trailing blanks included; MariaDB and MySQL call it differently.
-    mysql_collation: &'static str,
-}
-
-impl Dialect {
-    async fn of(manager: &SchemaManager<'_>) -> Result<Self, DbErr> {
-        let backend = manager.get_database_backend();
-        let mut mysql_collation = "utf8mb4_0900_bin";
-        if backend == DbBackend::MySql {
-            let query = Statement::from_string(backend, "SELECT VERSION() AS version");
-            let row = manager.get_connection().query_one_raw(query).await?;
-            let version: String = row.map(|row| row.try_get("", "version")).transpose()?.unwrap_or_default();
-            if version.contains("MariaDB") {
-                mysql_collation = "utf8mb4_nopad_bin";
-            }
-        }
-        Ok(Self { backend, mysql_collation })
-    }
-
-    fn table(&self, name: &'static str) -> Builder<'_> {
-        let mut statement = Table::create();
-        statement.table(name).if_not_exists();
-        if self.backend == DbBackend::MySql {
-            statement.engine("InnoDB").character_set("utf8mb4").collate(self.mysql_collation);
-        }
-        Builder { dialect: self, name, statement }
-    }
-}
-
-/// Writes one `CREATE TABLE`.
-struct Builder<'a> {
-    dialect: &'a Dialect,
-    name: &'static str,
-    statement: TableCreateStatement,
-}
-
-impl Builder<'_> {
-    /// A number given by the database, never given twice.
-    fn number_id(mut self) -> Self {
-        self.statement.col(ColumnDef::new("id").big_integer().not_null().auto_increment().primary_key());
-        self
-    }
-
-    fn text_id(self, column: &'static str, length: u32) -> Self {
-        self.text_column(column, Some(length), |column| column.not_null().primary_key())
-    }
-
-    fn text(self, column: &'static str, length: u32) -> Self {
-        self.text_column(column, Some(length), ColumnDef::not_null)
-    }
-
-    fn opt_text(self, column: &'static str, length: u32) -> Self {
-        self.text_column(column, Some(length), ColumnDef::null)
-    }
-
-    fn long_text(self, column: &'static str) -> Self {
-        self.text_column(column, None, ColumnDef::not_null)
-    }
-
-    fn opt_long_text(self, column: &'static str) -> Self {
-        self.text_column(column, None, ColumnDef::null)
-    }
-
-    fn text_column(
-        mut self,
-        name: &'static str,
-        length: Option<u32>,
-        finish: impl FnOnce(&mut ColumnDef) -> &mut ColumnDef,
-    ) -> Self {
-        let mut column = ColumnDef::new(name);
-        match (length, self.dialect.backend) {
-            (Some(length), _) => column.string_len(length),
-            (None, DbBackend::MySql) => column.custom("longtext"),
-            (None, _) => column.text(),
-        };
-        match (self.dialect.backend, length) {
-            (DbBackend::Postgres, _) => {
-                column.extra("COLLATE \"C\"");
-            }
-            // SQLite takes a length as a comment.
-            (DbBackend::Sqlite, Some(length)) => {
-                column.check(Expr::cust(format!("length(\"{name}\") <= {length}")));
-            }
-            _ => {}
-        }
-        self.statement.col(finish(&mut column));
-        self
-    }
-
-    fn int(mut self, column: &'static str) -> Self {
-        self.statement.col(ColumnDef::new(column).big_integer().not_null());
-        self
-    }
-
-    fn opt_int(mut self, column: &'static str) -> Self {
-        self.statement.col(ColumnDef::new(column).big_integer().null());
-        self
-    }
-
-    fn bool(mut self, column: &'static str) -> Self {
-        self.statement.col(ColumnDef::new(column).boolean().not_null());
-        self
-    }
-
-    fn unique(mut self, name: &'static str, columns: &[&'static str]) -> Self {
-        let mut index = Index::create();
-        index.name(name).unique();
-        for column in columns {
-            index.col(*column);
-        }
-        self.statement.index(&mut index);
-        self
-    }
-
-    fn primary_key(mut self, columns: &[&'static str]) -> Self {
-        let mut index = Index::create();
-        for column in columns {
-            index.col(*column);
-        }
-        self.statement.primary_key(&mut index);
-        self
-    }
-
-    fn refers(mut self, column: &'static str, table: &'static str, on_delete: ForeignKeyAction) -> Self {
-        self.statement.foreign_key(
-            ForeignKey::create()
-                .name(format!("fk_{}_{column}", self.name))
-                .from(self.name, column)
-                .to(table, "id")
-                .on_delete(on_delete),
-        );
-        self
-    }
-
-    fn done(self) -> TableCreateStatement {
-        self.statement
     }
 }
 
@@ -389,7 +235,7 @@ fn tables(dialect: &Dialect) -> Vec<TableCreateStatement> {
     ]
 }
 
-const INDEXES: &[(&str, &str, &[&str])] = &[
+const INDEXES: &[dialect::IndexOf] = &[
     ("sessions", "sessions_account", &["account_id"]),
     ("sessions", "sessions_expires", &["expires_at"]),
     ("tokens", "tokens_account", &["account_id", "id"]),
@@ -416,12 +262,3 @@ const INDEXES: &[(&str, &str, &[&str])] = &[
     ("container_ports", "container_ports_container", &["container_id"]),
     ("registry_events", "registry_events_at", &["at"]),
 ];
-
-fn index(table: &'static str, name: &'static str, columns: &[&'static str]) -> IndexCreateStatement {
-    let mut index = Index::create();
-    index.name(name).table(table);
-    for column in columns {
-        index.col(*column);
-    }
-    index
-}

@@ -9,7 +9,9 @@ use sea_orm_migration::{MigrationTrait, MigratorTrait, SchemaManager, async_trai
 use crate::db::{Backend, Conn, Db, MigrationStatus};
 use crate::error::{Error, Result};
 
+mod dialect;
 mod m0001_start;
+mod m0002_joining;
 
 /// The table that says which steps were applied.
 const TABLE: &str = "schema_migrations";
@@ -25,7 +27,7 @@ struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_start::Migration)]
+        vec![Box::new(m0001_start::Migration), Box::new(m0002_joining::Migration)]
     }
 
     fn migration_table_name() -> DynIden {

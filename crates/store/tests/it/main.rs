@@ -13,4 +13,5 @@ mod engines;
 mod images;
 mod jobs;
 mod lists;
+mod machines;
 mod support;
