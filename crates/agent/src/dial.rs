@@ -1,31 +1,45 @@
-//! Keeps the connections to a server open: a WebSocket each for control and bulk, opened by the agent, because its
-//! side may be behind a NAT or a proxy. Then the roles flip: the agent serves calls on them.
+//! Keeps the connections to a server open: a WebSocket each for control, bulk and the registry, opened by the agent,
+//! because its side may be behind a NAT or a proxy. First the agent proves by its key which machine it is; then, on all but
+//! the registry's, the roles flip: the agent serves calls.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt, future};
-use http::{HeaderValue, header};
+use http::{HeaderValue, Uri};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::proxy::Tunnel;
+use hyper_util::client::proxy::matcher::Matcher;
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
+use tokio_rustls::TlsConnector;
+use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::handshake::client::Request;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 use tokio_util::io::{CopyToBytes, SinkWriter, StreamReader};
-use wire::link::{Channel, LEVEL_HEADER, LINK_LEVEL, MACHINE_HEADER, SOCKET_PATH};
+use tower::ServiceExt as _;
+use wire::ids::AgentProcessId;
+use wire::link::{
+    Challenge, Channel, LEVEL_HEADER, LINK_LEVEL, MACHINE_HEADER, Proof, SOCKET_PATH, Verdict,
+    proof_statement,
+};
 use wire::problem::Problem;
-use wire::secret::Secret;
 
-use crate::Agent;
 use crate::backoff::Backoff;
+use crate::door::Door;
+use crate::{Agent, MachineKey, tls};
 
 /// Per connection; the default of 128 KiB is most of what an idle link costs.
 const SOCKET_BUFFER: usize = 16 << 10;
 /// HTTP/2 frames are far smaller; what is larger is not ours.
 const MESSAGE_BYTES_MAX: usize = 1 << 20;
+/// For everything until the server has said that this machine is welcome.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 const WAIT_FIRST: Duration = Duration::from_millis(500);
 const WAIT_LONGEST: Duration = Duration::from_secs(30);
@@ -33,110 +47,213 @@ const WAIT_LONGEST: Duration = Duration::from_secs(30);
 const GOOD_CONNECTION: Duration = Duration::from_secs(30);
 
 /// The server to which an agent belongs.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Server {
     /// Where it is, `http://host:port` or `https://…`.
     pub url: String,
+    /// The SHA-256 of the authority that signs its certificate, 64 hex digits; none = the system decides whom it trusts.
+    pub fingerprint: Option<String>,
     /// Shows who calls.
-    pub token: Secret,
+    pub key: MachineKey,
+}
+
+/// What every connection to the server needs.
+struct Dialing<'a> {
+    agent: &'a Agent,
+    server: &'a Server,
+    process: AgentProcessId,
+    tls: TlsConnector,
+    door: Door,
 }
 
 impl Agent {
-    /// Keeps both connections to the server open until the agent is told to stop.
-    pub async fn dial(&self, server: &Server) {
-        future::join(self.keep_dialing(server, Channel::Control), self.keep_dialing(server, Channel::Bulk))
-            .await;
+    /// Keeps the connections to the server open until the agent is told to stop. The engine reaches the registry at the
+    /// listener. An error when the server's certificate could never be checked.
+    pub async fn dial(&self, server: &Server, door: TcpListener) -> Result<(), String> {
+        let tls = TlsConnector::from(Arc::new(tls::client_config(server.fingerprint.as_deref())?));
+        let process = AgentProcessId(uuid::Uuid::now_v7());
+        let dialing = Dialing { agent: self, server, process, tls, door: Door::default() };
+        future::join4(
+            dialing.keep_open(Channel::Control),
+            dialing.keep_open(Channel::Bulk),
+            dialing.keep_open(Channel::Registry),
+            dialing.door.listen(self, door),
+        )
+        .await;
+        Ok(())
     }
+}
 
-    async fn keep_dialing(&self, server: &Server, channel: Channel) {
+impl Dialing<'_> {
+    async fn keep_open(&self, channel: Channel) {
         let mut backoff = Backoff::new(WAIT_FIRST, WAIT_LONGEST);
-        let name = channel.as_str();
+        let (name, url) = (channel.as_str(), &self.server.url);
+        let shutdown = self.agent.shutdown();
         loop {
+            let connecting = tokio::time::timeout(CONNECT_TIMEOUT, self.connect(channel));
             let connected = tokio::select! {
-                connected = connect(self, server, channel) => connected,
-                () = self.shutdown().cancelled() => return,
+                connected = connecting => connected,
+                () = shutdown.cancelled() => return,
             };
             match connected {
-                Ok(socket) => {
-                    tracing::info!(link.channel = name, "connected to `{}`", server.url);
+                Ok(Ok(pipe)) => {
+                    tracing::info!(link.channel = name, "connected to `{url}`");
                     let since = Instant::now();
-                    self.serve_pipe(socket).await;
+                    match channel {
+                        Channel::Control | Channel::Bulk => self.agent.serve_pipe(pipe).await,
+                        Channel::Registry => self.door.carry(self.agent, pipe).await,
+                    }
                     if since.elapsed() >= GOOD_CONNECTION {
                         backoff.reset();
                     }
-                    if !self.shutdown().is_cancelled() {
-                        tracing::warn!(link.channel = name, "the connection to `{}` ended", server.url);
+                    if !shutdown.is_cancelled() {
+                        tracing::warn!(link.channel = name, "the connection to `{url}` ended");
                     }
                 }
-                Err(problem) => {
-                    tracing::warn!(link.channel = name, "no connection to `{}`: {problem}", server.url);
+                Ok(Err(problem)) => {
+                    tracing::warn!(link.channel = name, "no connection to `{url}`: {problem}");
+                }
+                Err(_) => {
+                    let secs = CONNECT_TIMEOUT.as_secs();
+                    tracing::warn!(link.channel = name, "no connection to `{url}` within {secs} seconds");
                 }
             }
             tokio::select! {
                 () = tokio::time::sleep(backoff.next()) => {}
-                () = self.shutdown().cancelled() => return,
+                () = shutdown.cancelled() => return,
             }
         }
     }
-}
 
-async fn connect(
-    agent: &Agent,
-    server: &Server,
-    channel: Channel,
-) -> Result<impl AsyncRead + AsyncWrite + Send + Unpin + use<>, String> {
-    let request = request(agent, server, channel)?;
-    let config = WebSocketConfig::default()
-        .read_buffer_size(SOCKET_BUFFER)
-        .write_buffer_size(SOCKET_BUFFER)
-        .max_write_buffer_size(2 * MESSAGE_BYTES_MAX)
-        .max_message_size(Some(MESSAGE_BYTES_MAX))
-        .max_frame_size(Some(MESSAGE_BYTES_MAX));
-    // Small frames must not wait for one another: TCP_NODELAY.
-    let connecting = tokio_tungstenite::connect_async_with_config(request, Some(config), true);
-    match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
-        Ok(Ok((socket, _))) => Ok(pipe(socket)),
-        Ok(Err(tungstenite::Error::Http(response))) => {
-            let body = response.body().as_deref().unwrap_or_default();
-            let detail = serde_json::from_slice(body).map(|problem: Problem| problem.detail);
-            let status = response.status();
-            Err(detail.map_or_else(
-                |_| format!("it answered {status}"),
-                |detail| format!("it answered {status}: {detail}"),
-            ))
+    async fn connect(
+        &self,
+        channel: Channel,
+    ) -> Result<impl AsyncRead + AsyncWrite + Send + Unpin + use<>, String> {
+        let request = self.request(channel)?;
+        let stream = self.open(request.uri()).await?;
+        let config = WebSocketConfig::default()
+            .read_buffer_size(SOCKET_BUFFER)
+            .write_buffer_size(SOCKET_BUFFER)
+            .max_write_buffer_size(2 * MESSAGE_BYTES_MAX)
+            .max_message_size(Some(MESSAGE_BYTES_MAX))
+            .max_frame_size(Some(MESSAGE_BYTES_MAX));
+        let mut socket =
+            match tokio_tungstenite::client_async_with_config(request, stream, Some(config)).await {
+                Ok((socket, _)) => socket,
+                Err(tungstenite::Error::Http(response)) => {
+                    let body = response.body().as_deref().unwrap_or_default();
+                    let detail = serde_json::from_slice(body).map(|problem: Problem| problem.detail);
+                    let status = response.status();
+                    return Err(detail.map_or_else(
+                        |_| format!("it answered {status}"),
+                        |detail| format!("it answered {status}: {detail}"),
+                    ));
+                }
+                Err(error) => return Err(error.to_string()),
+            };
+        self.prove(&mut socket, channel).await?;
+        Ok(pipe(socket))
+    }
+
+    fn request(&self, channel: Channel) -> Result<Request, String> {
+        let base = self.server.url.trim_end_matches('/');
+        let base = match (base.strip_prefix("http://"), base.strip_prefix("https://")) {
+            (Some(rest), _) => format!("ws://{rest}"),
+            (_, Some(rest)) => format!("wss://{rest}"),
+            _ => return Err("its address begins with neither `http://` nor `https://`".into()),
+        };
+        let mut request = format!("{base}{SOCKET_PATH}?channel={}", channel.as_str())
+            .into_client_request()
+            .map_err(|error| format!("its address is not one: {error}"))?;
+        let machine =
+            HeaderValue::from_str(self.agent.machine_id().as_str()).expect("an id is a header value");
+        let headers = request.headers_mut();
+        headers.insert(MACHINE_HEADER, machine);
+        headers.insert(LEVEL_HEADER, LINK_LEVEL.into());
+        Ok(request)
+    }
+
+    /// Opens a connection to the server: through the proxy that `HTTPS_PROXY` and its like name, if any, and with TLS
+    /// unless its address says otherwise.
+    async fn open(&self, uri: &Uri) -> Result<Box<dyn Stream>, String> {
+        let is_tls = uri.scheme_str() == Some("wss");
+        let host = uri.host().ok_or("its address names no host")?;
+        let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
+        let scheme = if is_tls { "https" } else { "http" };
+        let target = format!("{scheme}://{host}:{port}").parse::<Uri>().map_err(|error| error.to_string())?;
+        let socket = match Matcher::from_env().intercept(&target) {
+            None => {
+                let bare = host.trim_start_matches('[').trim_end_matches(']');
+                TcpStream::connect((bare, port)).await.map_err(|error| error.to_string())?
+            }
+            Some(proxy) => {
+                let mut tunnel = Tunnel::new(proxy.uri().clone(), HttpConnector::new());
+                if let Some(credential) = proxy.basic_auth() {
+                    tunnel = tunnel.with_auth(credential.clone());
+                }
+                let opened = tunnel.oneshot(target).await;
+                let shown = proxy.uri().authority().map_or("", |authority| authority.as_str());
+                let shown = shown.rsplit('@').next().unwrap_or_default();
+                opened
+                    .map_err(|error| format!("the proxy `{shown}` does not let it through: {error}"))?
+                    .into_inner()
+            }
+        };
+        // Small frames must not wait for one another.
+        socket.set_nodelay(true).map_err(|error| error.to_string())?;
+        if !is_tls {
+            return Ok(Box::new(socket));
         }
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("it did not answer within {} seconds", CONNECT_TIMEOUT.as_secs())),
+        let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let name = ServerName::try_from(bare).map_err(|error| error.to_string())?;
+        let socket =
+            self.tls.connect(name, socket).await.map_err(|error| {
+                format!("its certificate cannot be trusted, or it speaks no TLS: {error}")
+            })?;
+        Ok(Box::new(socket))
+    }
+
+    async fn prove(
+        &self,
+        socket: &mut WebSocketStream<Box<dyn Stream>>,
+        channel: Channel,
+    ) -> Result<(), String> {
+        let machine = self.agent.machine_id();
+        let challenge: Challenge = receive(socket).await?;
+        let statement = proof_statement(&challenge.nonce, machine, channel, self.process);
+        let proof = Proof { process: self.process, signature: self.server.key.sign(&statement) };
+        let text = serde_json::to_vec(&proof).expect("a proof can be written as JSON");
+        socket.send(Message::Binary(text.into())).await.map_err(|error| error.to_string())?;
+        match receive(socket).await? {
+            Verdict::Welcome => Ok(()),
+            Verdict::Refused { message, .. } => Err(message),
+        }
     }
 }
 
-fn request(
-    agent: &Agent,
-    server: &Server,
-    channel: Channel,
-) -> Result<tungstenite::handshake::client::Request, String> {
-    let base = server.url.trim_end_matches('/');
-    let base = match (base.strip_prefix("http://"), base.strip_prefix("https://")) {
-        (Some(rest), _) => format!("ws://{rest}"),
-        (_, Some(rest)) => format!("wss://{rest}"),
-        _ => return Err("its address begins with neither `http://` nor `https://`".into()),
-    };
-    let mut request = format!("{base}{SOCKET_PATH}?channel={}", channel.as_str())
-        .into_client_request()
-        .map_err(|error| format!("its address is not one: {error}"))?;
-    let mut token = HeaderValue::from_str(&format!("Bearer {}", server.token.expose()))
-        .map_err(|_| "the token holds characters that none has".to_owned())?;
-    token.set_sensitive(true);
-    let machine = HeaderValue::from_str(agent.machine_id().as_str()).expect("an id is a header value");
-    let headers = request.headers_mut();
-    headers.insert(header::AUTHORIZATION, token);
-    headers.insert(MACHINE_HEADER, machine);
-    headers.insert(LEVEL_HEADER, LINK_LEVEL.into());
-    Ok(request)
+async fn receive<T: serde::de::DeserializeOwned>(
+    socket: &mut WebSocketStream<Box<dyn Stream>>,
+) -> Result<T, String> {
+    loop {
+        match socket.next().await {
+            Some(Ok(Message::Binary(bytes))) => {
+                return serde_json::from_slice(&bytes)
+                    .map_err(|error| format!("it does not speak the link's protocol: {error}"));
+            }
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+            Some(Ok(_)) | None => return Err("it closed the connection".into()),
+            Some(Err(error)) => return Err(error.to_string()),
+        }
+    }
 }
 
+/// A connection, with TLS or without.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
 /// The socket as a pipe of bytes: one binary message per write.
-fn pipe(socket: WebSocketStream<MaybeTlsStream<TcpStream>>) -> impl AsyncRead + AsyncWrite + Send + Unpin {
+fn pipe(socket: WebSocketStream<Box<dyn Stream>>) -> impl AsyncRead + AsyncWrite + Send + Unpin {
     let (sink, messages) = socket.split();
     let bytes = messages.filter_map(|message| {
         future::ready(match message {

@@ -16,7 +16,7 @@ const GIB: u64 = 1 << 30;
 const NOTICEABLE_PERCENT: u64 = 5;
 
 /// The machine's id: systemd's, else one that is made once and kept.
-pub(crate) fn machine_id(state_dir: &Path) -> Result<MachineId, Error> {
+pub fn machine_id(state_dir: &Path) -> Result<MachineId, Error> {
     let kept = state_dir.join("machine-id");
     for path in [Path::new("/etc/machine-id"), &kept] {
         let id = std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<MachineId>().ok());

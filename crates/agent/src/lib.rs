@@ -2,7 +2,8 @@
 //! engine says. The server reaches it over a pipe (built in) or over a WebSocket that the agent opens.
 //!
 //! - `serve`: the calls of the link as an HTTP/2 service on any pipe
-//! - `dial`: keeps the connections to a server open
+//! - `dial`: keeps the connections to a server open; `door`: carries what the engine asks of the registry
+//! - `membership`: to which server this machine belongs, and the key that proves it; `tls`: recognising that server
 //! - `policy`: the machine's own bounds, from a file that only root writes
 //! - `facts`: what the machine is
 //! - `engine`: everything that is asked of Docker; the only place that names bollard
@@ -10,10 +11,13 @@
 
 mod backoff;
 mod dial;
+mod door;
 mod engine;
 mod facts;
+pub mod membership;
 mod policy;
 mod serve;
+pub mod tls;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,6 +30,8 @@ use wire::policy::Policy;
 
 pub use crate::dial::Server;
 use crate::engine::Engine;
+pub use crate::facts::machine_id;
+pub use crate::membership::{MachineKey, Membership};
 
 /// How long [`Agent::stopped`] waits for work that is being given up to clean behind itself.
 const STOP_TIMEOUT: Duration = Duration::from_secs(15);
