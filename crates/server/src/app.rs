@@ -27,6 +27,7 @@ use crate::limits::Limiter;
 use crate::link::Hub;
 use crate::operation_logs::OperationLogs;
 use crate::passwords::Passwords;
+use crate::tls::Tls;
 
 /// A handle on the server's shared parts; cloning it is cheap.
 #[derive(Clone)]
@@ -42,6 +43,8 @@ pub struct Inner {
     pub hub: Hub,
     /// The installation's keys.
     pub keys: Keys,
+    /// How the server's port is protected.
+    pub tls: Tls,
     /// The time.
     pub clock: Clock,
     /// Random numbers.

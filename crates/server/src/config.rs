@@ -70,6 +70,19 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting("listen", Kind::Text, Some("\"127.0.0.1:8080\""), "Address of the API and the console."),
     setting(
+        "tls.mode",
+        Kind::Text,
+        Some("\"auto\""),
+        "`auto`: in the clear on loopback addresses, TLS elsewhere; `on`: TLS everywhere; `off`: never, for a server behind a TLS proxy.",
+    ),
+    setting(
+        "tls.certificate",
+        Kind::Text,
+        None,
+        "Certificate chain (PEM) of the server's port; the server signs one itself when not set, and invitations carry its fingerprint.",
+    ),
+    setting("tls.key", Kind::Text, None, "Private key (PEM) of `tls.certificate`."),
+    setting(
         "registry_listen",
         Kind::Text,
         Some("\"127.0.0.1:5000\""),
@@ -228,6 +241,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Address of the registry's door.
     pub registry_listen: SocketAddr,
+    /// TLS of the server's port.
+    pub tls: TlsConfig,
     /// The registry's name for others.
     pub registry_advertise: Option<String>,
     /// The server's address for browsers.
@@ -254,6 +269,28 @@ pub struct Config {
     pub outbound: OutboundConfig,
     /// The log.
     pub log: LogConfig,
+}
+
+/// TLS of the server's port.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "described once, in SETTINGS")]
+pub struct TlsConfig {
+    pub mode: TlsMode,
+    pub certificate: Option<PathBuf>,
+    pub key: Option<PathBuf>,
+}
+
+/// Whether the server's port speaks TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TlsMode {
+    /// In the clear on loopback addresses, TLS elsewhere.
+    Auto,
+    /// TLS everywhere.
+    On,
+    /// Never: something before the server does it.
+    Off,
 }
 
 /// This host as a machine.
@@ -522,6 +559,12 @@ impl Config {
         }
         if self.builds.workers == 0 || self.builds.per_account == 0 {
             return invalid("`builds.workers` and `builds.per_account` must be at least 1");
+        }
+        if self.tls.certificate.is_some() != self.tls.key.is_some() {
+            return invalid("`tls.certificate` and `tls.key` go together");
+        }
+        if self.tls.certificate.is_some() && self.tls.mode == TlsMode::Off {
+            return invalid("`tls.certificate` is set, but `tls.mode` is `off`");
         }
         if let Some(url) = &self.public_url
             && !url.starts_with("http://")

@@ -32,8 +32,6 @@ pub struct Keys {
     pub registry_certificate: PathBuf,
     /// What the registry's notifications must carry.
     pub registry_events: Secret,
-    /// What an agent outside this process must show.
-    pub link: Secret,
 }
 
 impl Keys {
@@ -59,7 +57,6 @@ impl Keys {
             registry: TokenKey::pair(&pair, &certificate, ISSUER, REGISTRY_SERVICE)?,
             registry_certificate: certificate_file,
             registry_events: text("registry-events.token")?,
-            link: text("link.token")?,
         })
     }
 }
@@ -94,7 +91,7 @@ fn pem_content(pem: &[u8]) -> Result<Vec<u8>> {
 
 /// Two servers may start at once: the file is written aside and linked into place, and whoever loses reads the
 /// winner's.
-fn read_or_make(path: &Path, make: impl FnOnce() -> Result<Vec<u8>>) -> Result<Vec<u8>> {
+pub fn read_or_make(path: &Path, make: impl FnOnce() -> Result<Vec<u8>>) -> Result<Vec<u8>> {
     match std::fs::read(path) {
         Ok(bytes) => return Ok(bytes),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -130,7 +127,7 @@ mod tests {
         let second = Keys::open(&folder.path().join("keys")).unwrap();
 
         assert!(second.registry.verify::<serde_json::Value>(&token, 1_000).is_some());
-        assert_eq!(first.link, second.link);
+        assert_eq!(first.registry_events, second.registry_events);
         for entry in std::fs::read_dir(folder.path().join("keys")).unwrap() {
             let mode = entry.unwrap().metadata().unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600);

@@ -28,6 +28,7 @@ use crate::limits::Limiter;
 use crate::link::Hub;
 use crate::operation_logs::OperationLogs;
 use crate::passwords::Passwords;
+use crate::tls::Tls;
 use crate::{database, jobs, jwt, reconcile};
 
 /// How long tasks may take to end.
@@ -58,6 +59,7 @@ impl Server {
     /// Opens the data folder and the database, brings the schema up to date and starts to serve. The machine of this
     /// host is connected by whoever holds both crates (`longshore`), through `app.hub`.
     pub async fn start(config: Config) -> Result<Self> {
+        choose_tls_provider();
         make_private_folder(&config.data_dir)?;
         let lock = database::hold(&config.data_dir)?;
         let db = Db::open(config.database_url().expose()).await?;
@@ -78,9 +80,9 @@ impl Server {
         let routes = trim_slashes(router::router(&app));
         reconcile::start(&app);
         app.spawn(keep_small(app.clone()));
-        app.spawn(serve::serve(app.clone(), listener, routes));
+        app.spawn(serve::serve(app.clone(), listener, routes, app.tls.acceptor()));
         app.spawn(door::serve(app.clone(), registry_listener));
-        tracing::info!(%address, registry = %registry_address, "server is up");
+        tracing::info!(%address, registry = %registry_address, tls = app.tls.is_on(), "server is up");
         Ok(Self { app, address, registry_address, new_admin, _lock: lock })
     }
 
@@ -103,11 +105,12 @@ fn choose_tls_provider() {
 }
 
 async fn assemble(config: Config, db: Db) -> Result<App> {
-    choose_tls_provider();
     let fresh = InstanceId(uuid::Uuid::now_v7()).to_string();
     let instance = store::settings::get_or_insert(&db, "instance", &fresh).await?;
     let instance = instance.parse().map_err(Error::internal)?;
-    let keys = Keys::open(&config.data_dir.join("keys"))?;
+    let key_folder = config.data_dir.join("keys");
+    let keys = Keys::open(&key_folder)?;
+    let tls = Tls::open(&config, &key_folder)?;
     let blobs = Blobs::open(&config.data_dir.join("blobs"))?;
     let http = reqwest::Client::builder()
         .connect_timeout(Duration::from_secs(5))
@@ -137,6 +140,7 @@ async fn assemble(config: Config, db: Db) -> Result<App> {
         metrics: metrics_handle(),
         blobs,
         keys,
+        tls,
         instance,
         db,
         tasks,

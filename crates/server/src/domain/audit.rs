@@ -38,6 +38,29 @@ pub async fn record(app: &App, caller: &Caller, conn: &dyn Conn, event: Event<'_
     Ok(())
 }
 
+/// Records what the server itself decided, after something that came from an address.
+pub async fn record_by_nobody(
+    app: &App,
+    conn: &dyn Conn,
+    action: &str,
+    target: &str,
+    ip: Option<std::net::IpAddr>,
+) -> Result<()> {
+    let ip = ip.map(|ip| ip.to_string());
+    let row = audit::New {
+        at: app.now(),
+        actor: None,
+        acting_for: None,
+        action,
+        target,
+        result: "done",
+        ip: ip.as_deref(),
+        request_id: None,
+    };
+    audit::insert(conn, &row).await?;
+    Ok(())
+}
+
 /// What to list.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {

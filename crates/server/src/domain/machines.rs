@@ -1,23 +1,129 @@
-//! Machines: what their agents said of them, and which one a new container goes to.
+//! Machines: what their agents said of them, which one a new container goes to, and taking one out of use.
+
+use std::collections::BTreeMap;
 
 use store::machines::{self, Row};
+use store::{containers, machine_keys};
 use wire::ids::MachineId;
-use wire::machines::{MachineInfo, MachineState, MachineView};
+use wire::machines::{MachineDeleted, MachineInfo, MachineState, MachineUpdate, MachineView};
 use wire::page::{MAX_LIMIT, Page, PageQuery};
 
+use super::audit::{self, Event};
 use crate::app::App;
 use crate::caller::Caller;
 use crate::error::{Error, ErrorKind, Result};
 
+/// Longest reason for a drain in characters.
+const MAX_REASON_CHARS: usize = 200;
+
 /// Lists machines. Every account may: it has to choose one. Addresses are for admins.
 pub async fn list(app: &App, caller: &Caller, page: PageQuery) -> Result<Page<MachineView>> {
     let found = machines::list(&app.db, page).await?;
-    Ok(super::page_of(found, page, |row| view(caller, row)))
+    let ids: Vec<MachineId> = found.rows.iter().map(|row| row.facts.machine_id.clone()).collect();
+    let mut keys = keys(app, &ids).await?;
+    Ok(super::page_of(found, page, |row| {
+        let key = keys.remove(&row.facts.machine_id);
+        view(caller, row, key)
+    }))
+}
+
+async fn keys(app: &App, machines: &[MachineId]) -> Result<BTreeMap<MachineId, machine_keys::Row>> {
+    let found = machine_keys::of_machines(&app.db, machines).await?;
+    Ok(found.into_iter().map(|key| (key.machine_id.clone(), key)).collect())
 }
 
 /// One machine.
 pub async fn get(app: &App, caller: &Caller, id: &str) -> Result<MachineView> {
-    Ok(view(caller, find(app, id).await?))
+    let row = find(app, id).await?;
+    let key = machine_keys::get(&app.db, &row.facts.machine_id).await?;
+    Ok(view(caller, row, key))
+}
+
+/// Takes a machine out of the choice for new containers and builds, or puts it back (admin). What runs on it goes on.
+pub async fn update(app: &App, caller: &Caller, id: &str, change: &MachineUpdate) -> Result<MachineView> {
+    require_admin(caller)?;
+    let reason = change.reason.as_deref().map(str::trim).filter(|reason| !reason.is_empty());
+    if reason.is_some_and(|reason| {
+        reason.chars().count() > MAX_REASON_CHARS || reason.chars().any(char::is_control)
+    }) {
+        let rule =
+            format!("`reason` has at most {MAX_REASON_CHARS} characters, none of them control characters");
+        return Err(Error::invalid("reason", rule));
+    }
+    let row = find(app, id).await?;
+    let machine = &row.facts.machine_id;
+    match change.is_drained {
+        None if reason.is_some() => {
+            return Err(Error::invalid("reason", "`reason` goes with `is_drained`"));
+        }
+        None => {}
+        Some(false) if reason.is_some() => {
+            return Err(Error::invalid("reason", "a machine that takes new work needs no reason"));
+        }
+        Some(is_drained) => {
+            let tx = app.db.begin().await?;
+            let since = is_drained.then(|| row.drained_at.unwrap_or_else(|| app.now()));
+            machines::set_drain(&tx, machine, since, reason).await?;
+            let action = if is_drained { "machine.drain" } else { "machine.resume" };
+            audit::record(app, caller, &tx, Event { action, target: machine.as_str(), acting_for: None })
+                .await?;
+            tx.commit().await?;
+        }
+    }
+    get(app, caller, id).await
+}
+
+/// Forgets a machine's key (admin): its agent may not connect until it has joined again. The machine, its containers and
+/// what runs there stay as they are.
+pub async fn release(app: &App, caller: &Caller, id: &str) -> Result<()> {
+    require_admin(caller)?;
+    let machine: MachineId = id.parse().map_err(|_| Error::not_found("machine", id))?;
+    let tx = app.db.begin().await?;
+    if !machine_keys::delete(&tx, &machine).await? {
+        return Err(match machines::get(&tx, &machine).await? {
+            Some(_) => Error::conflict("no_key", format!("machine `{machine}` has no key to forget")),
+            None => Error::not_found("machine", id),
+        });
+    }
+    let event = Event { action: "machine.release", target: machine.as_str(), acting_for: None };
+    audit::record(app, caller, &tx, event).await?;
+    tx.commit().await?;
+    app.hub.expel(&machine);
+    Ok(())
+}
+
+/// Removes a machine on which nothing of ours is left (admin): its key and its row.
+pub async fn delete(app: &App, caller: &Caller, id: &str) -> Result<MachineDeleted> {
+    require_admin(caller)?;
+    let row = find(app, id).await?;
+    let machine = row.facts.machine_id;
+    if app.hub.host().as_ref() == Some(&machine) {
+        return Err(Error::conflict("own_machine", "this is the server's own machine")
+            .hint("set `machine.enabled` to false and restart the server first"));
+    }
+    let tx = app.db.begin().await?;
+    let left = containers::all_of_machine(&tx, &machine).await?;
+    if !left.is_empty() {
+        let detail = format!("{} containers are on machine `{machine}`", left.len());
+        return Err(Error::conflict("has_containers", detail).hint(format!(
+            "`longshore container list --all --machine {machine}` shows them; delete them first"
+        )));
+    }
+    machine_keys::delete(&tx, &machine).await?;
+    machines::delete(&tx, &machine).await.map_err(|error| match error {
+        store::Error::InUse => Error::conflict("has_containers", "a container was just made on it"),
+        other => other.into(),
+    })?;
+    let event = Event { action: "machine.delete", target: machine.as_str(), acting_for: None };
+    audit::record(app, caller, &tx, event).await?;
+    tx.commit().await?;
+    app.hub.expel(&machine);
+    let stays = "its engine keeps the images that it pulled, and its agent keeps trying until it is stopped and its folder removed".to_owned();
+    Ok(MachineDeleted { machine_id: machine, stays })
+}
+
+fn require_admin(caller: &Caller) -> Result<()> {
+    if caller.is_admin() { Ok(()) } else { Err(Error::forbidden("admin_only", "only an admin can do this")) }
 }
 
 /// All machines in seed 001's form.
@@ -30,9 +136,9 @@ pub async fn info(app: &App, caller: &Caller) -> Result<Vec<MachineInfo>> {
 pub async fn local_engine(app: &App) -> Result<(), String> {
     let rows = all(app).await.map_err(|error| error.to_string())?;
     let connected = app.hub.connected();
-    // The built-in agent is the one whose machine has our own door as its registry.
-    let door = app.config.registry_listen.to_string();
-    let own = rows.iter().find(|row| row.facts.registry == door && connected.contains(&row.facts.machine_id));
+    let host = app.hub.host();
+    let is_own = |row: &&Row| host.as_ref() == Some(&row.facts.machine_id);
+    let own = rows.iter().find(is_own).filter(|row| connected.contains(&row.facts.machine_id));
     match own.map(|row| row.state) {
         Some(MachineState::Online) => Ok(()),
         Some(MachineState::EngineDown) => {
@@ -56,8 +162,11 @@ async fn find(app: &App, id: &str) -> Result<Row> {
 /// memory.
 pub(super) async fn pick(app: &App, wanted: Option<&str>) -> Result<Row> {
     let connected = app.hub.connected();
-    let is_usable =
-        |row: &Row| row.state == MachineState::Online && connected.contains(&row.facts.machine_id);
+    let is_usable = |row: &Row| {
+        row.state == MachineState::Online
+            && row.drained_at.is_none()
+            && connected.contains(&row.facts.machine_id)
+    };
     let Some(wanted) = wanted.filter(|wanted| *wanted != "any") else {
         let usable = all(app).await?.into_iter().filter(is_usable);
         let best = usable.max_by_key(|row| row.facts.memory.free);
@@ -73,6 +182,7 @@ pub(super) async fn pick(app: &App, wanted: Option<&str>) -> Result<Row> {
     if !is_usable(&row) {
         let why = match row.state {
             MachineState::EngineDown => "its engine does not answer",
+            MachineState::Online if row.drained_at.is_some() => "it takes no new work",
             _ => "its agent is not connected",
         };
         let detail = format!("machine `{}` cannot take a container now: {why}", row.facts.machine_id);
@@ -81,7 +191,7 @@ pub(super) async fn pick(app: &App, wanted: Option<&str>) -> Result<Row> {
     Ok(row)
 }
 
-fn view(caller: &Caller, row: Row) -> MachineView {
+fn view(caller: &Caller, row: Row, key: Option<machine_keys::Row>) -> MachineView {
     let mut facts = row.facts;
     if !caller.is_admin() {
         facts.ip.clear();
@@ -91,11 +201,15 @@ fn view(caller: &Caller, row: Row) -> MachineView {
         state: row.state,
         state_since: row.state_since,
         online: row.state == MachineState::Online,
+        drained_at: row.drained_at,
+        drain_reason: row.drain_reason,
+        joined_at: key.as_ref().map(|key| key.joined_at),
+        quarantine_reason: key.and_then(|key| key.quarantine_reason),
     }
 }
 
 fn info_of(caller: &Caller, row: Row) -> MachineInfo {
-    let view = view(caller, row);
+    let view = view(caller, row, None);
     MachineInfo {
         machine_id: view.facts.machine_id,
         ip: view.facts.ip,

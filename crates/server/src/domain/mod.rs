@@ -4,7 +4,7 @@
 //!
 //! - `accounts`, `sessions`, `tokens`: who is who
 //! - `images`, `builds`, `registry`: from an archive to an image that can be pulled
-//! - `containers`, `machines`: what runs where
+//! - `containers`, `machines`, `invites`: what runs where, and how machines join
 //! - `audit`: who changed what; `readiness`: whether the server can work
 
 pub mod accounts;
@@ -13,6 +13,7 @@ pub mod builds;
 mod container_names;
 pub mod containers;
 pub mod images;
+pub mod invites;
 pub mod machines;
 pub mod readiness;
 pub mod registry;

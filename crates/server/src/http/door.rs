@@ -78,13 +78,18 @@ const DROPPED: &[&str] = &[
 /// Serves the door until the server ends.
 pub async fn serve(app: App, listener: TcpListener) {
     let in_use = app.registry.in_use();
-    let router = Router::new()
+    let router = router(&app);
+    serve::serve(app, listener, router, None).await;
+    drop(in_use);
+}
+
+/// What the door answers, whichever way a client came.
+pub(super) fn router(app: &App) -> Router {
+    Router::new()
         .route("/api/registry/token", get(registry::token).post(registry::token_form))
         .fallback(handle)
         .layer(from_fn_with_state(app.clone(), layer))
-        .with_state(app.clone());
-    serve::serve(app, listener, router).await;
-    drop(in_use);
+        .with_state(app.clone())
 }
 
 /// What every request gets: an id, a span, figures.

@@ -1,44 +1,51 @@
 //! `/api/v1/link`: where agents outside this process connect.
 
-use axum::extract::ws::WebSocketUpgrade;
-use axum::extract::{FromRequestParts as _, Request, State};
-use axum::http::{HeaderMap, header};
+use std::net::SocketAddr;
+
+use axum::extract::ws::{WebSocket, WebSocketUpgrade};
+use axum::extract::{ConnectInfo, FromRequestParts as _, Request, State};
+use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::Deserialize;
-use subtle::ConstantTimeEq as _;
+use tokio_util::sync::CancellationToken;
 use utoipa::IntoParams;
-use wire::ids::MachineId;
-use wire::link::{Channel, LEVEL_HEADER, LINK_LEVEL, MACHINE_HEADER};
+use wire::ids::{AgentProcessId, MachineId};
+use wire::link::{Channel, LEVEL_HEADER, LINK_LEVEL, MACHINE_HEADER, Verdict};
 use wire::problem::Problem;
 
 use super::extract::Params;
+use super::machine_door;
 use crate::app::App;
+use crate::domain::invites;
 use crate::error::{Error, ErrorKind, Result};
+use crate::jwt;
 use crate::link::accept;
 
-/// Which of the agent's two connections this is.
+/// Which of the agent's connections this is.
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct LinkQuery {
-    /// `control` or `bulk`.
+    /// `control`, `bulk` or `registry`.
     #[param(value_type = String)]
     channel: Channel,
 }
 
-/// Takes a connection of an agent: a WebSocket on which the agent then serves the calls of the link. The agent proves
-/// itself by the installation's link token (`Authorization: Bearer`).
-#[utoipa::path(get, path = "/api/v1/link", tag = "machines", security(("link" = [])),
+/// Takes a connection of an agent: a WebSocket on which the agent first proves by its machine's key who it is (see
+/// `docs/LINK.md`), and then serves the calls of the link.
+#[utoipa::path(get, path = "/api/v1/link", tag = "machines", security(()),
     params(
         LinkQuery,
         ("longshore-machine" = String, Header, description = "The machine's id"),
         ("longshore-link-level" = u32, Header, description = "The level of the link's protocol"),
     ),
-    responses((status = 101, description = "The connection is a WebSocket now"), (status = 400, body = Problem),
-        (status = 401, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
-pub async fn connect(State(app): State<App>, request: Request) -> Result<Response> {
+    responses((status = 101, description = "The connection is a WebSocket now; the server's first message is a challenge"),
+        (status = 400, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
+pub async fn connect(
+    State(app): State<App>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    request: Request,
+) -> Result<Response> {
     let (mut parts, _) = request.into_parts();
-    // First of all: who is not an agent learns nothing else.
-    check_token(&app, &parts.headers)?;
     check_level(&parts.headers)?;
     let machine = machine(&parts.headers)?;
     let Params(LinkQuery { channel }) = Params::from_request_parts(&mut parts, &app).await?;
@@ -50,19 +57,62 @@ pub async fn connect(State(app): State<App>, request: Request) -> Result<Respons
             format!("this address takes WebSockets only: {rejection}"),
         )
     })?;
-    let hub = app.hub.clone();
-    let served = move |socket| accept::serve_socket(hub, machine, channel, socket);
-    Ok(accept::bounded(upgrade).on_upgrade(served))
+    let place = app.hub.unproven().ok_or_else(|| {
+        Error::unavailable(
+            "too_many_agents",
+            "too many agents connect at the same time; this one may try again soon",
+        )
+    })?;
+    let caller = Agent { app, machine, channel, peer };
+    Ok(accept::bounded(upgrade).on_upgrade(async move |mut socket| {
+        let proved = caller.prove(&mut socket).await;
+        drop(place);
+        if let Some((process, welcome)) = proved {
+            welcome.run_until_cancelled(caller.serve(process, socket)).await;
+        }
+    }))
 }
 
-fn check_token(app: &App, headers: &HeaderMap) -> Result<()> {
-    let given =
-        headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
-    let is_right = given.is_some_and(|given| given.ct_eq(app.keys.link.expose().as_bytes()).into());
-    if is_right {
-        Ok(())
-    } else {
-        Err(Error::unauthenticated("bad_link_token", "the link's token is missing or wrong"))
+/// Whoever opened a socket, and what it claims.
+struct Agent {
+    app: App,
+    machine: MachineId,
+    channel: Channel,
+    peer: SocketAddr,
+}
+
+impl Agent {
+    /// Has it prove what it claims, and tells it what became of that; the process that holds the socket, and what is
+    /// cancelled when it is not welcome any more.
+    async fn prove(&self, socket: &mut WebSocket) -> Option<(AgentProcessId, CancellationToken)> {
+        let nonce = jwt::random_text(&self.app.random).ok()?;
+        let proof = accept::challenge(socket, &nonce).await?;
+        let proved = invites::prove(&self.app, &self.machine, self.channel, &nonce, &proof, self.peer).await;
+        let (verdict, welcome) = match proved {
+            Ok(welcome) => (Verdict::Welcome, Some(welcome)),
+            Err(error) => {
+                tracing::warn!(machine.id = %self.machine, peer = %self.peer, code = error.code, "an agent may not connect: {error}");
+                let message = match &error.hint {
+                    Some(hint) => format!("{}; {hint}", error.detail),
+                    None => error.detail.clone(),
+                };
+                (Verdict::Refused { code: error.code.to_owned(), message }, None)
+            }
+        };
+        let is_told = accept::tell(socket, &verdict).await;
+        welcome.filter(|_| is_told).map(|welcome| (proof.process, welcome))
+    }
+
+    async fn serve(self, process: AgentProcessId, socket: WebSocket) {
+        let pipe = accept::pipe(socket);
+        if self.channel == Channel::Registry {
+            machine_door::serve(&self.app, &self.machine, self.peer, pipe).await;
+            return;
+        }
+        let attached = self.app.hub.attach_process(self.machine, self.channel, Some(process), pipe).await;
+        if let Err(error) = attached {
+            tracing::warn!("{error}");
+        }
     }
 }
 

@@ -3,7 +3,8 @@
 //! - `router.rs` lists every route; `rights.rs` says for each who may call it
 //! - `serve.rs` accepts connections; `request.rs` gives each request its id, span and metrics
 //! - `auth.rs` finds out who is calling; `extract.rs` reads bodies, queries and uploads; `error.rs` renders failures
-//! - `door.rs` is what Docker's clients speak to, on a port of its own
+//! - `door.rs` is what Docker's clients speak to, on a port of its own; `machine_door.rs` is the same for the engines of
+//!   other machines
 //! - one file per noun; `compat/` holds the routes of the seed documents, over the same functions
 
 pub mod accounts;
@@ -18,8 +19,10 @@ pub mod error;
 pub mod extract;
 pub mod health;
 pub mod images;
+pub mod invites;
 pub mod linger;
 pub mod link;
+pub mod machine_door;
 pub mod machines;
 pub mod openapi;
 pub mod registry;

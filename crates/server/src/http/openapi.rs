@@ -31,13 +31,11 @@ impl utoipa::Modify for Security {
             .description(Some("A JWT from a login, or an API token `ls_…`"));
         components.add_security_scheme("token", SecurityScheme::Http(token.build()));
         let secret = HttpBuilder::new().scheme(HttpAuthScheme::Bearer);
-        let secret = secret.description(Some("What the registry and agents show; kept in the data folder"));
+        let secret = secret.description(Some(
+            "What the registry shows; a machine that joins shows its invitation in the body instead",
+        ));
         components.add_security_scheme("secret", SecurityScheme::Http(secret.build()));
         let cookie = ApiKeyValue::with_description(super::auth::SESSION_COOKIE, "The console's session");
-        let link = HttpBuilder::new()
-            .scheme(HttpAuthScheme::Bearer)
-            .description(Some("The installation's link token; agents only"));
-        components.add_security_scheme("link", SecurityScheme::Http(link.build()));
         components.add_security_scheme("session", SecurityScheme::ApiKey(ApiKey::Cookie(cookie)));
     }
 }

@@ -17,7 +17,7 @@ pub enum Access {
     Acting,
     /// Admins only (403 for others).
     Admin,
-    /// Not accounts at all: proves itself by a secret of its own kind (agents, the registry).
+    /// Not accounts at all: proves itself by a secret of its own kind (invited machines, the registry).
     Secret,
 }
 
@@ -98,7 +98,15 @@ pub const RIGHTS: &[(&str, &str, Access)] = &[
     ("GET", "/api/v1/containers/{id}/log", Own),
     ("GET", "/api/v1/machines", Account),
     ("GET", "/api/v1/machines/{id}", Account),
-    ("GET", "/api/v1/link", Secret),
+    ("PATCH", "/api/v1/machines/{id}", Admin),
+    ("DELETE", "/api/v1/machines/{id}", Admin),
+    ("POST", "/api/v1/machines/{id}/release", Admin),
+    ("GET", "/api/v1/invites", Admin),
+    ("POST", "/api/v1/invites", Admin),
+    ("DELETE", "/api/v1/invites/{id}", Admin),
+    ("POST", "/api/v1/machines/join", Secret),
+    // Agents prove themselves on the socket, by their machine's key, before anything is carried.
+    ("GET", "/api/v1/link", Public),
 ];
 
 /// Who may call this route; none when there is no row for it. HEAD is GET without a body.

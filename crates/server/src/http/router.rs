@@ -9,8 +9,8 @@ use utoipa_axum::routes;
 
 use super::compat::{gpu_platform, paas};
 use super::{
-    accounts, audit, auth, builds, console, containers, health, images, linger, link, machines, openapi,
-    registry, request, tokens,
+    accounts, audit, auth, builds, console, containers, health, images, invites, linger, link, machines,
+    openapi, registry, request, tokens,
 };
 use crate::app::App;
 
@@ -75,7 +75,11 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(containers::restart))
         .routes(routes!(containers::log))
         .routes(routes!(machines::list))
-        .routes(routes!(machines::get))
+        .routes(routes!(machines::get, machines::update, machines::delete))
+        .routes(routes!(machines::release))
+        .routes(routes!(invites::list, invites::create))
+        .routes(routes!(invites::delete))
+        .routes(routes!(invites::join))
         .routes(routes!(link::connect))
 }
 

@@ -238,11 +238,14 @@ impl Work<'_> {
         unreachable!("the last turn of the loop returns")
     }
 
-    /// The machine that builds: the first whose engine answers. Waited for here, with the build still in the queue, so
-    /// that an engine that is away uses up no attempts.
+    /// The machine that builds: this host's own when its engine answers, else the first one that does and takes new work.
+    /// Waited for here, with the build still in the queue, so that an engine that is away uses up no attempts.
     async fn machine(&self) -> Result<MachineId, Stop> {
         loop {
-            for id in self.app.hub.connected() {
+            let host = self.app.hub.host();
+            let mut connected = self.app.hub.connected();
+            connected.sort_by_key(|id| host.as_ref() != Some(id));
+            for id in connected {
                 if self.has_engine(&id).await {
                     return Ok(id);
                 }
@@ -257,9 +260,13 @@ impl Work<'_> {
         }
     }
 
-    /// What the machine's agent reported last is enough for a first attempt; after a loss the engine is asked itself.
+    /// Whether a machine takes builds and its engine answers. What its agent reported last is enough for a first attempt;
+    /// after a loss the engine is asked itself.
     async fn has_engine(&self, id: &MachineId) -> bool {
         let reported = machines::get(&self.app.db, id).await;
+        if matches!(&reported, Ok(Some(row)) if row.drained_at.is_some()) {
+            return false;
+        }
         if !matches!(&reported, Ok(Some(row)) if row.state == MachineState::EngineDown)
             && self.job.attempt == 1
         {

@@ -9,10 +9,10 @@ use axum::body::Body;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use wire::ids::MachineId;
+use wire::ids::{AgentProcessId, MachineId};
 use wire::link::Channel;
 
 /// What an agent may send ahead of one reader that is slow. Logs and progress need no more.
@@ -27,6 +27,8 @@ const FRAME_BYTES: u32 = 64 << 10;
 const PING_EVERY: Duration = Duration::from_secs(10);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Sockets at the same time that have not proved yet whose they are: whoever opens them may be anybody.
+const MAX_UNPROVEN: usize = 256;
 
 /// Who is connected. Cheap to clone; every clone is the same hub.
 #[derive(Clone)]
@@ -38,6 +40,7 @@ struct Inner {
     connections: Mutex<Connections>,
     /// Counts changes of who is connected.
     changes: watch::Sender<u64>,
+    unproven: Arc<Semaphore>,
     tasks: TaskTracker,
     shutdown: CancellationToken,
 }
@@ -47,10 +50,16 @@ struct Connections {
     /// Given to the next connection.
     epoch: u64,
     by_machine: BTreeMap<(MachineId, Channel), Connection>,
+    /// This host's own machine, whose agent is in this process.
+    host: Option<MachineId>,
+    /// Cancelled when a machine is expelled.
+    welcomes: BTreeMap<MachineId, CancellationToken>,
 }
 
 struct Connection {
     epoch: u64,
+    /// Which process of the agent holds it; none in this process.
+    process: Option<AgentProcessId>,
     sender: SendRequest<Body>,
     /// Ends this connection when a newer one has come.
     replaced: CancellationToken,
@@ -69,12 +78,27 @@ impl Hub {
     pub fn new(tasks: TaskTracker, shutdown: CancellationToken) -> Self {
         let connections = Mutex::new(Connections::default());
         let changes = watch::Sender::new(0);
-        Self { inner: Arc::new(Inner { connections, changes, tasks, shutdown }) }
+        let unproven = Arc::new(Semaphore::new(MAX_UNPROVEN));
+        Self { inner: Arc::new(Inner { connections, changes, unproven, tasks, shutdown }) }
+    }
+
+    /// Uses a pipe to an agent in this process, which is this host's.
+    pub async fn attach<IO>(&self, machine: MachineId, channel: Channel, io: IO) -> Result<(), AttachError>
+    where
+        IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        self.attach_process(machine, channel, None, io).await
     }
 
     /// Uses a pipe to an agent as the machine's connection until the pipe ends, a newer one replaces it or the hub shuts
     /// down. Whoever calls this has made sure that it is that machine's agent.
-    pub async fn attach<IO>(&self, machine: MachineId, channel: Channel, io: IO) -> Result<(), AttachError>
+    pub async fn attach_process<IO>(
+        &self,
+        machine: MachineId,
+        channel: Channel,
+        process: Option<AgentProcessId>,
+        io: IO,
+    ) -> Result<(), AttachError>
     where
         IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
@@ -98,12 +122,12 @@ impl Hub {
             .map_err(|error| refuse(error.to_string()))?;
 
         let replaced = CancellationToken::new();
-        let epoch = self.insert(&machine, channel, sender, replaced.clone());
+        let epoch = self.insert(&machine, channel, process, sender, replaced.clone());
         let name = channel.as_str();
         tracing::info!(machine.id = %machine, link.channel = name, link.epoch = epoch, "machine connected");
         let reason = tokio::select! {
             ended = connection => ended.map_or_else(|error| error.to_string(), |()| "it said goodbye".to_owned()),
-            () = replaced.cancelled() => "a newer connection replaced it".to_owned(),
+            () = replaced.cancelled() => "a newer one replaced it, or its machine may not connect any more".to_owned(),
             () = self.inner.shutdown.cancelled() => "the server stops".to_owned(),
         };
         self.remove(&machine, channel, epoch);
@@ -120,6 +144,69 @@ impl Hub {
         machines.map(|(machine, _)| machine).filter(|machine| has_bulk(machine)).cloned().collect()
     }
 
+    /// A place for a socket that has not proved yet whose it is; none when there are enough of them.
+    pub fn unproven(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.inner.unproven).try_acquire_owned().ok()
+    }
+
+    /// Ended when the server is to end.
+    pub fn shutdown(&self) -> &CancellationToken {
+        &self.inner.shutdown
+    }
+
+    /// Says which machine is this host's own.
+    pub fn set_host(&self, machine: MachineId) {
+        self.connections().host = Some(machine);
+    }
+
+    /// This host's own machine; none when its engine is not used.
+    pub fn host(&self) -> Option<MachineId> {
+        self.connections().host.clone()
+    }
+
+    /// The process of the agent that holds a machine's connections; none when there are none.
+    pub fn process(&self, machine: &MachineId) -> Option<AgentProcessId> {
+        let key = (machine.clone(), Channel::Control);
+        self.connections().by_machine.get(&key).and_then(|connection| connection.process)
+    }
+
+    /// Ends the connections that a process of a machine's agent holds.
+    pub fn disconnect(&self, machine: &MachineId, process: AgentProcessId) {
+        self.end(|holder, connection| holder == machine && connection.process == Some(process));
+    }
+
+    /// Ends all connections of a machine that is not this host's own, and those that are just being made: it may not
+    /// connect any more. Whoever calls this has written that down before.
+    pub fn expel(&self, machine: &MachineId) {
+        if let Some(welcome) = self.connections().welcomes.remove(machine) {
+            welcome.cancel();
+        }
+        self.end(|holder, connection| holder == machine && connection.process.is_some());
+    }
+
+    /// What is cancelled when a machine is expelled. Taken before it is read whether the machine may connect, it leaves no
+    /// moment in which an expelled one slips in. Only for machines that have shown their key: one is kept for each.
+    pub fn welcome(&self, machine: &MachineId) -> CancellationToken {
+        self.connections().welcomes.entry(machine.clone()).or_default().clone()
+    }
+
+    fn end(&self, is_meant: impl Fn(&MachineId, &Connection) -> bool) {
+        let mut connections = self.connections();
+        let before = connections.by_machine.len();
+        connections.by_machine.retain(|(holder, _), connection| {
+            let is_meant = is_meant(holder, connection);
+            if is_meant {
+                connection.replaced.cancel();
+            }
+            !is_meant
+        });
+        let has_changed = connections.by_machine.len() != before;
+        drop(connections);
+        if has_changed {
+            self.inner.changes.send_modify(|count| *count += 1);
+        }
+    }
+
     /// Changes whenever a machine comes, goes or comes back.
     pub fn subscribe(&self) -> watch::Receiver<u64> {
         self.inner.changes.subscribe()
@@ -134,13 +221,14 @@ impl Hub {
         &self,
         machine: &MachineId,
         channel: Channel,
+        process: Option<AgentProcessId>,
         sender: SendRequest<Body>,
         replaced: CancellationToken,
     ) -> u64 {
         let mut connections = self.connections();
         connections.epoch += 1;
         let epoch = connections.epoch;
-        let connection = Connection { epoch, sender, replaced };
+        let connection = Connection { epoch, process, sender, replaced };
         if let Some(older) = connections.by_machine.insert((machine.clone(), channel), connection) {
             older.replaced.cancel();
         }

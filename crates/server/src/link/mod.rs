@@ -3,7 +3,7 @@
 //!
 //! - `hub`: the connections, one pair per machine
 //! - `call`: a typed call, and the events of a streaming one
-//! - `accept`: a WebSocket as the pipe under a connection
+//! - `accept`: who is at a WebSocket, and the WebSocket as the pipe under a connection
 
 pub mod accept;
 pub mod call;

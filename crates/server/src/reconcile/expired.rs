@@ -1,8 +1,9 @@
-//! Removes rows that have outlived their time: sessions that ended, and what the registry reported long ago.
+//! Removes rows that have outlived their time: sessions and invitations that ended, and what the registry reported long
+//! ago.
 
 use std::time::Duration;
 
-use store::{registry_events, sessions};
+use store::{invites, registry_events, sessions};
 
 use crate::app::App;
 use crate::error::Result;
@@ -30,9 +31,10 @@ pub(super) async fn run(app: App) {
 async fn remove(app: &App) -> Result<()> {
     let now = app.now();
     let ended = sessions::delete_expired(&app.db, now).await?;
+    let invites = invites::delete_expired(&app.db, now).await?;
     let events = registry_events::delete_before(&app.db, now.plus_secs(-EVENTS_KEPT_SECS)).await?;
-    if ended + events > 0 {
-        tracing::info!(sessions = ended, registry.events = events, "removed what had expired");
+    if ended + invites + events > 0 {
+        tracing::info!(sessions = ended, invites, registry.events = events, "removed what had expired");
     }
     Ok(())
 }

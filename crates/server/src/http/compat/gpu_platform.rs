@@ -62,7 +62,8 @@ pub async fn login(
 
 /// The cookie of a login: unreadable for scripts, not sent along from other sites, and over TLS only where there is TLS.
 pub fn session_cookie(app: &App, headers: &HeaderMap, view: &LoginView) -> CookieJar {
-    let is_tls = app.config.public_url.as_deref().is_some_and(|url| url.starts_with("https://"));
+    let is_tls =
+        app.tls.is_on() || app.config.public_url.as_deref().is_some_and(|url| url.starts_with("https://"));
     let mut cookie = Cookie::new(SESSION_COOKIE, view.access_token.clone());
     cookie.set_path("/");
     cookie.set_http_only(true);
