@@ -15,7 +15,7 @@ fn main() -> ExitCode {
     match &cli.command {
         Command::Server(args) => cli::report(&cli.global, longshore::run::serve(&args.settings())),
         Command::Agent(AgentCommand::Run(args)) => {
-            cli::report(&cli.global, longshore::run::agent(args.settings()))
+            cli::report(&cli.global, longshore::run::agent(&args.settings()))
         }
         _ => cli::run(cli),
     }

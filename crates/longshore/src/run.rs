@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
@@ -10,7 +11,6 @@ use server::config::{self, Config, Layer, LogFormat};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
-use wire::secret::Secret;
 
 /// Settings file of a system-wide installation; read when it exists and no other is named.
 const SYSTEM_FILE: &str = "/etc/longshore/longshore.toml";
@@ -80,29 +80,40 @@ pub fn serve(settings: &Settings) -> Result<()> {
 /// What `longshore agent run` was told.
 #[derive(Clone, Debug)]
 pub struct AgentSettings {
-    /// Address of the server.
-    pub url: String,
-    /// Where the link's token lies.
-    pub token_file: PathBuf,
-    /// What the agent is told.
-    pub agent: agent::Config,
+    /// The engine's socket; none = the usual one.
+    pub docker: Option<String>,
+    /// Where the engine finds the registry on this machine.
+    pub registry_listen: SocketAddr,
+    /// What containers may ask for on this machine.
+    pub policy_file: Option<PathBuf>,
+    /// The agent's folder.
+    pub state_dir: PathBuf,
 }
 
-/// `longshore agent run`: serves this machine's engine to a server until it is told to stop.
-pub fn agent(settings: AgentSettings) -> Result<()> {
+/// `longshore agent run`: serves this machine's engine to the server that it has joined, until it is told to stop.
+pub fn agent(settings: &AgentSettings) -> Result<()> {
     start_agent_log()?;
-    let shown = settings.token_file.display();
-    let token =
-        std::fs::read_to_string(&settings.token_file).with_context(|| format!("cannot read `{shown}`"))?;
-    anyhow::ensure!(!token.trim().is_empty(), "`{shown}` is empty; it must hold the link's token");
-    let server = agent::Server { url: settings.url, token: Secret::new(token.trim().to_owned()) };
+    let _held = agent::membership::hold(&settings.state_dir)?;
+    let (membership, key) = agent::membership::load(&settings.state_dir)?;
     block_on(async {
         let mut stop = StopSignals::new()?;
         let shutdown = CancellationToken::new();
-        let agent = agent::Agent::new(settings.agent, shutdown.clone())?;
+        let address = settings.registry_listen;
+        let door = tokio::net::TcpListener::bind(address).await.with_context(|| {
+            format!("cannot listen on {address}, where this machine's engine is to find the registry; choose another address with `--registry-listen`")
+        })?;
+        let config = agent::Config {
+            docker: settings.docker.clone(),
+            registry: door.local_addr()?.to_string(),
+            policy_file: settings.policy_file.clone(),
+            machine_id: Some(membership.machine_id),
+            state_dir: settings.state_dir.clone(),
+        };
+        let agent = agent::Agent::new(config, shutdown.clone())?;
+        let server = agent::Server { url: membership.url, fingerprint: membership.fingerprint, key };
         notify(&[sd_notify::NotifyState::Ready]);
         tokio::select! {
-            () = agent.dial(&server) => {}
+            dialed = agent.dial(&server, door) => dialed.map_err(anyhow::Error::msg)?,
             () = stop.wait() => {}
         }
         tracing::info!("stopping: containers stay as they are");
@@ -143,6 +154,7 @@ pub async fn start(config: Config) -> Result<Server> {
         };
         let agent = agent::Agent::new(config, server.app.shutdown.clone())
             .context("cannot set up this host as a machine")?;
+        server.app.hub.set_host(agent.machine_id().clone());
         crate::in_process::connect(&server.app.hub, &agent);
         let shutdown = server.app.shutdown.clone();
         server.app.spawn(async move {
@@ -156,7 +168,11 @@ pub async fn start(config: Config) -> Result<Server> {
 /// Says on standard output where the server is and, at the very first start, how to log in.
 fn announce(server: &Server) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    writeln!(out, "longshore is up at http://{} · registry {}", server.address, server.registry_address)?;
+    let scheme = if server.app.tls.is_on() { "https" } else { "http" };
+    writeln!(out, "longshore is up at {scheme}://{} · registry {}", server.address, server.registry_address)?;
+    if let Some(fingerprint) = server.app.tls.fingerprint() {
+        writeln!(out, "fingerprint of its certificate, for `longshore login --fingerprint`: {fingerprint}")?;
+    }
     if let Some(admin) = &server.new_admin {
         match &admin.generated {
             Some((password, file)) => {

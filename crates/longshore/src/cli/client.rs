@@ -34,6 +34,8 @@ pub(crate) struct Client {
     http: reqwest::Client,
     server: Url,
     token: Option<Secret>,
+    /// Fingerprint of the server's own authority, when it is recognised by that.
+    fingerprint: Option<String>,
     language: Language,
 }
 
@@ -115,26 +117,42 @@ impl Client {
         let server = option.cloned().or(from_environment).or(current).ok_or_else(|| {
             Failure::new(language.pick(words::NO_SERVER)).hint(language.pick(words::NO_SERVER_HINT))
         })?;
+        let login = credentials.servers.get(&show_server(&server));
         let token = environment::text("LONGSHORE_TOKEN")
             .map(Secret::new)
-            .or_else(|| credentials.servers.get(&show_server(&server)).map(|login| login.token.clone()));
-        Self::new(server, token, language)
+            .or_else(|| login.map(|login| login.token.clone()));
+        let fingerprint = environment::text("LONGSHORE_FINGERPRINT")
+            .or_else(|| login.and_then(|login| login.fingerprint.clone()));
+        Self::new(server, token, fingerprint, language)
     }
 
-    /// A client for one server.
-    pub(crate) fn new(server: Url, token: Option<Secret>, language: Language) -> anyhow::Result<Self> {
+    /// A client for one server. With a fingerprint only what that authority signed is believed.
+    pub(crate) fn new(
+        server: Url,
+        token: Option<Secret>,
+        fingerprint: Option<String>,
+        language: Language,
+    ) -> anyhow::Result<Self> {
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
         headers.insert(header::ACCEPT_LANGUAGE, HeaderValue::from_static(language.code()));
         // A redirect would carry a password or an upload to an address that nobody named.
-        let http = reqwest::Client::builder()
+        let mut http = reqwest::Client::builder()
             .connect_timeout(CONNECT)
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("longshore/", env!("CARGO_PKG_VERSION")))
-            .default_headers(headers)
-            .build()
-            .context("cannot prepare HTTPS")?;
-        Ok(Self { http, server, token, language })
+            .default_headers(headers);
+        if let Some(fingerprint) = &fingerprint {
+            let tls = agent::tls::client_config(Some(fingerprint)).map_err(Failure::usage)?;
+            http = http.tls_backend_preconfigured(tls);
+        }
+        let http = http.build().context("cannot prepare HTTPS")?;
+        Ok(Self { http, server, token, fingerprint, language })
+    }
+
+    /// Fingerprint of the server's own authority, when it is recognised by that.
+    pub(crate) fn fingerprint(&self) -> Option<&str> {
+        self.fingerprint.as_deref()
     }
 
     /// The server's address as shown.
@@ -362,13 +380,32 @@ impl Client {
         }
         let cause = root_cause(error);
         let message = self.language.say(words::UNREACHABLE, &[&self.server(), &cause]);
-        let hint = if error.is_connect() || error.is_timeout() {
+        let hint = if is_about_certificate(error) {
+            words::CERTIFICATE_HINT
+        } else if error.is_connect() || error.is_timeout() {
             words::UNREACHABLE_HINT
         } else {
             words::BROKEN_OFF_HINT
         };
         Failure::new(message).hint(self.language.say(hint, &[&self.server()]))
     }
+}
+
+/// Whether the server was reached and not believed.
+fn is_about_certificate(error: &reqwest::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error.is::<rustls::Error>() {
+            return true;
+        }
+        // An I/O error hides what it was made from.
+        let inside = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        cause = match inside {
+            Some(inside) => Some(inside),
+            None => error.source(),
+        };
+    }
+    false
 }
 
 /// What lies at the bottom of an error, in lower case as our messages are.
@@ -438,7 +475,7 @@ mod tests {
 
     #[test]
     fn routes_are_escaped_and_kept_below_the_server() {
-        let client = |text| Client::new(parse_server(text).unwrap(), None, Language::English).unwrap();
+        let client = |text| Client::new(parse_server(text).unwrap(), None, None, Language::English).unwrap();
         rustls::crypto::ring::default_provider().install_default().ok();
 
         assert_eq!(client("http://host").url(&["api", "a/b?c"]).as_str(), "http://host/api/a%2Fb%3Fc");

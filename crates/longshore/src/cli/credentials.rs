@@ -24,6 +24,9 @@ pub(crate) struct Login {
     /// What goes into `Authorization`.
     #[serde(serialize_with = "Secret::serialize_exposed")]
     pub(crate) token: Secret,
+    /// Fingerprint of the server's own authority, when it is recognised by that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) fingerprint: Option<String>,
 }
 
 /// The file's content.

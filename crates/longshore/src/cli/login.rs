@@ -24,6 +24,9 @@ pub(crate) struct LoginArgs {
     /// The account's name; asked for when absent
     #[arg(long, value_name = "NAME")]
     account: Option<String>,
+    /// Recognise the server by this fingerprint of its own authority, which it prints when it starts
+    #[arg(long, value_name = "HEX", env = "LONGSHORE_FINGERPRINT")]
+    fingerprint: Option<String>,
     #[command(flatten)]
     password: PasswordArgs,
 }
@@ -41,7 +44,7 @@ const TRANSFORM: &str = "sha256-hex";
 
 /// `longshore login`.
 pub(crate) async fn login(args: LoginArgs, printer: &Printer) -> anyhow::Result<()> {
-    let (client, _) = meet(&args.url, printer).await?;
+    let (client, _) = meet(&args.url, args.fingerprint, printer).await?;
     let account = account_name(args.account, printer)?;
     let password = args.password.read(printer)?;
 
@@ -50,7 +53,7 @@ pub(crate) async fn login(args: LoginArgs, printer: &Printer) -> anyhow::Result<
 
 /// `longshore register`: makes the account and logs in, unless an admin has to approve it first.
 pub(crate) async fn register(args: LoginArgs, printer: &Printer) -> anyhow::Result<()> {
-    let (client, params) = meet(&args.url, printer).await?;
+    let (client, params) = meet(&args.url, args.fingerprint, printer).await?;
     if params.registration == RegistrationMode::Closed {
         let message = printer.language.say(words::REGISTRATION_CLOSED, &[&client.server()]);
         return Err(Failure::new(message).hint(printer.language.pick(words::ASK_ADMIN_HINT)).into());
@@ -90,7 +93,7 @@ pub(crate) async fn logout(args: LogoutArgs, global: &Global, printer: &Printer)
         }
         credentials.save()?;
         let url = client::parse_server(&server).map_err(Failure::new)?;
-        let client = Client::new(url, Some(login.token), printer.language)?;
+        let client = Client::new(url, Some(login.token), login.fingerprint, printer.language)?;
         match client.post_empty(&["api", "auth", "logout"]).await {
             // A token that is no longer accepted needs no logout.
             Err(error) if Failure::of(&error).and_then(|failure| failure.status) != Some(401) => {
@@ -121,8 +124,12 @@ pub(crate) async fn whoami(session: &Session) -> anyhow::Result<()> {
 
 /// Asks the server how it wants passwords; shows at the same time that it is one of ours, before anything secret is
 /// sent to it.
-async fn meet(url: &Url, printer: &Printer) -> anyhow::Result<(Client, AuthParams)> {
-    let client = Client::new(url.clone(), None, printer.language)?;
+async fn meet(
+    url: &Url,
+    fingerprint: Option<String>,
+    printer: &Printer,
+) -> anyhow::Result<(Client, AuthParams)> {
+    let client = Client::new(url.clone(), None, fingerprint, printer.language)?;
     let answer = client.get(&["api", "auth", "params"], &[]).await?;
     let Ok(params) = answer.view::<AuthParams>() else {
         let message = printer.language.say(words::NOT_LONGSHORE, &[&client.server()]);
@@ -148,13 +155,16 @@ async fn enter(client: &Client, account: &str, password: &str, printer: &Printer
     let known = Client::new(
         client::parse_server(&server).map_err(Failure::new)?,
         Some(token.clone()),
+        client.fingerprint().map(str::to_owned),
         printer.language,
     )?;
     // The server's spelling of the name, not the typed one.
     let me: AccountView = known.get(&["api", "v1", "me"], &[]).await?.view()?;
 
     let mut credentials = Credentials::load()?;
-    credentials.servers.insert(server.clone(), Login { account: me.account.to_string(), token });
+    let fingerprint = client.fingerprint().map(str::to_owned);
+    let login = Login { account: me.account.to_string(), token, fingerprint };
+    credentials.servers.insert(server.clone(), login);
     credentials.current = Some(server.clone());
     credentials.save().context("logged in, but the token could not be kept")?;
 

@@ -205,7 +205,10 @@ async fn dispatch(command: Command, global: &Global, printer: &Printer) -> anyho
             }
             printer.data(&format!("longshore {version}"))
         }
-        Command::Server(_) | Command::Agent(_) => anyhow::bail!("`main` runs the services"),
+        Command::Agent(server::AgentCommand::Join(args)) => args.run(printer).await,
+        Command::Server(_) | Command::Agent(server::AgentCommand::Run(_)) => {
+            anyhow::bail!("`main` runs the services")
+        }
     }
 }
 

@@ -4,13 +4,20 @@
 //! defaults, and must be able to tell "not typed" from a value.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
+use longshore::join::JoinSettings;
 use longshore::run::{AgentSettings, Settings};
 use reqwest::Url;
+use wire::ids::MachineId;
+use wire::secret::Secret;
 
-use super::client;
+use super::printer::Printer;
+use super::{client, words};
+
+/// Where the agent keeps what it keeps.
+const AGENT_FOLDER: &str = "/var/lib/longshore-agent";
 
 /// Options of `longshore server`.
 #[derive(Args, Clone, Debug, Default)]
@@ -29,6 +36,9 @@ pub(crate) struct ServerArgs {
     /// The server's address as people and agents reach it
     #[arg(long, value_name = "URL")]
     pub(crate) public_url: Option<String>,
+    /// Whether the server's port speaks TLS
+    #[arg(long, value_enum)]
+    pub(crate) tls: Option<TlsName>,
     /// Address ranges that addresses given by users may reach besides public ones
     #[arg(long, value_name = "CIDR", value_delimiter = ',')]
     pub(crate) outbound_allow: Option<Vec<String>>,
@@ -52,6 +62,7 @@ impl ServerArgs {
             ("registry_listen", self.registry_listen.map(|address| address.to_string())),
             ("registry_advertise", self.registry_advertise.clone()),
             ("public_url", self.public_url.clone()),
+            ("tls.mode", self.tls.map(|mode| value_name(&mode))),
             ("auth.registration", self.registration.map(|mode| value_name(&mode))),
             ("outbound.allow", self.outbound_allow.as_ref().map(|ranges| ranges.join(","))),
             ("log.filter", self.log.clone()),
@@ -107,6 +118,17 @@ pub(crate) enum RegistrationName {
     Closed,
 }
 
+/// Whether the server's port speaks TLS, as it is typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TlsName {
+    /// In the clear on loopback addresses, TLS elsewhere
+    Auto,
+    /// TLS everywhere
+    On,
+    /// Never: a TLS proxy stands before the server
+    Off,
+}
+
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
@@ -119,22 +141,63 @@ pub(crate) enum LogFormat {
 /// Verbs of `longshore agent`.
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum AgentCommand {
-    /// Serve this machine's engine to a server
+    /// Join this machine to a server, once
+    Join(JoinArgs),
+    /// Serve this machine's engine to the server that it has joined
     Run(AgentArgs),
+}
+
+/// Options of `longshore agent join`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct JoinArgs {
+    /// Address of the server
+    #[arg(value_parser = client::parse_server)]
+    url: Url,
+    /// The invitation, from `longshore machine invite`; `-` reads it from standard input
+    token: String,
+    /// Folder for what the agent keeps
+    #[arg(long, value_name = "FOLDER", default_value = AGENT_FOLDER)]
+    data_dir: PathBuf,
+    /// Join under this id instead of the one in `/etc/machine-id`
+    #[arg(long, value_name = "ID")]
+    machine_id: Option<MachineId>,
+    /// Allow an address without TLS on another host
+    #[arg(long)]
+    plain: bool,
+}
+
+impl JoinArgs {
+    /// `longshore agent join`.
+    pub(crate) async fn run(self, printer: &Printer) -> anyhow::Result<()> {
+        let token = if self.token == "-" { std::io::read_to_string(std::io::stdin())? } else { self.token };
+        let settings = JoinSettings {
+            url: client::show_server(&self.url),
+            token: Secret::new(token.trim()),
+            state_dir: self.data_dir.clone(),
+            machine_id: self.machine_id,
+            is_plain_allowed: self.plain,
+        };
+        let membership = longshore::join::join(&settings).await?;
+        if printer.is_json {
+            return printer.json(&serde_json::to_string(&membership)?);
+        }
+        printer.say(words::MACHINE_JOINED, &[membership.machine_id.as_str(), &membership.url]);
+        let folder = if self.data_dir == Path::new(AGENT_FOLDER) {
+            String::new()
+        } else {
+            format!(" --data-dir {}", self.data_dir.display())
+        };
+        printer.say(words::MACHINE_JOINED_NEXT, &[&format!("longshore agent run{folder}")]);
+        Ok(())
+    }
 }
 
 /// Options of `longshore agent run`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct AgentArgs {
-    /// Address of the server
-    #[arg(value_parser = client::parse_server)]
-    url: Url,
-    /// File with the link's token; the server keeps it in `keys/link.token` of its data folder
-    #[arg(long, value_name = "FILE")]
-    token_file: PathBuf,
-    /// The server's registry as this machine's engine reaches it
-    #[arg(long, value_name = "HOST:PORT")]
-    registry: String,
+    /// Where this machine's engine finds the registry
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:5000")]
+    registry_listen: SocketAddr,
     /// The engine's socket [default: `unix:///var/run/docker.sock`]
     #[arg(long, value_name = "URL")]
     docker: Option<String>,
@@ -142,7 +205,7 @@ pub(crate) struct AgentArgs {
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
     /// Folder for what the agent keeps
-    #[arg(long, value_name = "FOLDER", default_value = "/var/lib/longshore-agent")]
+    #[arg(long, value_name = "FOLDER", default_value = AGENT_FOLDER)]
     data_dir: PathBuf,
 }
 
@@ -150,15 +213,10 @@ impl AgentArgs {
     /// What was typed.
     pub(crate) fn settings(&self) -> AgentSettings {
         AgentSettings {
-            url: self.url.to_string(),
-            token_file: self.token_file.clone(),
-            agent: agent::Config {
-                docker: self.docker.clone(),
-                registry: self.registry.clone(),
-                policy_file: self.policy.clone(),
-                machine_id: None,
-                state_dir: self.data_dir.clone(),
-            },
+            docker: self.docker.clone(),
+            registry_listen: self.registry_listen,
+            policy_file: self.policy.clone(),
+            state_dir: self.data_dir.clone(),
         }
     }
 }

@@ -108,6 +108,10 @@ pub(crate) const UNREACHABLE_HINT: Word = Word::new(
     "is the server running, and is {} its address? `longshore doctor` looks closer",
     "服务器是否在运行? 地址 {} 是否正确? `longshore doctor` 可进一步检查",
 );
+pub(crate) const CERTIFICATE_HINT: Word = Word::new(
+    "if `{}` signs its own certificate, give the fingerprint that it printed at its start: `longshore login URL --fingerprint HEX`",
+    "如果 `{}` 使用自签证书, 请提供服务器启动时打印的指纹: `longshore login URL --fingerprint HEX`",
+);
 pub(crate) const BROKEN_OFF_HINT: Word = Word::new(
     "the connection to {} broke off; try again, and look at the server's log if it stays so",
     "与 {} 的连接中断; 请重试, 若仍如此请查看服务器日志",
@@ -182,6 +186,29 @@ pub(crate) const TOKEN_CREATED: Word = Word::new(
     "令牌 `{}` 已创建; 请立即保存, 之后不再显示",
 );
 pub(crate) const TOKEN_DELETED: Word = Word::new("token `{}` deleted", "令牌 `{}` 已删除");
+
+// Machines.
+pub(crate) const INVITE_CREATED: Word = Word::new(
+    "type this on the machine, once; the invitation ends {}",
+    "请在该机器上执行以下命令 (仅可使用一次); 邀请的有效期: {}",
+);
+pub(crate) const INVITE_DELETED: Word = Word::new("invitation `{}` taken back", "邀请 `{}` 已撤回");
+pub(crate) const MACHINE_JOINED: Word = Word::new("machine `{}` has joined `{}`", "机器 `{}` 已加入 `{}`");
+pub(crate) const MACHINE_JOINED_NEXT: Word = Word::new("now start its agent: `{}`", "接下来请启动代理: `{}`");
+pub(crate) const MACHINE_DRAINED: Word = Word::new(
+    "machine `{}` gets no new work; what runs on it goes on",
+    "机器 `{}` 不再接受新任务; 已在其上运行的不受影响",
+);
+pub(crate) const MACHINE_RESUMED: Word =
+    Word::new("machine `{}` gets new work again", "机器 `{}` 重新接受新任务");
+pub(crate) const MACHINE_RELEASED: Word = Word::new(
+    "the key of machine `{}` is forgotten; it has to join again",
+    "机器 `{}` 的密钥已作废; 需要重新加入",
+);
+pub(crate) const MACHINE_DELETED: Word = Word::new(
+    "machine `{}` removed; its images stay on it, and its agent should be stopped there",
+    "机器 `{}` 已移除; 镜像仍保留在该机器上, 请在该机器上停止代理",
+);
 
 // Images.
 pub(crate) const NO_IMAGE: Word = Word::new("there is no image `{}`", "镜像 `{}` 不存在");

@@ -110,7 +110,14 @@ fn attempt(method: &str, path: &str, things: &Things) -> Option<(String, Option<
         ("GET", "/api/docs/{file}") => ("/api/docs/docs.js".into(), None),
         ("GET", "/api/user/get_user/{account}") => ("/api/user/get_user/alice".into(), None),
         ("GET", "/api/user/photo/{name}") => ("/api/user/photo/abc.png".into(), None),
-        ("GET", "/api/v1/machines/{id}") => ("/api/v1/machines/m1".into(), None),
+        ("POST", "/api/v1/machines/join") => {
+            let join = json!({"token": "x", "machine_id": "m1", "public_key": "", "signature": ""});
+            (path.to_owned(), Some(join))
+        }
+        ("PATCH", "/api/v1/machines/{id}") => ("/api/v1/machines/m1".into(), Some(json!({}))),
+        (_, "/api/v1/machines/{id}" | "/api/v1/machines/{id}/release") => (path.replace("{id}", "m1"), None),
+        ("POST", "/api/v1/invites") => (path.to_owned(), Some(json!({}))),
+        ("DELETE", "/api/v1/invites/{id}") => (path_of(&uuid::Uuid::nil().to_string()), None),
         ("GET", path) if path.contains("list_all_my") => (format!("{path}{query}"), None),
         ("POST", path) if path.starts_with("/image") => (path.to_owned(), Some(named)),
         ("POST", "/api/auth/register" | "/api/auth/login" | "/user/register" | "/user/login") => {

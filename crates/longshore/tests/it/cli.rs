@@ -161,7 +161,12 @@ fn answer_as_platform(seen: &Seen) -> Response {
         ("GET", "/api/v1/repositories") => fake::page(&[
             json!({ "owner": "alice", "repo": "app", "tags": 2, "updated_at": views::ago(3600) }),
         ]),
-        ("DELETE", _) => axum::http::StatusCode::NO_CONTENT.into_response(),
+        ("DELETE", "/api/v1/machines/m1") => {
+            fake::ok(&json!({ "machine_id": "m1", "stays": "its engine keeps the images that it pulled" }))
+        }
+        ("DELETE", _) | ("POST", "/api/v1/machines/m1/release") => {
+            axum::http::StatusCode::NO_CONTENT.into_response()
+        }
         ("POST", "/api/v1/builds") => fake::raw_json(202, &views::build("queued", "waiting").to_string()),
         ("GET", "/api/v1/builds") => fake::page(&[views::succeeded(0), views::failed(0)]),
         ("GET", "BUILD") => fake::ok(&views::failed(9)),
@@ -179,7 +184,18 @@ fn answer_as_platform(seen: &Seen) -> Response {
         }
         ("GET", "/api/v1/containers/web/log") => "hello\n".into_response(),
         ("GET", "/api/v1/machines") => fake::page(&[views::machine("online")]),
-        ("GET", "/api/v1/machines/m1") => fake::ok(&views::machine("online")),
+        ("GET" | "PATCH", "/api/v1/machines/m1") => fake::ok(&views::machine("online")),
+        ("GET", "/api/v1/invites") => fake::page(&[
+            json!({ "id": views::TOKEN, "created_at": views::ago(60), "expires_at": views::ago(-3570) }),
+        ]),
+        ("POST", "/api/v1/invites") => fake::raw_json(
+            201,
+            &json!({
+                "id": views::TOKEN, "token": "lsj_secret.ff", "url": "https://longshore.example.org",
+                "expires_at": views::ago(-3570),
+            })
+            .to_string(),
+        ),
         ("GET", "/healthz") => fake::ok(&json!({ "version": env!("CARGO_PKG_VERSION") })),
         ("GET", "/readyz") => fake::ok(&json!({
             "ready": true,
@@ -235,6 +251,13 @@ fn commands(code: &str) -> Vec<Vec<String>> {
         "container log web",
         "machine list",
         "machine show m1",
+        "machine invite --expires-in 15m",
+        "machine invites",
+        "machine uninvite TOKEN",
+        "machine drain m1 --reason disk",
+        "machine resume m1",
+        "machine release m1",
+        "machine delete m1",
         "doctor",
     ];
     let filled = |word: &str| match word {
@@ -247,8 +270,9 @@ fn commands(code: &str) -> Vec<Vec<String>> {
 }
 
 /// The commands of this machine, which talk to no server.
-const LOCAL: [&[&str]; 10] = [
+const LOCAL: [&[&str]; 11] = [
     &["server"],
+    &["agent", "join"],
     &["agent", "run"],
     &["db", "status"],
     &["db", "migrate"],

@@ -26,10 +26,9 @@ use wire::link::{
     BuildImage, Call, Channel, CleanBuilds, ContainerLogs, GetFacts, LEVEL_HEADER, LINE_BYTES_MAX,
     LINK_LEVEL, LinkError, LinkErrorCode, LogEvent, StreamCall, Watch,
 };
-use wire::secret::Secret;
 
 use crate::support::eventually;
-use crate::support::machine::{Machine, TOKEN, free_port, refusal, serve_link_at};
+use crate::support::machine::{Machine, dial, free_port, refusal, serve_link_at};
 
 const PATIENCE: Duration = Duration::from_mins(2);
 
@@ -388,11 +387,7 @@ async fn an_agent_comes_back_after_its_server_was_away() {
     let agent = agent_without_engine(folder.path(), &stop);
     let hub = hub();
     let port = free_port();
-    let server = agent::Server { url: format!("http://127.0.0.1:{port}"), token: Secret::new(TOKEN) };
-    agent.spawn({
-        let agent = agent.clone();
-        async move { agent.dial(&server).await }
-    });
+    dial(&agent, format!("http://127.0.0.1:{port}")).await;
 
     for _ in 0..2 {
         let server_stop = CancellationToken::new();

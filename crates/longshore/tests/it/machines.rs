@@ -1,23 +1,27 @@
 //! Machines through the API: what is shown of them, how they connect, and what happens when they cannot be reached.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use agent::Agent;
-use reqwest::header::{AUTHORIZATION, CONNECTION, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
-use serde_json::json;
+use reqwest::header::{CONNECTION, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
-use wire::link::{LEVEL_HEADER, LINK_LEVEL, MACHINE_HEADER};
-use wire::secret::Secret;
+use wire::link::{
+    Challenge, Channel, LEVEL_HEADER, LINK_LEVEL, MACHINE_HEADER, Proof, SOCKET_PATH, Verdict,
+    proof_statement,
+};
 
-use crate::support::eventually;
-use crate::support::process::ServerProcess;
+use crate::support::api::Api;
+use crate::support::machine::{docker, free_port};
 use crate::support::server::{ADMIN_PASSWORD, TestServer};
-use crate::support::shop::Shop;
+use crate::support::shop::{Shop, push, with_image};
+use crate::support::{Wait, eventually};
 
 /// The engine's socket behind one that can be taken away: what an engine that died looks like, without killing the one
 /// that all tests share.
@@ -139,58 +143,309 @@ async fn an_engine_that_goes_away_makes_its_containers_unknown_and_nothing_else(
     shop.close().await;
 }
 
-fn remote_agent(folder: &Path, docker: String, stop: &CancellationToken) -> Agent {
-    let config = agent::Config {
-        docker: Some(docker),
-        registry: "127.0.0.1:1".to_owned(),
-        policy_file: None,
-        machine_id: Some(format!("test-{}", Uuid::now_v7().simple()).parse().unwrap()),
-        state_dir: folder.to_owned(),
-    };
-    Agent::new(config, stop.clone()).unwrap()
+/// A machine that joins by the command line and runs its agent as a process; ended with the test.
+struct Remote {
+    folder: Arc<tempfile::TempDir>,
+    machine: String,
+    agent: Option<Child>,
+}
+
+impl Remote {
+    fn new() -> Self {
+        Self::named(&format!("test-{}", Uuid::now_v7().simple()))
+    }
+
+    fn named(machine: &str) -> Self {
+        Self { folder: Arc::new(tempfile::tempdir().unwrap()), machine: machine.to_owned(), agent: None }
+    }
+
+    /// Another agent on the same folder.
+    fn twin(&self) -> Self {
+        Self { folder: Arc::clone(&self.folder), machine: self.machine.clone(), agent: None }
+    }
+
+    fn state(&self) -> String {
+        self.folder.path().join("agent").display().to_string()
+    }
+
+    /// `longshore agent join`.
+    fn join(&self, url: &str, token: &str) -> Output {
+        let state = self.state();
+        let words = ["agent", "join", url, token, "--data-dir", &state, "--machine-id", &self.machine];
+        Command::new(env!("CARGO_BIN_EXE_longshore"))
+            .args(words)
+            .env("LONGSHORE_LANG", "en")
+            .output()
+            .unwrap()
+    }
+
+    fn joined(self, url: &str, token: &str) -> Self {
+        let output = self.join(url, token);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        self
+    }
+
+    /// `longshore agent run`, with further variables.
+    fn run(&mut self, engine: &str, variables: &[(&str, &str)]) -> String {
+        let door = format!("127.0.0.1:{}", free_port());
+        let state = self.state();
+        let words = ["agent", "run", "--data-dir", &state, "--docker", engine, "--registry-listen", &door];
+        let mut command = Command::new(env!("CARGO_BIN_EXE_longshore"));
+        command.args(words).stdin(Stdio::null()).stderr(Stdio::null());
+        command.envs(variables.iter().copied());
+        self.agent = Some(command.spawn().unwrap());
+        door
+    }
+
+    /// Asks the agent to end; its exit status.
+    fn stop(&mut self) -> i32 {
+        let mut agent = self.agent.take().unwrap();
+        let pid = agent.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        agent.wait().unwrap().code().unwrap()
+    }
+
+    fn kill(&mut self) {
+        let mut agent = self.agent.take().unwrap();
+        agent.kill().unwrap();
+        agent.wait().unwrap();
+    }
+
+    /// Another machine that was copied from this one, with its key.
+    fn copy(&self) -> Self {
+        let copy = Self::named(&self.machine);
+        std::fs::create_dir(copy.state()).unwrap();
+        for file in ["machine.key", "server.json"] {
+            std::fs::copy(format!("{}/{file}", self.state()), format!("{}/{file}", copy.state())).unwrap();
+        }
+        copy
+    }
+}
+
+impl Drop for Remote {
+    fn drop(&mut self) {
+        if let Some(agent) = &mut self.agent
+            && let Ok(None) = agent.try_wait()
+        {
+            drop(agent.kill());
+            drop(agent.wait());
+        }
+    }
+}
+
+async fn invite(admin: &Api) -> String {
+    let invite = admin.post("/api/v1/invites", json!({})).await.expect(201).json();
+    invite["token"].as_str().unwrap().to_owned()
+}
+
+/// Waits until a machine is in a state, as `longshore machine list` would show it.
+async fn until_machine(admin: &Api, machine: &str, state: &str) -> Value {
+    let path = format!("/api/v1/machines/{machine}");
+    let wait = Wait::new(format!("machine {machine} is {state}"));
+    eventually(&wait, 60, || async {
+        let answer = admin.get(&path).await;
+        wait.saw(&answer.text);
+        (answer.status == 200 && answer.json()["state"] == state).then(|| answer.json())
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_agent_elsewhere_connects_with_the_right_token_only() {
+async fn a_machine_joins_by_an_invitation_and_runs_containers_from_the_registry_at_its_own_door() {
     let Some(engine) = crate::support::engine() else { return };
     let server = TestServer::without_engine(&[]).await;
-    let alice = server.account("alice").await;
-    let folder = tempfile::tempdir().unwrap();
-    let (stop, stop_liar) = (CancellationToken::new(), CancellationToken::new());
-    let honest = remote_agent(folder.path(), engine.clone(), &stop);
-    let liar = remote_agent(folder.path(), engine, &stop_liar);
+    let (admin, alice) = (server.admin().await, server.account("alice").await);
+    push(&engine, &server.registry, "alice/app:v1");
+    let token = invite(&admin).await;
 
-    for (agent, token) in [(&honest, server.app.keys.link.clone()), (&liar, Secret::new("wrong"))] {
-        let (dialing, url) = (agent.clone(), server.url.clone());
-        agent.spawn(async move { dialing.dial(&agent::Server { url, token }).await });
-    }
-    let path = format!("/api/v1/machines/{}", honest.machine_id());
-    let state_is = |state: &'static str| {
-        let (alice, path) = (alice.clone(), path.clone());
-        move || {
-            let (alice, path) = (alice.clone(), path.clone());
-            async move { (alice.get(&path).await.json()["state"] == state).then_some(()) }
-        }
+    let mut remote = Remote::new().joined(&server.url, &token);
+    let door = remote.run(&engine, &[]);
+    let online = until_machine(&admin, &remote.machine, "online").await;
+    let made =
+        alice.post("/api/v1/containers", with_image(json!({"machine": remote.machine}))).await.expect(201);
+    let container = format!("/api/v1/containers/{}", made.json()["id"]);
+    let wait = Wait::new("the container runs");
+    let runs = || async {
+        let seen = alice.get(&container).await;
+        wait.saw(&seen.text);
+        (seen.json()["state"] == "running").then_some(())
     };
-    eventually("the machine is online", 60, state_is("online")).await;
-    assert_eq!(server.app.hub.connected(), [honest.machine_id().clone()]);
-    stop.cancel();
-    eventually("the machine is out of reach", 60, state_is("unknown")).await;
+    eventually(&wait, 60, runs).await;
 
-    alice.get(&format!("/api/v1/machines/{}", liar.machine_id())).await.expect(404);
-    stop_liar.cancel();
-    honest.stopped().await;
-    liar.stopped().await;
+    assert_eq!(online["registry"], door);
+    assert!(online["joined_at"].is_string() && online["engine_version"].is_string(), "{online}");
+    // The engine knows the image by the machine's own door, and has it from there.
+    let name = format!("{door}/alice/app");
+    assert!(docker(&engine, &["images", "--digests", "--format", "{{.Repository}}"]).contains(&name));
+    alice.delete(&container).await.expect(202);
+    let is_gone = || async { (alice.get(&container).await.status == 404).then_some(()) };
+    eventually("the container is gone", 60, is_gone).await;
+    assert_eq!(remote.stop(), 0);
+    until_machine(&admin, &remote.machine, "unknown").await;
+    for image in docker(&engine, &["images", "-q", &name]).lines() {
+        docker(&engine, &["rmi", "-f", image]);
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_invitation_is_good_once_for_a_while_and_until_it_is_taken_back() {
+    let server = TestServer::without_engine(&[]).await;
+    let admin = server.admin().await;
+    let refused = |output: Output| {
+        assert_eq!(output.status.code(), Some(1));
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(text.contains("used, taken back, or has ended"), "{text}");
+    };
+
+    let used = invite(&admin).await;
+    let remote = Remote::new().joined(&server.url, &used);
+    refused(Remote::new().join(&server.url, &used));
+    // Whose key it is already may ask again: it may not have heard the answer.
+    assert!(remote.join(&server.url, &used).status.success());
+    let made = admin.post("/api/v1/invites", json!({"expires_in": 60})).await.expect(201).json();
+    let taken_back = made["token"].as_str().unwrap();
+    let listed = admin.get("/api/v1/invites").await.expect(200).json();
+    assert_eq!((&listed["total"], &listed["data"][0]["id"]), (&json!(1), &made["id"]));
+    assert!(!listed.to_string().contains(taken_back));
+    admin.delete(&format!("/api/v1/invites/{}", made["id"].as_str().unwrap())).await.expect(204);
+    refused(Remote::new().join(&server.url, taken_back));
+    let ended = invite(&admin).await;
+    server.app.clock.advance_secs(3_601);
+    refused(Remote::new().join(&server.url, &ended));
+    for lifetime in [0, 59, 86_401, u64::MAX] {
+        admin.post("/api/v1/invites", json!({"expires_in": lifetime})).await.expect(422);
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_takes_the_id_of_a_machine_that_has_joined() {
+    let server = TestServer::without_engine(&[]).await;
+    let admin = server.admin().await;
+    let remote = Remote::new().joined(&server.url, &invite(&admin).await);
+
+    let thief = Remote::named(&remote.machine);
+    let token = invite(&admin).await;
+    let output = thief.join(&server.url, &token);
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(text.contains("has joined already") && text.contains("machine release"), "{text}");
+    let request = |signature: &str, key: &str| json!({"token": token, "machine_id": "x", "public_key": key, "signature": signature});
+    for (signature, key) in
+        [("", ""), ("00", "00"), (&"0".repeat(128), &"0".repeat(64)), (&"z".repeat(128), &"z".repeat(64))]
+    {
+        server.api.post("/api/v1/machines/join", request(signature, key)).await.expect(422);
+    }
+
+    // The invitation was not used up by what was refused.
+    Remote::new().joined(&server.url, &token);
+    server.stop().await;
+}
+
+/// Opens a connection of the link, answers the challenge and reads the verdict.
+async fn knock(
+    server: &TestServer,
+    machine: &str,
+    channel: Channel,
+    answer: impl FnOnce(&Challenge) -> Vec<u8>,
+) -> Option<Verdict> {
+    let address = server.url.strip_prefix("http://").unwrap();
+    let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake::<_, axum::body::Body>(hyper_util::rt::TokioIo::new(stream))
+            .await
+            .unwrap();
+    TaskTracker::new().spawn(async move { drop(connection.with_upgrades().await) });
+    let request = axum::http::Request::get(format!("{SOCKET_PATH}?channel={}", channel.as_str()))
+        .header("host", address)
+        .header(MACHINE_HEADER, machine)
+        .header(LEVEL_HEADER, LINK_LEVEL)
+        .header("connection", "upgrade")
+        .header("upgrade", "websocket")
+        .header("sec-websocket-version", "13")
+        .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+        .body(axum::body::Body::empty())
+        .unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    assert_eq!(response.status(), 101);
+    let mut socket = hyper_util::rt::TokioIo::new(hyper::upgrade::on(response).await.unwrap());
+    let challenge = serde_json::from_slice(&read_frame(&mut socket).await?).unwrap();
+    write_frame(&mut socket, &answer(&challenge)).await;
+    serde_json::from_slice(&read_frame(&mut socket).await?).ok()
+}
+
+/// One whole binary message of a server; none when it closes.
+async fn read_frame(socket: &mut (impl tokio::io::AsyncRead + Unpin)) -> Option<Vec<u8>> {
+    let (first, length) = (socket.read_u8().await.ok()?, socket.read_u8().await.ok()?);
+    if first != 0x82 {
+        return None;
+    }
+    let length = match length {
+        126 => usize::from(socket.read_u16().await.unwrap()),
+        short => usize::from(short),
+    };
+    let mut payload = vec![0; length];
+    socket.read_exact(&mut payload).await.ok()?;
+    Some(payload)
+}
+
+/// One binary message of a client, masked with zeros.
+async fn write_frame(socket: &mut (impl tokio::io::AsyncWrite + Unpin), payload: &[u8]) {
+    let mut frame = vec![0x82, 0xfe];
+    frame.extend(u16::try_from(payload.len()).unwrap().to_be_bytes());
+    frame.extend([0; 4]);
+    frame.extend(payload);
+    socket.write_all(&frame).await.unwrap();
+}
+
+fn code_of(verdict: Option<&Verdict>) -> &str {
+    match verdict {
+        Some(Verdict::Refused { code, .. }) => code,
+        Some(Verdict::Welcome) => "welcome",
+        None => "closed",
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_connects_as_a_machine_without_its_key() {
+    let server = TestServer::without_engine(&[]).await;
+    let admin = server.admin().await;
+    let remote = Remote::new().joined(&server.url, &invite(&admin).await);
+    let (_, key) = agent::membership::load(Path::new(&remote.state())).unwrap();
+    let foreign = agent::MachineKey::make().unwrap();
+    let machine: wire::ids::MachineId = remote.machine.parse().unwrap();
+    let process = wire::ids::AgentProcessId(Uuid::now_v7());
+    let prove = |key: &agent::MachineKey, statement: Vec<u8>| {
+        serde_json::to_vec(&Proof { process, signature: key.sign(&statement) }).unwrap()
+    };
+    let right =
+        |challenge: &Challenge| proof_statement(&challenge.nonce, &machine, Channel::Control, process);
+
+    // The attack works with the right key: this shows that the rest is refused for its own reason.
+    let welcome = knock(&server, &remote.machine, Channel::Control, |c| prove(&key, right(c))).await;
+    assert_eq!(code_of(welcome.as_ref()), "welcome");
+    let foreign_key = knock(&server, &remote.machine, Channel::Control, |c| prove(&foreign, right(c))).await;
+    let other_nonce =
+        |_: &Challenge| prove(&key, proof_statement("nonce", &machine, Channel::Control, process));
+    let replayed = knock(&server, &remote.machine, Channel::Control, other_nonce).await;
+    let other_channel = knock(&server, &remote.machine, Channel::Bulk, |c| prove(&key, right(c))).await;
+    let registry = knock(&server, &remote.machine, Channel::Registry, |c| prove(&foreign, right(c))).await;
+    let unknown = knock(&server, "nobody", Channel::Control, |c| prove(&key, right(c))).await;
+    for verdict in [&foreign_key, &replayed, &other_channel, &registry, &unknown] {
+        assert_eq!(code_of(verdict.as_ref()), "not_joined");
+    }
+    for garbage in [b"{}".to_vec(), b"x".to_vec(), vec![b'x'; 4_000], b"{\"process\":1}".to_vec()] {
+        let verdict = knock(&server, &remote.machine, Channel::Control, |_| garbage).await;
+        assert_eq!(code_of(verdict.as_ref()), "closed");
+    }
     server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_links_door_says_what_is_wrong() {
     let server = TestServer::without_engine(&[]).await;
-    let alice = server.account("alice").await;
-    let token = server.app.keys.link.expose().to_owned();
     let right = vec![
-        (AUTHORIZATION.as_str(), format!("Bearer {token}")),
         (MACHINE_HEADER, "m1".to_owned()),
         (LEVEL_HEADER, LINK_LEVEL.to_string()),
         (CONNECTION.as_str(), "Upgrade".to_owned()),
@@ -212,21 +467,6 @@ async fn the_links_door_says_what_is_wrong() {
         (status, text)
     };
 
-    let account_token = format!("Bearer {}", alice.token.clone().unwrap());
-    let longer = format!("Bearer {token}x");
-    let shorter = format!("Bearer {}", &token[..token.len() - 1]);
-    let wrong = [
-        None,
-        Some("Bearer wrong"),
-        Some("Bearer "),
-        Some(&token),
-        Some(&account_token),
-        Some(&longer),
-        Some(&shorter),
-    ];
-    for value in wrong {
-        assert_eq!(try_with(AUTHORIZATION.as_str(), value).await.0, 401, "{value:?}");
-    }
     for (level, word) in
         [((LINK_LEVEL + 1).to_string(), "upgrade the server"), ("0".to_owned(), "upgrade the agent")]
     {
@@ -242,69 +482,216 @@ async fn the_links_door_says_what_is_wrong() {
     server.stop().await;
 }
 
-/// `longshore agent run …`; ended with the test.
-struct AgentProcess(Child);
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_machines_with_one_key_are_both_shut_out_until_an_admin_has_looked() {
+    let Some(engine) = crate::support::engine() else { return };
+    let server = TestServer::without_engine(&[]).await;
+    let admin = server.admin().await;
+    let mut remote = Remote::new().joined(&server.url, &invite(&admin).await);
+    remote.run(&engine, &[]);
+    until_machine(&admin, &remote.machine, "online").await;
 
-impl AgentProcess {
-    fn start(words: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_longshore"));
-        command.args(["agent", "run"]).args(words).stdin(Stdio::null()).stderr(Stdio::null());
-        Self(command.spawn().unwrap())
-    }
+    let mut copy = remote.copy();
+    copy.run(&engine, &[]);
+    let shut_out = until_machine(&admin, &remote.machine, "unknown").await;
+    assert!(shut_out["quarantine_reason"].as_str().unwrap().contains("two machines"), "{shut_out}");
+    let noted = admin.get("/api/v1/audit?action=machine.quarantine").await.expect(200).json();
+    assert_eq!(noted["data"][0]["target"], remote.machine.as_str());
+    // Neither comes back by itself.
+    assert_eq!(server.app.hub.connected(), []);
+    copy.stop();
+    remote.stop();
+    let path = format!("/api/v1/machines/{}", remote.machine);
+    let (_, key) = agent::membership::load(Path::new(&remote.state())).unwrap();
+    let process = wire::ids::AgentProcessId(Uuid::now_v7());
+    let machine = remote.machine.parse().unwrap();
+    let alone = knock(&server, &remote.machine, Channel::Control, |challenge| {
+        let statement = proof_statement(&challenge.nonce, &machine, Channel::Control, process);
+        serde_json::to_vec(&Proof { process, signature: key.sign(&statement) }).unwrap()
+    });
+    assert_eq!(code_of(alone.await.as_ref()), "machine_quarantined");
 
-    fn stop(&mut self) -> i32 {
-        let pid = self.0.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-        self.0.wait().unwrap().code().unwrap()
-    }
-}
-
-impl Drop for AgentProcess {
-    fn drop(&mut self) {
-        if let Ok(None) = self.0.try_wait() {
-            drop(self.0.kill());
-            drop(self.0.wait());
-        }
-    }
+    admin.post(&format!("{path}/release"), json!({})).await.expect(204);
+    admin.post(&format!("{path}/release"), json!({})).await.expect(409);
+    let mut again = Remote::named(&remote.machine).joined(&server.url, &invite(&admin).await);
+    again.run(&engine, &[]);
+    let online = until_machine(&admin, &again.machine, "online").await;
+    assert_eq!(online["quarantine_reason"], Value::Null);
+    again.stop();
+    server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_agent_in_a_process_of_its_own_serves_its_engine_until_it_is_stopped() {
+async fn an_agent_that_was_killed_takes_its_place_again() {
     let Some(engine) = crate::support::engine() else { return };
-    let server = ServerProcess::start_on(&[("machine.enabled", "false")]).await;
-    let folder = tempfile::tempdir().unwrap();
-    let login = json!({"account": "admin", "password": ADMIN_PASSWORD});
-    let token = server.api.post("/api/auth/login", login).await.expect(200).json()["access_token"].clone();
-    let admin = server.api.with_token(token.as_str().unwrap());
-    let token_file = server.data_dir.join("keys/link.token").display().to_string();
-    let state = folder.path().join("agent").display().to_string();
-    let words = |token_file: &str| -> Vec<String> {
-        let words =
-            [server.api.url.as_str(), "--token-file", token_file, "--registry", server.registry.as_str()];
-        let more = ["--docker", engine.as_str(), "--data-dir", state.as_str()];
-        words.into_iter().chain(more).map(str::to_owned).collect()
-    };
-    let start = |token_file: &str| {
-        AgentProcess::start(&words(token_file).iter().map(String::as_str).collect::<Vec<_>>())
-    };
-    let machine = |state: &'static str| {
-        let admin = admin.clone();
-        move || {
-            let admin = admin.clone();
-            async move {
-                let listed = admin.get("/api/v1/machines").await.expect(200).json();
-                (listed["data"][0]["state"] == state).then(|| listed["data"][0].clone())
-            }
+    let server = TestServer::without_engine(&[]).await;
+    let admin = server.admin().await;
+    let mut remote = Remote::new().joined(&server.url, &invite(&admin).await);
+    remote.run(&engine, &[]);
+    let mut last = until_machine(&admin, &remote.machine, "online").await;
+
+    for _ in 0..2 {
+        remote.kill();
+        remote.run(&engine, &[]);
+        let machine = remote.machine.parse().unwrap();
+        let before = server.app.hub.process(&machine);
+        let is_new = || async {
+            let now = server.app.hub.process(&machine);
+            (now.is_some() && now != before).then_some(())
+        };
+        if before.is_some() {
+            eventually("the new process is connected", 60, is_new).await;
         }
+        last = until_machine(&admin, &remote.machine, "online").await;
+    }
+
+    assert_eq!(last["quarantine_reason"], Value::Null);
+    // Two agents on one folder would be two machines with one key: the second says so and ends.
+    let mut second = remote.twin();
+    second.run(&engine, &[]);
+    assert_eq!(second.agent.take().unwrap().wait().unwrap().code(), Some(1));
+    remote.stop();
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drained_machine_gets_no_new_work_and_keeps_what_it_has() {
+    let Some(shop) = Shop::open().await else { return };
+    let admin = shop.server.admin().await;
+    let kept = shop.run(json!({"name": "kept"})).await;
+    let path = format!("/api/v1/machines/{}", kept["machine_id"].as_str().unwrap());
+
+    let drained =
+        admin.patch(&path, json!({"is_drained": true, "reason": "new disk"})).await.expect(200).json();
+    assert_eq!((&drained["drain_reason"], drained["drained_at"].is_string()), (&json!("new disk"), true));
+    assert_eq!(shop.ask(json!({})).await.expect(503).code(), "no_machine");
+    let named = shop.ask(json!({"machine": kept["machine_id"]})).await.expect(409);
+    assert!(named.text.contains("takes no new work"), "{}", named.text);
+    assert_eq!(shop.alice.get("/api/v1/containers/kept").await.json()["state"], "running");
+    shop.act(&kept["id"], "restart?timeout=0").await;
+    shop.until(&kept["id"], "running").await;
+    for bad in [
+        json!({"reason": "x"}),
+        json!({"is_drained": false, "reason": "x"}),
+        json!({"is_drained": true, "reason": "a\nb"}),
+        json!({"is_drained": true, "reason": "x".repeat(201)}),
+        json!({"drained": true}),
+    ] {
+        admin.patch(&path, bad).await.expect(422);
+    }
+
+    let resumed = admin.patch(&path, json!({"is_drained": false})).await.expect(200).json();
+    assert_eq!((&resumed["drain_reason"], &resumed["drained_at"]), (&Value::Null, &Value::Null));
+    shop.run(json!({"name": "new"})).await;
+    // The server's own machine can be neither forgotten nor removed.
+    assert_eq!(admin.post(&format!("{path}/release"), json!({})).await.expect(409).code(), "no_key");
+    assert_eq!(admin.delete(&path).await.expect(409).code(), "own_machine");
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_machine_is_removed_when_no_container_is_left_on_it() {
+    let Some(engine) = crate::support::engine() else { return };
+    let server = TestServer::without_engine(&[]).await;
+    let (admin, alice) = (server.admin().await, server.account("alice").await);
+    push(&engine, &server.registry, "alice/app:v1");
+    let mut remote = Remote::new().joined(&server.url, &invite(&admin).await);
+    remote.run(&engine, &[]);
+    until_machine(&admin, &remote.machine, "online").await;
+    let made = alice.post("/api/v1/containers", with_image(json!({}))).await.expect(201).json();
+    let (machine, container) =
+        (format!("/api/v1/machines/{}", remote.machine), format!("/api/v1/containers/{}", made["id"]));
+
+    assert_eq!(admin.delete(&machine).await.expect(409).code(), "has_containers");
+    alice.delete(&container).await.expect(202);
+    let is_gone = || async { (alice.get(&container).await.status == 404).then_some(()) };
+    eventually("the container is gone", 60, is_gone).await;
+    let gone = admin.delete(&machine).await.expect(200).json();
+    assert!(gone["stays"].as_str().unwrap().contains("images"), "{gone}");
+    admin.get(&machine).await.expect(404);
+    // Its agent is shut out at once and does not come back under its old key.
+    let is_out = || async { server.app.hub.connected().is_empty().then_some(()) };
+    eventually("the agent is shut out", 60, is_out).await;
+    remote.stop();
+    server.stop().await;
+}
+
+/// A proxy that lets through what asks for it by `CONNECT`, and counts.
+async fn proxy(stop: CancellationToken) -> (String, Arc<AtomicU64>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let count = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&count);
+    let tasks = TaskTracker::new();
+    let serving = tasks.clone();
+    tasks.spawn(async move {
+        loop {
+            let mut client = tokio::select! {
+                () = stop.cancelled() => return,
+                client = listener.accept() => client.unwrap().0,
+            };
+            let counted = Arc::clone(&counted);
+            serving.spawn(async move {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    head.push(client.read_u8().await.unwrap());
+                }
+                let head = String::from_utf8(head).unwrap();
+                let target = head.strip_prefix("CONNECT ").unwrap().split(' ').next().unwrap();
+                let mut upstream = tokio::net::TcpStream::connect(target).await.unwrap();
+                client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+                counted.fetch_add(1, Ordering::SeqCst);
+                drop(tokio::io::copy_bidirectional(&mut client, &mut upstream).await);
+            });
+        }
+    });
+    (address, count)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_machine_recognises_a_server_with_a_certificate_of_its_own_and_passes_a_proxy() {
+    let Some(engine) = crate::support::engine() else { return };
+    let server = TestServer::without_engine(&[("tls.mode", "on")]).await;
+    let url = server.url.replace("http://", "https://");
+    let fingerprint = server.app.tls.fingerprint().unwrap().to_owned();
+    let password = server.folder().join("password");
+    std::fs::write(&password, ADMIN_PASSWORD).unwrap();
+    let run = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_longshore"));
+        command.args(words).env("LONGSHORE_LANG", "en").env("LONGSHORE_CONFIG_DIR", server.folder());
+        let output = command.stdin(std::fs::File::open(&password).unwrap()).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
     };
 
-    let nowhere = start("/nowhere/token").0.wait().unwrap().code().unwrap();
-    let mut agent = start(&token_file);
-    let online = eventually("the machine is online", 30, machine("online")).await;
-    let ended = agent.stop();
-    eventually("the machine is unknown", 30, machine("unknown")).await;
+    let login = ["login", url.as_str(), "--account", "admin", "--password-stdin"];
+    let (status, _, unknown) = run(&login);
+    assert!(status == 1 && unknown.contains("--fingerprint"), "{unknown}");
+    let wrong = "0".repeat(64);
+    let (status, _, text) = run(&[&login[..], &["--fingerprint", &wrong]].concat());
+    assert!(status == 1 && text.contains("certificate"), "{text}");
+    let (status, _, text) = run(&[&login[..], &["--fingerprint", &fingerprint]].concat());
+    assert_eq!(status, 0, "{text}");
+    let (status, line, text) = run(&["machine", "invite"]);
+    assert_eq!(status, 0, "{text}");
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let token = words[4];
+    assert_eq!(words[..4], ["longshore", "agent", "join", url.as_str()]);
+    assert!(token.ends_with(&fingerprint), "{line}");
 
-    assert_eq!((nowhere, ended), (1, 0));
-    assert_eq!(online["registry"], server.registry);
-    assert!(online["engine_version"].is_string(), "{online}");
+    let mut remote = Remote::new();
+    let forged = token.replace(&fingerprint, &wrong);
+    let output = remote.join(&url, &forged);
+    assert_eq!(output.status.code(), Some(1), "another server's certificate is not believed");
+    remote = remote.joined(&url, token);
+    let stop = CancellationToken::new();
+    let (proxy, count) = proxy(stop.clone()).await;
+    remote.run(&engine, &[("HTTPS_PROXY", proxy.as_str())]);
+    let connected = || async { (!server.app.hub.connected().is_empty()).then_some(()) };
+    eventually("the machine is connected", 60, connected).await;
+
+    assert!(count.load(Ordering::SeqCst) >= 2, "its connections went through the proxy");
+    remote.stop();
+    stop.cancel();
+    server.stop().await;
 }

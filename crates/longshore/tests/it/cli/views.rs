@@ -80,6 +80,7 @@ pub(super) fn machine(state: &str) -> Value {
         "memory": { "total": 65_536, "free": 32_768 }, "disk": { "total": 1000, "free": 400 },
         "engine_version": "28.2.2", "os": "Debian 13", "architecture": "amd64", "registry": "127.0.0.1:5000",
         "agent_version": "0.1.0", "state": state, "state_since": ago(7200), "online": state == "online",
+        "drained_at": null, "drain_reason": null, "quarantine_reason": null, "joined_at": ago(90_000),
     })
 }
 

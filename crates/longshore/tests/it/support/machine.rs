@@ -25,7 +25,7 @@ use wire::ids::{BuildId, ContainerId, InstanceId, MachineId};
 use wire::link::{
     BuildEvent, BuildImage, Call, Channel, CleanBuilds, ContainerAction, ContainerActionDone, ContainerVerb,
     CreateContainer, LinkError, MACHINE_HEADER, ObservedContainer, PushBuild, RegistryCredential,
-    RegistryImage, RegistryReference, SOCKET_PATH, TransferEvent,
+    RegistryImage, RegistryReference, SOCKET_PATH, TransferEvent, Verdict,
 };
 use wire::names::Digest;
 use wire::secret::Secret;
@@ -39,8 +39,6 @@ pub(crate) const PATIENCE: Duration = Duration::from_mins(5);
 const USER: &str = "alice";
 const PASSWORD: &str = "pass~?>";
 const HTPASSWD: &str = "alice:$2b$04$Ssun5yaakEitJTLAzPs5HuJMvknTNFqA8MVh0hknBeAezxHsX8gGu\n";
-/// Shown by agents that dial over a WebSocket.
-pub(crate) const TOKEN: &str = "the-agents-token";
 
 /// A machine with its agent and the hub that it is connected to.
 pub(crate) struct Machine {
@@ -90,9 +88,7 @@ impl Machine {
             Way::Memory => longshore::in_process::connect(&hub, &agent),
             Way::WebSocket => {
                 let url = serve_link(hub.clone(), stop.clone()).await;
-                let dialing = agent.clone();
-                let server = agent::Server { url, token: Secret::new(TOKEN) };
-                agent.spawn(async move { dialing.dial(&server).await });
+                dial(&agent, url).await;
             }
         }
         let machine = Self {
@@ -400,6 +396,14 @@ struct LinkQuery {
     channel: Channel,
 }
 
+/// Has an agent connect to a server in the clear, with a key and a door of its own.
+pub(crate) async fn dial(agent: &Agent, url: String) {
+    let server = agent::Server { url, fingerprint: None, key: agent::MachineKey::make().unwrap() };
+    let door = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let dialing = agent.clone();
+    agent.spawn(async move { dialing.dial(&server, door).await.unwrap() });
+}
+
 /// The route of the link alone, as the server has it; the address to dial.
 async fn serve_link(hub: Hub, stop: CancellationToken) -> String {
     let port = serve_link_at(0, hub, stop).await;
@@ -414,10 +418,17 @@ pub(crate) async fn serve_link_at(port: u16, hub: Hub, stop: CancellationToken) 
         headers: HeaderMap,
         upgrade: WebSocketUpgrade,
     ) -> Response {
-        assert_eq!(headers["authorization"], format!("Bearer {TOKEN}"));
         let machine: MachineId = headers[MACHINE_HEADER].to_str().unwrap().parse().unwrap();
-        accept::bounded(upgrade)
-            .on_upgrade(move |socket| accept::serve_socket(hub, machine, query.channel, socket))
+        accept::bounded(upgrade).on_upgrade(async move |mut socket| {
+            // Whoever it is, it is welcome.
+            let proof = accept::challenge(&mut socket, "nonce").await.unwrap();
+            assert!(accept::tell(&mut socket, &Verdict::Welcome).await);
+            let pipe = accept::pipe(socket);
+            if query.channel == Channel::Registry {
+                return std::future::pending().await;
+            }
+            hub.attach_process(machine, query.channel, Some(proof.process), pipe).await.unwrap();
+        })
     }
     let router = axum::Router::new().route(SOCKET_PATH, axum::routing::any(connect)).with_state(hub);
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.unwrap();
