@@ -1,7 +1,7 @@
 //! Machines through the API: what is shown of them, how they connect, and what happens when they cannot be reached.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -17,8 +17,8 @@ use wire::link::{
     proof_statement,
 };
 
-use crate::support::api::Api;
-use crate::support::machine::{docker, free_port};
+use crate::support::machine::docker;
+use crate::support::remote::{Remote, invite, until_machine};
 use crate::support::server::{ADMIN_PASSWORD, TestServer};
 use crate::support::shop::{Shop, push, with_image};
 use crate::support::{Wait, eventually};
@@ -141,113 +141,6 @@ async fn an_engine_that_goes_away_makes_its_containers_unknown_and_nothing_else(
     shop.alice.get("/readyz").await.expect(200);
     assert_eq!(shop.inspect(&kept)["State"]["Pid"], pid, "and nobody touched it");
     shop.close().await;
-}
-
-/// A machine that joins by the command line and runs its agent as a process; ended with the test.
-struct Remote {
-    folder: Arc<tempfile::TempDir>,
-    machine: String,
-    agent: Option<Child>,
-}
-
-impl Remote {
-    fn new() -> Self {
-        Self::named(&format!("test-{}", Uuid::now_v7().simple()))
-    }
-
-    fn named(machine: &str) -> Self {
-        Self { folder: Arc::new(tempfile::tempdir().unwrap()), machine: machine.to_owned(), agent: None }
-    }
-
-    /// Another agent on the same folder.
-    fn twin(&self) -> Self {
-        Self { folder: Arc::clone(&self.folder), machine: self.machine.clone(), agent: None }
-    }
-
-    fn state(&self) -> String {
-        self.folder.path().join("agent").display().to_string()
-    }
-
-    /// `longshore agent join`.
-    fn join(&self, url: &str, token: &str) -> Output {
-        let state = self.state();
-        let words = ["agent", "join", url, token, "--data-dir", &state, "--machine-id", &self.machine];
-        Command::new(env!("CARGO_BIN_EXE_longshore"))
-            .args(words)
-            .env("LONGSHORE_LANG", "en")
-            .output()
-            .unwrap()
-    }
-
-    fn joined(self, url: &str, token: &str) -> Self {
-        let output = self.join(url, token);
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        self
-    }
-
-    /// `longshore agent run`, with further variables.
-    fn run(&mut self, engine: &str, variables: &[(&str, &str)]) -> String {
-        let door = format!("127.0.0.1:{}", free_port());
-        let state = self.state();
-        let words = ["agent", "run", "--data-dir", &state, "--docker", engine, "--registry-listen", &door];
-        let mut command = Command::new(env!("CARGO_BIN_EXE_longshore"));
-        command.args(words).stdin(Stdio::null()).stderr(Stdio::null());
-        command.envs(variables.iter().copied());
-        self.agent = Some(command.spawn().unwrap());
-        door
-    }
-
-    /// Asks the agent to end; its exit status.
-    fn stop(&mut self) -> i32 {
-        let mut agent = self.agent.take().unwrap();
-        let pid = agent.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-        agent.wait().unwrap().code().unwrap()
-    }
-
-    fn kill(&mut self) {
-        let mut agent = self.agent.take().unwrap();
-        agent.kill().unwrap();
-        agent.wait().unwrap();
-    }
-
-    /// Another machine that was copied from this one, with its key.
-    fn copy(&self) -> Self {
-        let copy = Self::named(&self.machine);
-        std::fs::create_dir(copy.state()).unwrap();
-        for file in ["machine.key", "server.json"] {
-            std::fs::copy(format!("{}/{file}", self.state()), format!("{}/{file}", copy.state())).unwrap();
-        }
-        copy
-    }
-}
-
-impl Drop for Remote {
-    fn drop(&mut self) {
-        if let Some(agent) = &mut self.agent
-            && let Ok(None) = agent.try_wait()
-        {
-            drop(agent.kill());
-            drop(agent.wait());
-        }
-    }
-}
-
-async fn invite(admin: &Api) -> String {
-    let invite = admin.post("/api/v1/invites", json!({})).await.expect(201).json();
-    invite["token"].as_str().unwrap().to_owned()
-}
-
-/// Waits until a machine is in a state, as `longshore machine list` would show it.
-async fn until_machine(admin: &Api, machine: &str, state: &str) -> Value {
-    let path = format!("/api/v1/machines/{machine}");
-    let wait = Wait::new(format!("machine {machine} is {state}"));
-    eventually(&wait, 60, || async {
-        let answer = admin.get(&path).await;
-        wait.saw(&answer.text);
-        (answer.status == 200 && answer.json()["state"] == state).then(|| answer.json())
-    })
-    .await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -652,7 +545,7 @@ async fn proxy(stop: CancellationToken) -> (String, Arc<AtomicU64>) {
 async fn a_machine_recognises_a_server_with_a_certificate_of_its_own_and_passes_a_proxy() {
     let Some(engine) = crate::support::engine() else { return };
     let server = TestServer::without_engine(&[("tls.mode", "on")]).await;
-    let url = server.url.replace("http://", "https://");
+    let url = server.url.clone();
     let fingerprint = server.app.tls.fingerprint().unwrap().to_owned();
     let password = server.folder().join("password");
     std::fs::write(&password, ADMIN_PASSWORD).unwrap();

@@ -1,6 +1,10 @@
 //! Integration tests: one binary, real parts. A part that is missing fails the run unless `LONGSHORE_TEST_SKIP` names it.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test that cannot go on fails, and says what it saw"
+)]
 
 mod accounts;
 mod authz;
@@ -14,6 +18,7 @@ mod faults;
 mod images;
 mod link;
 mod machines;
+mod networks;
 mod openapi;
 mod registry;
 mod support;

@@ -18,8 +18,9 @@ use super::plan::{Step, plan};
 use crate::app::App;
 use crate::error::{Error, Result};
 
-/// A watch that is silent for so long is dead: agents send something every few seconds.
-const SILENCE: Duration = Duration::from_secs(20);
+/// A watch that is silent for so long is dead: agents send something every five seconds. What a machine does is then called
+/// unknown, and known again as soon as it speaks.
+const SILENCE: Duration = Duration::from_secs(15);
 /// How long machines have to connect after the server's start before they count as lost.
 const GRACE: Duration = Duration::from_secs(10);
 /// How often the store is compared with what is known, for what could not be written when it happened.

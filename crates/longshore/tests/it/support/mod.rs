@@ -6,8 +6,10 @@ pub(crate) mod archives;
 pub(crate) mod builds;
 pub(crate) mod engine;
 pub(crate) mod machine;
+pub(crate) mod network;
 pub(crate) mod process;
 pub(crate) mod registry;
+pub(crate) mod remote;
 pub(crate) mod server;
 pub(crate) mod shop;
 

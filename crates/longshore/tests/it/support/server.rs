@@ -19,6 +19,12 @@ pub(crate) fn client() -> reqwest::Client {
     reqwest::Client::builder().no_proxy().build().expect("a client")
 }
 
+/// A client that recognises a server by its own authority.
+fn recognising_client(fingerprint: Option<&str>) -> reqwest::Client {
+    let tls = agent::tls::client_config(fingerprint).expect("the server has a fingerprint");
+    reqwest::Client::builder().no_proxy().tls_backend_preconfigured(tls).build().expect("a client")
+}
+
 /// A running server. Stop it with [`TestServer::stop`]; a test that fails leaves it to the end of its runtime.
 pub(crate) struct TestServer {
     pub(crate) app: App,
@@ -74,8 +80,11 @@ impl TestServer {
         }
         let loaded = config::load(None, |_| None, &layer).expect("the test's settings are valid");
         let server = longshore::run::start(loaded.config).await.expect("the server starts");
-        let http = client();
-        let url = format!("http://{}", server.address);
+        let (scheme, http) = match server.app.tls.fingerprint() {
+            None => ("http", client()),
+            some => ("https", recognising_client(some)),
+        };
+        let url = format!("{scheme}://{}", server.address);
         Self {
             app: server.app.clone(),
             registry: server.registry_address.to_string(),
