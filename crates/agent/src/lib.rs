@@ -26,6 +26,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use wire::ids::MachineId;
+use wire::machines::MachineFacts;
 use wire::policy::Policy;
 
 pub use crate::dial::Server;
@@ -108,6 +109,16 @@ impl Agent {
     /// Who this machine is.
     pub fn machine_id(&self) -> &MachineId {
         &self.inner.machine_id
+    }
+
+    /// What this machine is now.
+    pub async fn facts(&self) -> MachineFacts {
+        facts::gather(self).await
+    }
+
+    /// Whether systemd makes the control groups of this machine's containers; none when the engine does not answer.
+    pub async fn engine_uses_systemd(&self) -> Option<bool> {
+        self.engine().uses_systemd().await.ok()
     }
 
     /// Runs a task that [`Agent::stopped`] waits for; it must end by itself when the agent is told to stop.

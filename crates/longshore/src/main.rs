@@ -5,7 +5,7 @@ mod cli;
 use std::process::ExitCode;
 
 use crate::cli::Command;
-use crate::cli::server::AgentCommand;
+use crate::cli::agent::AgentCommand;
 
 fn main() -> ExitCode {
     // Fails only if it was done before, which it was not.

@@ -104,6 +104,11 @@ impl Engine {
         Ok(self.client().await?.docker)
     }
 
+    /// Whether systemd makes the control groups of containers.
+    pub(crate) async fn uses_systemd(&self) -> Result<bool, LinkError> {
+        Ok(self.client().await?.is_systemd)
+    }
+
     async fn client(&self) -> Result<Client, LinkError> {
         if let Some(client) = self.remembered().clone() {
             return Ok(client);

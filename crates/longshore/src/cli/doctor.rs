@@ -56,8 +56,9 @@ struct Check {
     hint: Option<String>,
 }
 
+/// What was looked at, and how it was.
 #[derive(Debug, Default, Serialize)]
-struct Report {
+pub(super) struct Report {
     checks: Vec<Check>,
 }
 
@@ -66,25 +67,45 @@ impl Report {
         self.checks.push(Check { name: name.to_owned(), state, message: message.into(), hint });
     }
 
-    fn ok(&mut self, name: &str, message: impl Into<String>) {
+    pub(super) fn ok(&mut self, name: &str, message: impl Into<String>) {
         self.add(name, State::Ok, message, None);
     }
 
-    fn warn(&mut self, name: &str, message: impl Into<String>, hint: impl Into<String>) {
+    pub(super) fn warn(&mut self, name: &str, message: impl Into<String>, hint: impl Into<String>) {
         self.add(name, State::Warn, message, Some(hint.into()));
     }
 
-    fn fail(&mut self, name: &str, error: &anyhow::Error) {
+    pub(super) fn fail(&mut self, name: &str, error: &anyhow::Error) {
         let hint = Failure::of(error).and_then(|failure| failure.hint.clone());
         self.add(name, State::Fail, format!("{error:#}"), hint);
+    }
+
+    /// What does not work, and what to do.
+    pub(super) fn broken(&mut self, name: &str, message: impl Into<String>, hint: impl Into<String>) {
+        self.add(name, State::Fail, message, Some(hint.into()));
     }
 
     fn count(&self, state: State) -> usize {
         self.checks.iter().filter(|check| check.state == state).count()
     }
+
+    /// Shows it; a failed check makes the command fail.
+    pub(super) fn finish(self, printer: &Printer) -> anyhow::Result<()> {
+        if printer.is_json {
+            printer.json(&serde_json::to_string(&self)?)?;
+        } else {
+            show(printer, &self)?;
+        }
+        match self.count(State::Fail) {
+            0 => Ok(()),
+            failed => {
+                Err(Failure::new(printer.language.say(words::CHECKS_FAILED, &[&failed.to_string()])).into())
+            }
+        }
+    }
 }
 
-/// Runs every check; a failed one makes the command fail.
+/// Runs every check.
 pub(crate) async fn run(args: DoctorArgs, global: &Global, printer: &Printer) -> anyhow::Result<()> {
     let mut report = Report::default();
     check_credentials(&mut report);
@@ -97,17 +118,7 @@ pub(crate) async fn run(args: DoctorArgs, global: &Global, printer: &Printer) ->
         check_data_folder(&mut report, &folder);
     }
 
-    if printer.is_json {
-        printer.json(&serde_json::to_string(&report)?)?;
-    } else {
-        show(printer, &report)?;
-    }
-    match report.count(State::Fail) {
-        0 => Ok(()),
-        failed => {
-            Err(Failure::new(printer.language.say(words::CHECKS_FAILED, &[&failed.to_string()])).into())
-        }
-    }
+    report.finish(printer)
 }
 
 fn show(printer: &Printer, report: &Report) -> anyhow::Result<()> {
@@ -143,27 +154,36 @@ fn check_credentials(report: &mut Report) {
 }
 
 async fn check_server(report: &mut Report, client: &Client) {
-    let health = match client.probe(&["healthz"]).await {
-        Ok((status, answer)) if status.is_success() => answer,
-        Ok((status, _)) => {
-            let message = format!("{} answers {status}", client.server());
-            return report.add("server", State::Fail, message, Some("look at the server's log".to_owned()));
-        }
-        Err(error) => {
-            let hint =
-                "start it with `longshore server`, or check the address and what lies between".to_owned();
-            return report.add("server", State::Fail, error.to_string(), Some(hint));
-        }
-    };
-    report.ok("server", format!("{} answers", client.server()));
-    check_clock(report, &health);
-
+    let Some(health) = check_reachable(report, client).await else { return };
     match client.probe(&["readyz"]).await {
         Ok((_, answer)) => check_readiness(report, &answer),
         Err(error) => report.fail("ready", &error),
     }
     check_version(report, client, &health).await;
     check_login(report, client).await;
+}
+
+/// Whether the server answers, and its clock; what `/healthz` answered.
+pub(super) async fn check_reachable(report: &mut Report, client: &Client) -> Option<Answer> {
+    let health = match client.probe(&["healthz"]).await {
+        Ok((status, answer)) if status.is_success() => answer,
+        Ok((status, _)) => {
+            report.broken(
+                "server",
+                format!("{} answers {status}", client.server()),
+                "look at the server's log",
+            );
+            return None;
+        }
+        Err(error) => {
+            let hint = "start it with `longshore server`, or check the address and what lies between";
+            report.broken("server", error.to_string(), hint);
+            return None;
+        }
+    };
+    report.ok("server", format!("{} answers", client.server()));
+    check_clock(report, &health);
+    Some(health)
 }
 
 /// What `/readyz` answers.
@@ -275,7 +295,7 @@ fn check_machines(report: &mut Report, machines: &[MachineView]) {
         return report.warn(
             "machines",
             "there is no machine to run containers on",
-            "connect one with `longshore agent run`",
+            "invite one: `longshore machine invite`",
         );
     }
     for machine in machines {

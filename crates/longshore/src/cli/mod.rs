@@ -1,12 +1,13 @@
 //! The command line: how commands are typed and where they go. It talks to a server only through HTTP.
 //!
-//! - `server`, `database`: the commands of this machine (`server`, `agent`, `config`, `db`)
+//! - `server`, `agent`, `database`: the commands of this machine (`server`, `config`, `agent`, `db`)
 //! - `login`, `account`, `token`, `audit`, `image`, `build`, `container`, `machine`, `doctor`: one file per noun
 //! - `session`, `client`, `sse`, `pack`, `ignore`, `credentials`, `password`: what commands are made of
 //! - `printer`, `words`, `human`, `json`, `list`, `failure`: what people and programs see
 //! - `environment`: variables and the clock
 
 mod account;
+pub(crate) mod agent;
 mod audit;
 mod build;
 mod client;
@@ -105,9 +106,9 @@ pub(crate) enum Command {
     Doctor(doctor::DoctorArgs),
     /// Run the server, with its own agent and registry
     Server(server::ServerArgs),
-    /// Run the agent of a machine
+    /// The agent of this machine: join, run, look
     #[command(subcommand)]
-    Agent(server::AgentCommand),
+    Agent(agent::AgentCommand),
     /// The server's database
     Db(database::DatabaseArgs),
     /// The server's settings
@@ -205,8 +206,8 @@ async fn dispatch(command: Command, global: &Global, printer: &Printer) -> anyho
             }
             printer.data(&format!("longshore {version}"))
         }
-        Command::Agent(server::AgentCommand::Join(args)) => args.run(printer).await,
-        Command::Server(_) | Command::Agent(server::AgentCommand::Run(_)) => {
+        Command::Agent(command) => agent::run(command, printer).await,
+        Command::Server(_) => {
             anyhow::bail!("`main` runs the services")
         }
     }

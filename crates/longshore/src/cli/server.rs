@@ -1,23 +1,13 @@
-//! How `server`, `agent` and `config` are typed; what they do is written elsewhere.
+//! How `server` and `config` are typed; what they do is written elsewhere.
 //!
 //! Every option may be absent: `server::config` lays what was typed over `LONGSHORE_…` variables, the file and the
 //! defaults, and must be able to tell "not typed" from a value.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use longshore::join::JoinSettings;
-use longshore::run::{AgentSettings, Settings};
-use reqwest::Url;
-use wire::ids::MachineId;
-use wire::secret::Secret;
-
-use super::printer::Printer;
-use super::{client, words};
-
-/// Where the agent keeps what it keeps.
-const AGENT_FOLDER: &str = "/var/lib/longshore-agent";
+use longshore::run::Settings;
 
 /// Options of `longshore server`.
 #[derive(Args, Clone, Debug, Default)]
@@ -136,89 +126,6 @@ pub(crate) enum LogFormat {
     Text,
     /// For programs
     Json,
-}
-
-/// Verbs of `longshore agent`.
-#[derive(Clone, Debug, Subcommand)]
-pub(crate) enum AgentCommand {
-    /// Join this machine to a server, once
-    Join(JoinArgs),
-    /// Serve this machine's engine to the server that it has joined
-    Run(AgentArgs),
-}
-
-/// Options of `longshore agent join`.
-#[derive(Args, Clone, Debug)]
-pub(crate) struct JoinArgs {
-    /// Address of the server
-    #[arg(value_parser = client::parse_server)]
-    url: Url,
-    /// The invitation, from `longshore machine invite`; `-` reads it from standard input
-    token: String,
-    /// Folder for what the agent keeps
-    #[arg(long, value_name = "FOLDER", default_value = AGENT_FOLDER)]
-    data_dir: PathBuf,
-    /// Join under this id instead of the one in `/etc/machine-id`
-    #[arg(long, value_name = "ID")]
-    machine_id: Option<MachineId>,
-    /// Allow an address without TLS on another host
-    #[arg(long)]
-    plain: bool,
-}
-
-impl JoinArgs {
-    /// `longshore agent join`.
-    pub(crate) async fn run(self, printer: &Printer) -> anyhow::Result<()> {
-        let token = if self.token == "-" { std::io::read_to_string(std::io::stdin())? } else { self.token };
-        let settings = JoinSettings {
-            url: client::show_server(&self.url),
-            token: Secret::new(token.trim()),
-            state_dir: self.data_dir.clone(),
-            machine_id: self.machine_id,
-            is_plain_allowed: self.plain,
-        };
-        let membership = longshore::join::join(&settings).await?;
-        if printer.is_json {
-            return printer.json(&serde_json::to_string(&membership)?);
-        }
-        printer.say(words::MACHINE_JOINED, &[membership.machine_id.as_str(), &membership.url]);
-        let folder = if self.data_dir == Path::new(AGENT_FOLDER) {
-            String::new()
-        } else {
-            format!(" --data-dir {}", self.data_dir.display())
-        };
-        printer.say(words::MACHINE_JOINED_NEXT, &[&format!("longshore agent run{folder}")]);
-        Ok(())
-    }
-}
-
-/// Options of `longshore agent run`.
-#[derive(Args, Clone, Debug)]
-pub(crate) struct AgentArgs {
-    /// Where this machine's engine finds the registry
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:5000")]
-    registry_listen: SocketAddr,
-    /// The engine's socket [default: `unix:///var/run/docker.sock`]
-    #[arg(long, value_name = "URL")]
-    docker: Option<String>,
-    /// What containers may ask for on this machine; owned by root
-    #[arg(long, value_name = "FILE")]
-    policy: Option<PathBuf>,
-    /// Folder for what the agent keeps
-    #[arg(long, value_name = "FOLDER", default_value = AGENT_FOLDER)]
-    data_dir: PathBuf,
-}
-
-impl AgentArgs {
-    /// What was typed.
-    pub(crate) fn settings(&self) -> AgentSettings {
-        AgentSettings {
-            docker: self.docker.clone(),
-            registry_listen: self.registry_listen,
-            policy_file: self.policy.clone(),
-            state_dir: self.data_dir.clone(),
-        }
-    }
 }
 
 /// Verbs of `longshore config`.

@@ -270,9 +270,11 @@ fn commands(code: &str) -> Vec<Vec<String>> {
 }
 
 /// The commands of this machine, which talk to no server.
-const LOCAL: [&[&str]; 11] = [
+const LOCAL: [&[&str]; 13] = [
     &["server"],
     &["agent", "join"],
+    &["agent", "status"],
+    &["agent", "doctor"],
     &["agent", "run"],
     &["db", "status"],
     &["db", "migrate"],

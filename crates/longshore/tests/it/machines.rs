@@ -166,6 +166,20 @@ async fn a_machine_joins_by_an_invitation_and_runs_containers_from_the_registry_
     eventually(&wait, 60, runs).await;
 
     assert_eq!(online["registry"], door);
+    let state = remote.state();
+    let agent = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_longshore"));
+        command.arg("agent").args(words).args(["--data-dir", &state, "--json"]).env("LONGSHORE_LANG", "en");
+        let output = command.output().unwrap();
+        (output.status.code(), serde_json::from_slice::<Value>(&output.stdout).unwrap())
+    };
+    let (_, status) = agent(&["status"]);
+    assert_eq!((&status["machine_id"], &status["is_running"]), (&json!(remote.machine), &json!(true)));
+    let (well, healthy) = agent(&["doctor", "--docker", &engine, "--registry-listen", &door]);
+    assert_eq!(well, Some(0), "{healthy}");
+    let (ill, broken) =
+        agent(&["doctor", "--docker", "unix:///nowhere/docker.sock", "--registry-listen", &door]);
+    assert!(ill == Some(1) && broken.to_string().contains("engine does not answer"), "{broken}");
     assert!(online["joined_at"].is_string() && online["engine_version"].is_string(), "{online}");
     // The engine knows the image by the machine's own door, and has it from there.
     let name = format!("{door}/alice/app");
@@ -174,6 +188,7 @@ async fn a_machine_joins_by_an_invitation_and_runs_containers_from_the_registry_
     let is_gone = || async { (alice.get(&container).await.status == 404).then_some(()) };
     eventually("the container is gone", 60, is_gone).await;
     assert_eq!(remote.stop(), 0);
+    assert_eq!(agent(&["status"]).1["is_running"], false);
     until_machine(&admin, &remote.machine, "unknown").await;
     for image in docker(&engine, &["images", "-q", &name]).lines() {
         docker(&engine, &["rmi", "-f", image]);
