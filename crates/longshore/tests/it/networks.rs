@@ -1,18 +1,24 @@
 //! Machines on hosts of their own, which can only dial out: the whole way over real connections, and what is left when
 //! those break.
 
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use agent::Agent;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+use wire::invites::join_statement;
+use wire::machines::MachineState;
 
 use crate::support::api::Api;
 use crate::support::archives;
 use crate::support::machine::docker;
 use crate::support::network::Network;
+use crate::support::process::ServerProcess;
 use crate::support::remote::{Remote, invite, until_machine};
-use crate::support::server::TestServer;
+use crate::support::server::{ADMIN_PASSWORD, TestServer};
 use crate::support::{Wait, eventually};
 
 const SERVE: &str = "FROM scratch\nCOPY probe /probe\nENTRYPOINT [\"/probe\"]\nCMD [\"serve\", \"8000\", \"Hello from afar\"]\n";
@@ -143,4 +149,94 @@ async fn containers_outlive_a_network_that_breaks_and_are_known_again_when_it_he
 
     remote.stop();
     server.stop().await;
+}
+
+/// An agent of a machine without an engine, in this process.
+fn agent_of(folder: &Path, machine: &str, stop: &CancellationToken) -> Agent {
+    let config = agent::Config {
+        docker: Some("unix:///nonexistent/docker.sock".into()),
+        registry: "127.0.0.1:5000".into(),
+        policy_file: None,
+        machine_id: Some(machine.parse().unwrap()),
+        state_dir: folder.to_owned(),
+    };
+    Agent::new(config, stop.clone()).unwrap()
+}
+
+/// Joins a machine and has its agent connect; what `longshore agent join` and `run` do.
+async fn join_here(api: &Api, admin: &Api, folder: &Path, number: usize, stop: &CancellationToken) -> Agent {
+    let machine = format!("storm-{number}");
+    let token = invite(admin).await;
+    let key = agent::MachineKey::make().unwrap();
+    let signature = key.sign(&join_statement(&token, &machine.parse().unwrap()));
+    let request = json!({"token": token, "machine_id": machine, "public_key": key.public_key(), "signature": signature});
+    api.post("/api/v1/machines/join", request).await.expect(200);
+    let agent = agent_of(folder, &machine, stop);
+    let server = agent::Server { url: api.url.clone(), fingerprint: None, key };
+    let door = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let dialing = agent.clone();
+    agent.spawn(async move { dialing.dial(&server, door).await.unwrap() });
+    agent
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_agents_that_lost_their_server_are_soon_back_and_cost_it_little() {
+    let count = if crate::support::setting("LONGSHORE_TEST_SOAK").is_some() { 1_000 } else { 100 };
+    let mut server = ServerProcess::start_on(&[("machine.enabled", "false"), ("log.filter", "warn")]).await;
+    let login = json!({"account": "admin", "password": ADMIN_PASSWORD});
+    let token = server.api.post("/api/auth/login", login).await.expect(200).json()["access_token"].clone();
+    let admin = server.api.with_token(token.as_str().unwrap());
+    let (folder, stop) = (tempfile::tempdir().unwrap(), CancellationToken::new());
+    let alone_kib = server.memory_kib("VmRSS");
+    let mut agents = Vec::new();
+    for number in 0..count {
+        agents.push(join_here(&server.api, &admin, folder.path(), number, &stop).await);
+    }
+    let all_connected = |since: String| {
+        let admin = admin.clone();
+        let wait = Wait::new(format!("all {count} agents are connected"));
+        async move {
+            eventually(&wait, 60, || async {
+                let listed = admin.get("/api/v1/machines?limit=2048").await;
+                let machines = listed.json()["data"].as_array().cloned().unwrap_or_default();
+                let is_back = |machine: &&Value| {
+                    machine["state"] == "engine_down"
+                        && machine["state_since"].as_str() > Some(since.as_str())
+                };
+                let back = machines.iter().filter(is_back).count();
+                wait.saw(&back);
+                (back == count).then_some(())
+            })
+            .await;
+        }
+    };
+
+    all_connected(String::new()).await;
+    let each_kib = server.memory_kib("VmRSS").saturating_sub(alone_kib) / count as u64;
+    let clock = server::app::Clock::default();
+    server.kill();
+    // The new server calls them all unknown before it hears of any: what is newer than its start is true again.
+    let before = store::Db::open(&format!("sqlite://{}", server.data_dir.join("longshore.db").display()))
+        .await
+        .unwrap();
+    for agent in &agents {
+        store::machines::set_state(&before, agent.machine_id(), MachineState::Unknown, clock.now())
+            .await
+            .unwrap();
+    }
+    let killed_at = clock.now().to_string();
+    before.close().await.unwrap();
+    server.start_again().await;
+    let began = Instant::now();
+    all_connected(killed_at).await;
+    eprintln!(
+        "{count} agents back {} ms after the restart; {each_kib} KiB of the server each (debug build)",
+        began.elapsed().as_millis()
+    );
+
+    stop.cancel();
+    for agent in agents {
+        agent.stopped().await;
+    }
+    server.stop();
 }
