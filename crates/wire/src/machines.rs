@@ -126,7 +126,7 @@ pub struct MachineDeleted {
 pub struct MachineInfo {
     /// Given by the machine.
     pub machine_id: MachineId,
-    /// Its address; empty for those who are not admins.
+    /// Its address.
     pub ip: String,
     /// Graphics processors, keys from "0"; memory in MiB.
     pub gpu: BTreeMap<String, GpuFacts>,

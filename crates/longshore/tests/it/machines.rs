@@ -72,23 +72,20 @@ impl Wire {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn machines_are_shown_and_their_addresses_to_admins_only() {
+async fn machines_are_shown_to_every_account() {
     let Some(shop) = Shop::open().await else { return };
-    let admin = shop.server.admin().await;
 
     let listed = shop.alice.get("/api/v1/machines").await.expect(200).json();
     let machine = &listed["data"][0];
     let path = format!("/api/v1/machines/{}", machine["machine_id"].as_str().unwrap());
     let shown = shop.alice.get(&path).await.expect(200).json();
-    let to_admin = admin.get(&path).await.expect(200).json();
     let info = shop.alice.get("/api/machine/info").await.expect(200).json();
-    let info_to_admin = admin.get("/api/machine/info").await.expect(200).json();
 
     assert_eq!(listed["total"], 1);
     assert_eq!((&machine["state"], &machine["online"]), (&json!("online"), &json!(true)));
-    assert_eq!((&shown["ip"], &info[0]["ip"]), (&json!(""), &json!("")));
-    assert!(!to_admin["ip"].as_str().unwrap().is_empty());
-    assert_eq!(info_to_admin[0]["ip"], to_admin["ip"]);
+    // Whoever publishes a port has to know where.
+    assert!(shown["ip"].as_str().unwrap().parse::<std::net::IpAddr>().is_ok(), "{shown}");
+    assert_eq!((&info[0]["ip"], info.as_array().unwrap().len()), (&shown["ip"], 1));
     assert!(info[0]["cpu"]["0"]["cores"].as_u64().unwrap() > 0);
     assert!(info[0]["memory"]["total"].as_u64().unwrap() > 0);
     assert!(info[0]["disk"]["total"].as_u64().unwrap() > 0);

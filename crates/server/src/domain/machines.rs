@@ -16,14 +16,14 @@ use crate::error::{Error, ErrorKind, Result};
 /// Longest reason for a drain in characters.
 const MAX_REASON_CHARS: usize = 200;
 
-/// Lists machines. Every account may: it has to choose one. Addresses are for admins.
-pub async fn list(app: &App, caller: &Caller, page: PageQuery) -> Result<Page<MachineView>> {
+/// Lists machines. Every account may: it has to choose one, and to reach what it publishes there.
+pub async fn list(app: &App, _: &Caller, page: PageQuery) -> Result<Page<MachineView>> {
     let found = machines::list(&app.db, page).await?;
     let ids: Vec<MachineId> = found.rows.iter().map(|row| row.facts.machine_id.clone()).collect();
     let mut keys = keys(app, &ids).await?;
     Ok(super::page_of(found, page, |row| {
         let key = keys.remove(&row.facts.machine_id);
-        view(caller, row, key)
+        view(row, key)
     }))
 }
 
@@ -33,10 +33,10 @@ async fn keys(app: &App, machines: &[MachineId]) -> Result<BTreeMap<MachineId, m
 }
 
 /// One machine.
-pub async fn get(app: &App, caller: &Caller, id: &str) -> Result<MachineView> {
+pub async fn get(app: &App, _: &Caller, id: &str) -> Result<MachineView> {
     let row = find(app, id).await?;
     let key = machine_keys::get(&app.db, &row.facts.machine_id).await?;
-    Ok(view(caller, row, key))
+    Ok(view(row, key))
 }
 
 /// Takes a machine out of the choice for new containers and builds, or puts it back (admin). What runs on it goes on.
@@ -127,9 +127,9 @@ fn require_admin(caller: &Caller) -> Result<()> {
 }
 
 /// All machines in seed 001's form.
-pub async fn info(app: &App, caller: &Caller) -> Result<Vec<MachineInfo>> {
+pub async fn info(app: &App, _: &Caller) -> Result<Vec<MachineInfo>> {
     let rows = all(app).await?;
-    Ok(rows.into_iter().map(|row| info_of(caller, row)).collect())
+    Ok(rows.into_iter().map(info_of).collect())
 }
 
 /// Whether this host's own engine can be used; if not, why not.
@@ -191,13 +191,9 @@ pub(super) async fn pick(app: &App, wanted: Option<&str>) -> Result<Row> {
     Ok(row)
 }
 
-fn view(caller: &Caller, row: Row, key: Option<machine_keys::Row>) -> MachineView {
-    let mut facts = row.facts;
-    if !caller.is_admin() {
-        facts.ip.clear();
-    }
+fn view(row: Row, key: Option<machine_keys::Row>) -> MachineView {
     MachineView {
-        facts,
+        facts: row.facts,
         state: row.state,
         state_since: row.state_since,
         online: row.state == MachineState::Online,
@@ -208,8 +204,8 @@ fn view(caller: &Caller, row: Row, key: Option<machine_keys::Row>) -> MachineVie
     }
 }
 
-fn info_of(caller: &Caller, row: Row) -> MachineInfo {
-    let view = view(caller, row, None);
+fn info_of(row: Row) -> MachineInfo {
+    let view = view(row, None);
     MachineInfo {
         machine_id: view.facts.machine_id,
         ip: view.facts.ip,

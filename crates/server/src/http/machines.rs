@@ -12,7 +12,7 @@ use crate::caller::Caller;
 use crate::domain::machines;
 use crate::error::Result;
 
-/// Lists machines; their addresses are shown to admins only.
+/// Lists machines.
 #[utoipa::path(get, path = "/api/v1/machines", tag = "machines", params(PageQuery),
     responses((status = 200, body = Page<MachineView>), (status = 401, body = Problem)))]
 pub async fn list(

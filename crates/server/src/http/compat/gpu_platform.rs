@@ -247,7 +247,7 @@ pub async fn photo(State(app): State<App>, caller: Caller, Path(name): Path<Stri
     Ok((StatusCode::OK, headers, png).into_response())
 }
 
-/// The machines, as a bare array. Addresses are shown to admins only.
+/// The machines, as a bare array.
 #[utoipa::path(get, path = "/api/machine/info", tag = "seed 001",
     responses((status = 200, body = Vec<MachineInfo>), (status = 401, body = Problem)))]
 pub async fn machine_info(State(app): State<App>, caller: Caller) -> Result<axum::Json<Vec<MachineInfo>>> {
