@@ -1,5 +1,5 @@
-//! Turns link calls into Docker calls on the machine it runs on. It keeps no state of its own: what runs is what the
-//! engine says. The server reaches it over a pipe (built in) or over a WebSocket that the agent opens.
+//! Turns link calls into Docker calls on the machine it runs on. It keeps no state of its own but notes of what it would
+//! have to clean up: what runs is what the engine says. The server reaches it over a pipe (built in) or over a WebSocket that the agent opens.
 //!
 //! - `serve`: the calls of the link as an HTTP/2 service on any pipe
 //! - `dial`: keeps the connections to a server open; `door`: carries what the engine asks of the registry
@@ -31,6 +31,7 @@ use wire::policy::Policy;
 
 pub use crate::dial::Server;
 use crate::engine::Engine;
+use crate::engine::exec::Execs;
 pub use crate::facts::machine_id;
 pub use crate::membership::{MachineKey, Membership};
 
@@ -48,7 +49,7 @@ pub struct Config {
     pub policy_file: Option<PathBuf>,
     /// Who this machine is; none = its `/etc/machine-id`, or an id kept in `state_dir` where there is none.
     pub machine_id: Option<MachineId>,
-    /// Where the agent keeps the id of a machine that has none.
+    /// Where the agent keeps the id of a machine that has none, and notes which commands it holds open.
     pub state_dir: PathBuf,
 }
 
@@ -87,6 +88,7 @@ pub struct Agent {
 
 struct Inner {
     engine: Engine,
+    execs: Execs,
     policy: Policy,
     machine_id: MachineId,
     tasks: TaskTracker,
@@ -103,7 +105,8 @@ impl Agent {
             Some(id) => id,
             None => facts::machine_id(&config.state_dir)?,
         };
-        Ok(Self { inner: Arc::new(Inner { engine, policy, machine_id, tasks, shutdown }) })
+        let execs = Execs::new(&config.state_dir);
+        Ok(Self { inner: Arc::new(Inner { engine, execs, policy, machine_id, tasks, shutdown }) })
     }
 
     /// Who this machine is.
@@ -142,6 +145,10 @@ impl Agent {
 
     fn engine(&self) -> &Engine {
         &self.inner.engine
+    }
+
+    fn execs(&self) -> &Execs {
+        &self.inner.execs
     }
 
     fn policy(&self) -> &Policy {

@@ -7,7 +7,8 @@ use std::path::Path;
 
 use wire::containers::ContainerSpec;
 use wire::link::{LinkError, LinkErrorCode};
-use wire::policy::Policy;
+use wire::policy::{Policy, Violation};
+use wire::terminals::ExecSpec;
 
 use crate::Error;
 
@@ -45,12 +46,20 @@ fn read(path: &Path) -> Result<Policy, String> {
 
 /// Refuses what the policy does not allow, naming every violation.
 pub(crate) fn check(policy: &Policy, spec: &ContainerSpec) -> Result<(), LinkError> {
-    let violations = policy.check(spec);
+    refuse("the container", &policy.check(spec))
+}
+
+/// The same for a command in a container.
+pub(crate) fn check_exec(policy: &Policy, exec: &ExecSpec) -> Result<(), LinkError> {
+    refuse("the command", &policy.check_exec(exec))
+}
+
+fn refuse(what: &str, violations: &[Violation]) -> Result<(), LinkError> {
     if violations.is_empty() {
         return Ok(());
     }
     let listed: Vec<String> = violations.iter().map(ToString::to_string).collect();
-    let message = format!("this machine's policy refuses the container: {}", listed.join("; "));
+    let message = format!("this machine's policy refuses {what}: {}", listed.join("; "));
     Err(LinkError::new(LinkErrorCode::Denied, message))
 }
 

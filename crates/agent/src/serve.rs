@@ -21,13 +21,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc::{self, Sender};
 use tokio_util::task::TaskTracker;
 use wire::link::{
-    BuildImage, CALL_HEADER, Call, CleanBuilds, CleanBuildsDone, ContainerAction, ContainerActionDone,
-    ContainerLogs, CreateContainer, GetFacts, LEVEL_HEADER, LINK_LEVEL, LinkError, LinkErrorCode,
-    ObservedContainer, PullImage, PushBuild, RemoveImage, RemoveImageDone, StreamCall, Watch,
+    BuildImage, ByteCall, CALL_HEADER, Call, CleanBuilds, CleanBuildsDone, ContainerAction,
+    ContainerActionDone, ContainerLogs, CreateContainer, Exec, GetFacts, LEVEL_HEADER, LINK_LEVEL, LinkError,
+    LinkErrorCode, ObservedContainer, PullImage, PushBuild, RemoveImage, RemoveImageDone, StreamCall, Watch,
 };
 use wire::machines::MachineFacts;
 
-use crate::engine::{build, containers, images, logs, watch};
+use crate::engine::{build, containers, exec, images, logs, watch};
 use crate::{Agent, facts};
 
 /// A call is at most the text of one container and some numbers.
@@ -92,6 +92,7 @@ impl Agent {
             .route(CreateContainer::PATH, post(create_container))
             .route(ContainerAction::PATH, post(act_on_container))
             .route(ContainerLogs::PATH, post(read_logs))
+            .route(Exec::PATH, post(run_command))
             .fallback(unknown_call)
             .layer(middleware::from_fn(check_level))
             .with_state(self.clone())
@@ -199,6 +200,19 @@ where
     ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response()
 }
 
+/// Answers with the bytes of a task. The task gets a sender that is closed once the reader is gone.
+fn stream_bytes<F>(agent: &Agent, work: impl FnOnce(Agent, Sender<Bytes>) -> F) -> Response
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let (sender, receiver) = mpsc::channel::<Bytes>(EVENTS_WAITING);
+    agent.tasks().spawn(work(agent.clone(), sender));
+    let bytes = futures::stream::unfold(receiver, |mut receiver| async {
+        Some((Ok::<_, std::convert::Infallible>(receiver.recv().await?), receiver))
+    });
+    ([(header::CONTENT_TYPE, "application/octet-stream")], Body::from_stream(bytes)).into_response()
+}
+
 /// Ends when nobody reads any more or the agent stops.
 async fn abandoned<E>(agent: &Agent, events: &Sender<E>) {
     tokio::select! {
@@ -304,6 +318,20 @@ async fn read_logs(State(agent): State<Agent>, body: Body) -> Result<Response, R
             }
             () = abandoned(&agent, &events) => {}
         }
+    }))
+}
+
+async fn run_command(
+    State(agent): State<Agent>,
+    headers: HeaderMap,
+    input: Body,
+) -> Result<Response, Refusal> {
+    let call: Exec = read_call_header(&headers)?;
+    // Only made here: whoever asked may be gone before it is answered, and then nobody would end what was started.
+    let made = exec::make(agent.engine(), agent.policy(), call).await?;
+    Ok(stream_bytes(&agent, |agent, output| async move {
+        let is_abandoned = abandoned(&agent, &output);
+        made.run(agent.engine(), agent.execs(), input, &output, is_abandoned).await;
     }))
 }
 

@@ -27,6 +27,7 @@ use crate::limits::Limiter;
 use crate::link::Hub;
 use crate::operation_logs::OperationLogs;
 use crate::passwords::Passwords;
+use crate::terminals::Terminals;
 use crate::tls::Tls;
 
 /// A handle on the server's shared parts; cloning it is cheap.
@@ -63,6 +64,8 @@ pub struct Inner {
     pub registry: Registry,
     /// Logs of operations, live.
     pub operation_logs: OperationLogs,
+    /// Open terminals.
+    pub terminals: Terminals,
     /// Wakes workers and reconcilers.
     pub signals: Signals,
     /// Renders `/metrics`.

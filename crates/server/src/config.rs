@@ -209,6 +209,25 @@ pub const SETTINGS: &[Setting] = &[
         "Longest log of a build in bytes; the rest is counted and dropped.",
     ),
     setting("containers.per_account", Kind::Number, Some("100"), "Containers that one account may have."),
+    setting("terminals.per_account", Kind::Number, Some("16"), "Terminals that one account may have open."),
+    setting(
+        "terminals.keep_secs",
+        Kind::Number,
+        Some("300"),
+        "Seconds for which a terminal that nobody looks at is kept, for a reload or a closed laptop; then its command is ended.",
+    ),
+    setting(
+        "terminals.idle_secs",
+        Kind::Number,
+        Some("7200"),
+        "Seconds without input and output after which a terminal is ended; 0 for no limit.",
+    ),
+    setting(
+        "terminals.longest_secs",
+        Kind::Number,
+        Some("86400"),
+        "Seconds that a terminal may be open; 0 for no limit.",
+    ),
     setting(
         "registry.url",
         Kind::Text,
@@ -263,6 +282,8 @@ pub struct Config {
     pub builds: BuildConfig,
     /// Containers.
     pub containers: ContainerConfig,
+    /// Terminals.
+    pub terminals: TerminalConfig,
     /// The registry.
     pub registry: RegistryConfig,
     /// Requests to addresses that users give.
@@ -347,6 +368,17 @@ pub struct BuildConfig {
 #[expect(missing_docs, reason = "described once, in SETTINGS")]
 pub struct ContainerConfig {
     pub per_account: u64,
+}
+
+/// Terminals.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "described once, in SETTINGS")]
+pub struct TerminalConfig {
+    pub per_account: u64,
+    pub keep_secs: u64,
+    pub idle_secs: u64,
+    pub longest_secs: u64,
 }
 
 /// The registry.

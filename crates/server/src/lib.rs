@@ -8,7 +8,7 @@
 //! - `reconcile/`: makes the world match the store
 //! - `archive/`, `picture`, `passwords`, `jwt`, `limits`, `network`: pieces without knowledge of the rest
 //! - `database`: the database from outside a running server, for `longshore db`
-//! - `app`, `config`, `keys`, `blobs`, `caller`, `error`, `operation_logs`, `start`, `tls`: what everything shares
+//! - `app`, `config`, `keys`, `blobs`, `caller`, `error`, `operation_logs`, `terminals`, `start`, `tls`: what everything shares
 
 pub mod app;
 pub mod archive;
@@ -31,6 +31,7 @@ pub mod passwords;
 pub mod picture;
 pub mod reconcile;
 pub mod start;
+pub mod terminals;
 pub mod tls;
 
 pub use http::openapi::openapi_json;

@@ -97,6 +97,10 @@ uuid_id!(
     AgentProcessId
 );
 uuid_id!(
+    /// A terminal: a command that runs in a container and can be looked at by several.
+    TerminalId
+);
+uuid_id!(
     /// This installation of Longshore; labels what it made in engines and clusters.
     InstanceId
 );

@@ -5,12 +5,14 @@
 //! - `problem`, `page`: the shape of errors and of lists
 //! - `accounts`, `audit`, `builds`, `containers`, `images`, `invites`, `machines`: one file per noun, requests and views
 //! - `policy`: what a container may ask for; checked by the server and again by the agent
-//! - `link`: the calls between server and agent
+//! - `terminals`: commands in containers, and what a viewer and the server say to each other on their WebSocket
+//! - `link`: the calls between server and agent; `frames`: pieces of a byte stream that belong together
 
 pub mod accounts;
 pub mod audit;
 pub mod builds;
 pub mod containers;
+pub mod frames;
 pub mod ids;
 pub mod images;
 pub mod invites;
@@ -21,4 +23,5 @@ pub mod page;
 pub mod policy;
 pub mod problem;
 pub mod secret;
+pub mod terminals;
 pub mod time;

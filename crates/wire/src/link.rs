@@ -4,16 +4,19 @@
 //!
 //! Dropping a reply cancels the work on the other side, where the work can be cancelled.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::containers::ContainerSpec;
+use crate::frames::Frame;
 use crate::ids::{AgentProcessId, BuildId, ContainerId, InstanceId, MachineId};
 use crate::machines::MachineFacts;
 use crate::names::{AccountName, Digest, Tag};
 use crate::secret::Secret;
+use crate::terminals::{ExecSpec, TerminalSize};
 
 /// Where an agent opens a WebSocket to the server; `?channel=` says which [`Channel`] it will be.
 pub const SOCKET_PATH: &str = "/api/v1/link";
@@ -125,6 +128,14 @@ pub trait StreamCall: Serialize + DeserializeOwned {
     const CHANNEL: Channel;
     /// One line of the answer.
     type Event: Serialize + DeserializeOwned;
+}
+
+/// A call that answers with bytes of its own form, and may carry some.
+pub trait ByteCall: Serialize + DeserializeOwned {
+    /// Where it is posted.
+    const PATH: &'static str;
+    /// Which connection carries it.
+    fn channel(&self) -> Channel;
 }
 
 /// Why a call failed.
@@ -552,4 +563,131 @@ pub struct CleanBuildsDone {
     pub containers: u64,
     /// Tags of builds.
     pub tags: u64,
+}
+
+/// Runs a command in a container that runs. The body is frames of [`ExecInput`], the answer frames of [`ExecOutput`]; when
+/// either side lets go of its half, the command is ended.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Exec {
+    /// This installation.
+    pub instance: InstanceId,
+    /// Which container.
+    pub container: ContainerId,
+    /// What to run.
+    pub exec: ExecSpec,
+}
+
+impl ByteCall for Exec {
+    const PATH: &'static str = "/link/v1/containers/exec";
+
+    /// A terminal must not wait behind a pull; output that is not looked at by a person may be large.
+    fn channel(&self) -> Channel {
+        if self.exec.is_tty { Channel::Control } else { Channel::Bulk }
+    }
+}
+
+/// What goes to a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ExecInput {
+    /// Bytes for its standard input.
+    Bytes(Vec<u8>),
+    /// No more will come; its standard input is closed.
+    End,
+    /// Its terminal has another size now.
+    Resize(TerminalSize),
+}
+
+impl Frame for ExecInput {
+    fn parts(&self) -> (u8, Cow<'_, [u8]>) {
+        match self {
+            Self::Bytes(bytes) => (0, bytes.into()),
+            Self::End => (1, Cow::Borrowed(&[])),
+            Self::Resize(size) => {
+                let [a, b] = size.columns.to_be_bytes();
+                let [c, d] = size.rows.to_be_bytes();
+                (2, vec![a, b, c, d].into())
+            }
+        }
+    }
+
+    fn read(kind: u8, bytes: &[u8]) -> Option<Self> {
+        match (kind, bytes) {
+            (0, bytes) => Some(Self::Bytes(bytes.to_vec())),
+            (1, []) => Some(Self::End),
+            (2, &[a, b, c, d]) => Some(Self::Resize(TerminalSize {
+                columns: u16::from_be_bytes([a, b]),
+                rows: u16::from_be_bytes([c, d]),
+            })),
+            _ => None,
+        }
+    }
+}
+
+/// What comes from a command; the last is `Exited` or `Failed`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ExecOutput {
+    /// From its standard output, or what its terminal shows.
+    Out(Vec<u8>),
+    /// From its standard error.
+    Err(Vec<u8>),
+    /// It has ended.
+    Exited(i64),
+    /// It could not be started or followed.
+    Failed(LinkError),
+}
+
+impl Frame for ExecOutput {
+    fn parts(&self) -> (u8, Cow<'_, [u8]>) {
+        match self {
+            Self::Out(bytes) => (0, bytes.into()),
+            Self::Err(bytes) => (1, bytes.into()),
+            Self::Exited(code) => (2, code.to_be_bytes().to_vec().into()),
+            Self::Failed(error) => {
+                (3, serde_json::to_vec(error).expect("errors can be written as JSON").into())
+            }
+        }
+    }
+
+    fn read(kind: u8, bytes: &[u8]) -> Option<Self> {
+        match kind {
+            0 => Some(Self::Out(bytes.to_vec())),
+            1 => Some(Self::Err(bytes.to_vec())),
+            2 => Some(Self::Exited(i64::from_be_bytes(bytes.try_into().ok()?))),
+            3 => serde_json::from_slice(bytes).ok().map(Self::Failed),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frames::FrameReader;
+
+    #[test]
+    fn what_goes_to_a_command_and_comes_from_it_survives_the_way() {
+        let inputs = [
+            ExecInput::Bytes(b"ls\n".to_vec()),
+            ExecInput::Resize(TerminalSize { columns: 132, rows: 50 }),
+            ExecInput::End,
+        ];
+        let outputs = [
+            ExecOutput::Out(vec![0xff, 0]),
+            ExecOutput::Err(Vec::new()),
+            ExecOutput::Exited(-1),
+            ExecOutput::Failed(LinkError::new(LinkErrorCode::Conflict, "no")),
+        ];
+
+        let mut reader = FrameReader::default();
+        for input in inputs {
+            reader.push(&input.encode());
+            assert_eq!(reader.next_frame().unwrap(), Some(input));
+        }
+        let mut reader = FrameReader::default();
+        for output in outputs {
+            reader.push(&output.encode());
+            assert_eq!(reader.next_frame().unwrap(), Some(output));
+        }
+    }
 }

@@ -1,9 +1,12 @@
 //! What a container may ask for. One function, called by the server before a row is written and by the agent before
 //! its engine hears of it (there with the machine's own root-owned policy).
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::containers::{Bind, ContainerSpec};
+use crate::terminals::{ExecSpec, SIZE_MAX};
 
 /// Least processor time in thousandths of a core: kernels refuse a smaller share of a period.
 const CPU_MILLIS_MIN: u32 = 10;
@@ -102,41 +105,8 @@ impl Policy {
                 refuse(format!("ports[{i}].host"), "is published twice".into());
             }
         }
-        if spec.env.len() > self.env {
-            refuse(
-                "env".into(),
-                format!("holds {} variables; at most {} can be set", spec.env.len(), self.env),
-            );
-        }
-        for (name, value) in &spec.env {
-            if name.is_empty() || name.contains(['=', '\0']) || name.chars().any(char::is_control) {
-                refuse("env".into(), format!("has the name `{}`, which is not one", name.escape_debug()));
-            } else if value.contains('\0') {
-                refuse(format!("env.{name}"), "holds a NUL character".into());
-            }
-        }
-        for (field, words) in [("command", &spec.command), ("entrypoint", &spec.entrypoint)] {
-            if words.iter().flatten().any(|word| word.contains('\0')) {
-                refuse(field.into(), "holds a NUL character".into());
-            }
-        }
-        if let Some(folder) = &spec.working_dir
-            && (!folder.starts_with('/') || folder.len() > 1024 || folder.chars().any(char::is_control))
-        {
-            refuse("working_dir".into(), "must be an absolute path of at most 1024 bytes".into());
-        }
-        let text_bytes = spec.env.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>()
-            + [&spec.command, &spec.entrypoint]
-                .into_iter()
-                .flatten()
-                .flatten()
-                .map(String::len)
-                .sum::<usize>();
-        if text_bytes > self.text_bytes {
-            let message =
-                format!("with command and entry point is {text_bytes} bytes; at most {}", self.text_bytes);
-            refuse("env".into(), message);
-        }
+        let words = [("command", spec.command.as_ref()), ("entrypoint", spec.entrypoint.as_ref())];
+        self.check_texts(&spec.env, &words, spec.working_dir.as_deref(), &mut refuse);
         if !(self.memory_bytes_min..=self.memory_bytes_max).contains(&spec.memory_bytes) {
             let message = format!("must be {} to {} bytes", self.memory_bytes_min, self.memory_bytes_max);
             refuse("memory_bytes".into(), message);
@@ -148,6 +118,59 @@ impl Policy {
             refuse("pids".into(), format!("must be 1 to {}", self.pids_max));
         }
         violations
+    }
+
+    /// The same for a command that is to run in a container.
+    pub fn check_exec(&self, exec: &ExecSpec) -> Vec<Violation> {
+        let mut violations = Vec::new();
+        let mut refuse = |field: String, message: String| violations.push(Violation { field, message });
+
+        if exec.command.first().is_none_or(String::is_empty) {
+            refuse("command".into(), "must name a program".into());
+        }
+        let words = [("command", Some(&exec.command))];
+        self.check_texts(&exec.env, &words, exec.working_dir.as_deref(), &mut refuse);
+        if !exec.size.is_valid() {
+            refuse("columns".into(), format!("and `rows` must be 1 to {SIZE_MAX}"));
+        }
+        violations
+    }
+
+    /// What a program is given in words: bounded in number and length, and nothing in it that ends a C string early.
+    fn check_texts(
+        &self,
+        env: &BTreeMap<String, String>,
+        lists: &[(&str, Option<&Vec<String>>)],
+        working_dir: Option<&str>,
+        refuse: &mut impl FnMut(String, String),
+    ) {
+        if env.len() > self.env {
+            refuse("env".into(), format!("holds {} variables; at most {} can be set", env.len(), self.env));
+        }
+        for (name, value) in env {
+            if name.is_empty() || name.contains(['=', '\0']) || name.chars().any(char::is_control) {
+                refuse("env".into(), format!("has the name `{}`, which is not one", name.escape_debug()));
+            } else if value.contains('\0') {
+                refuse(format!("env.{name}"), "holds a NUL character".into());
+            }
+        }
+        for (field, words) in lists {
+            if words.iter().copied().flatten().any(|word| word.contains('\0')) {
+                refuse((*field).into(), "holds a NUL character".into());
+            }
+        }
+        if let Some(folder) = working_dir
+            && (!folder.starts_with('/') || folder.len() > 1024 || folder.chars().any(char::is_control))
+        {
+            refuse("working_dir".into(), "must be an absolute path of at most 1024 bytes".into());
+        }
+        let words = lists.iter().filter_map(|(_, words)| *words).flatten();
+        let text_bytes = env.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>()
+            + words.map(String::len).sum::<usize>();
+        if text_bytes > self.text_bytes {
+            let message = format!("with all words is {text_bytes} bytes; at most {}", self.text_bytes);
+            refuse("env".into(), message);
+        }
     }
 }
 
@@ -207,6 +230,35 @@ mod tests {
             fields(|s| s.ports = (0..33).map(|i| Port { host: 20_000 + i, ..s.ports[0].clone() }).collect()),
             ["ports"]
         );
+    }
+
+    #[test]
+    fn a_command_in_a_container_is_held_to_bounds_too() {
+        use crate::terminals::TerminalSize;
+
+        let fields = |change: fn(&mut ExecSpec)| {
+            let mut exec = ExecSpec {
+                command: vec!["sh".into()],
+                is_tty: true,
+                has_input: true,
+                env: [("TERM".to_owned(), "xterm".to_owned())].into(),
+                working_dir: None,
+                size: TerminalSize::default(),
+            };
+            change(&mut exec);
+            let violations = Policy::default().check_exec(&exec);
+            violations.into_iter().map(|violation| violation.field).collect::<Vec<_>>()
+        };
+
+        assert_eq!(fields(|_| ()), Vec::<String>::new());
+        assert_eq!(fields(|e| e.command.clear()), ["command"]);
+        assert_eq!(fields(|e| e.command = vec![String::new(), "x".into()]), ["command"]);
+        assert_eq!(fields(|e| e.command.push("a\0b".into())), ["command"]);
+        assert_eq!(fields(|e| e.command.push("x".repeat(200_000))), ["env"]);
+        assert_eq!(fields(|e| drop(e.env.insert("A=B".into(), String::new()))), ["env"]);
+        assert_eq!(fields(|e| e.working_dir = Some("..".into())), ["working_dir"]);
+        assert_eq!(fields(|e| e.size.rows = 0), ["columns"]);
+        assert_eq!(fields(|e| e.size.columns = 1001), ["columns"]);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! - `images`: pull, push, forget
 //! - `build`: a context into an image; cleaning up behind builds
 //! - `cgroup`: the control groups in which the steps of builds run
+//! - `exec`: commands beside a container's main process; `hangup`: how they are ended
 //! - `logs`: what containers print
 //! - `watch`: what they do
 //! - `raw`: the calls that bollard cannot express
@@ -12,6 +13,8 @@
 pub(crate) mod build;
 mod cgroup;
 pub(crate) mod containers;
+pub(crate) mod exec;
+mod hangup;
 pub(crate) mod images;
 pub(crate) mod logs;
 mod raw;

@@ -1,7 +1,8 @@
 //! The engine's calls that bollard cannot express: a build (it knows no `cgroupparent` and counts memory in 31 bits), a
 //! push and a pull (it drops the pushed digest and the layers' ids), and whatever carries credentials (it encodes them in
-//! the wrong alphabet). Each has a connection of its own: dropping the answer closes it, and that is how the engine is told
-//! to stop.
+//! the wrong alphabet), and the two ends of a command (it guesses from the bytes whether they are framed, which a program
+//! can make it guess wrongly). Each has a connection of its own: dropping the answer closes it, and that is how the engine
+//! is told to stop.
 
 use axum::body::Body;
 use base64::Engine as _;
@@ -10,6 +11,7 @@ use futures::{StreamExt, TryStreamExt};
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
 use tokio::net::UnixStream;
@@ -125,6 +127,35 @@ impl Engine {
         let credential = if is_ours { Credential::One(credential) } else { Credential::None };
         let path = format!("/distribution/{reference}/json");
         self.send(Method::GET, &path, &credential, Body::empty()).await.map(drop)
+    }
+
+    /// Starts a command that was made, and takes over the connection: what is written is its input, what is read its
+    /// output.
+    pub(super) async fn start_exec(&self, exec: &str, is_tty: bool) -> Result<TokioIo<Upgraded>, LinkError> {
+        let version = self.docker().await?.client_version();
+        let body = serde_json::json!({ "Detach": false, "Tty": is_tty }).to_string();
+        let request = Request::post(format!("/v{version}/exec/{exec}/start"))
+            .header(header::HOST, "docker")
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::CONNECTION, "Upgrade")
+            .header(header::UPGRADE, "tcp")
+            .body(Body::from(body))
+            .map_err(|error| LinkError::new(LinkErrorCode::Invalid, format!("`{exec}`: {error}")))?;
+
+        let socket = UnixStream::connect(&self.socket).await.map_err(engine_down)?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(socket)).await.map_err(engine_down)?;
+        let connection = connection.with_upgrades();
+        // Ends by itself when the connection is taken over, or with the answer that refuses that.
+        let connection = AbortOnDropHandle::new(self.tasks.spawn(async move { drop(connection.await) }));
+        let response = sender.send_request(request).await.map_err(engine_down)?;
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            let (head, body) = response.into_parts();
+            return Err(refusal(head.status, body).await);
+        }
+        let upgraded = hyper::upgrade::on(response).await.map_err(engine_down)?;
+        drop(connection);
+        Ok(TokioIo::new(upgraded))
     }
 
     async fn send(

@@ -15,7 +15,7 @@ use wire::ids::InstanceId;
 use wire::link::{LinkError, LinkErrorCode, ObservedContainer, ObservedState, Watch, WatchEvent};
 use wire::time::Timestamp;
 
-use super::{LABEL_INSTANCE, containers, engine_down, link_error};
+use super::{LABEL_INSTANCE, containers, engine_down, exec, link_error};
 use crate::backoff::Backoff;
 use crate::{Agent, facts};
 
@@ -34,6 +34,13 @@ pub(crate) async fn watch(agent: &Agent, call: Watch, events: &Sender<WatchEvent
     if events.send(WatchEvent::Facts(Box::new(machine.clone()))).await.is_err() {
         return;
     }
+    let cleaning = agent.clone();
+    agent.tasks().spawn(async move {
+        tokio::select! {
+            () = exec::end_left(cleaning.engine(), cleaning.execs()) => {}
+            () = cleaning.shutdown().cancelled() => {}
+        }
+    });
     let is_news = Notify::new();
     let mut watcher = Watcher {
         agent,

@@ -172,7 +172,8 @@ impl Client {
         url
     }
 
-    fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {
+    /// A request to extend, with the token.
+    pub(super) fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {
         let request = self.http.request(method, self.url(path));
         match &self.token {
             Some(token) => request.bearer_auth(token.expose()),
@@ -298,7 +299,7 @@ impl Client {
     }
 
     /// Lets good answers through and turns others into failures.
-    async fn accepted(&self, response: Response) -> anyhow::Result<Response> {
+    pub(super) async fn accepted(&self, response: Response) -> anyhow::Result<Response> {
         let status = response.status();
         if status.is_success() {
             return Ok(response);
@@ -368,7 +369,7 @@ impl Client {
         self.language.say(words::LOGIN_HINT, &[&self.server()])
     }
 
-    fn no_answer(&self) -> Failure {
+    pub(super) fn no_answer(&self) -> Failure {
         Failure::new(self.language.say(words::NO_ANSWER, &[&self.server()]))
             .hint(self.language.pick(words::NO_ANSWER_HINT))
     }

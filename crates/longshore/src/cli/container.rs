@@ -17,6 +17,7 @@ use super::client::Answer;
 use super::failure::Failure;
 use super::list::{self, PageArgs, WhoseArgs, name_of};
 use super::session::Session;
+use super::terminal::{self, ExecArgs, TerminalCommand};
 use super::words::Word;
 use super::{environment, human, words};
 
@@ -68,7 +69,13 @@ pub(crate) enum ContainerCommand {
         yes: bool,
     },
     /// Show what a container printed
+    #[command(visible_alias = "logs")]
     Log(LogArgs),
+    /// Run a command in a container that runs; its exit status becomes ours
+    Exec(ExecArgs),
+    /// Terminals that are open in a container
+    #[command(subcommand)]
+    Terminal(TerminalCommand),
 }
 
 /// What to run.
@@ -144,7 +151,7 @@ pub(crate) struct LogArgs {
 
 /// A container by number or by name.
 #[derive(Clone, Debug)]
-pub(crate) struct ContainerArg(String);
+pub(crate) struct ContainerArg(pub(crate) String);
 
 impl FromStr for ContainerArg {
     type Err = wire::names::NameError;
@@ -211,7 +218,7 @@ impl FromStr for PortArg {
 }
 
 /// Reads a variable. Not while the command line is parsed: a refusal there repeats the text, which may be a secret.
-fn variable(text: &str) -> Result<(String, String), &'static str> {
+pub(super) fn variable(text: &str) -> Result<(String, String), &'static str> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("a variable is written `KEY=VALUE`"),
@@ -239,6 +246,8 @@ pub(crate) async fn run(command: ContainerCommand, session: &Session) -> anyhow:
             session.done(&answer, words::CONTAINER_DELETED, &[&container.0])
         }
         ContainerCommand::Log(args) => log(session, args).await,
+        ContainerCommand::Exec(args) => terminal::exec(session, args).await,
+        ContainerCommand::Terminal(command) => terminal::run(command, session).await,
     }
 }
 

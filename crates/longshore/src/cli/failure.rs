@@ -9,6 +9,11 @@ pub(crate) const FAILED: u8 = 1;
 /// Exit status of a command that was typed wrongly.
 pub(crate) const USAGE: u8 = 2;
 
+/// Ends the process with the exit status of a command that it ran for somebody, and without a word.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("exit {0}")]
+pub(crate) struct ExitWith(pub(crate) u8);
+
 /// Why a command failed, ready to be shown.
 #[derive(Debug)]
 pub(crate) struct Failure {

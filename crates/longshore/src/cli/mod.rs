@@ -2,7 +2,8 @@
 //!
 //! - `server`, `agent`, `database`: the commands of this machine (`server`, `config`, `agent`, `db`)
 //! - `login`, `account`, `token`, `audit`, `image`, `build`, `container`, `machine`, `doctor`: one file per noun
-//! - `session`, `client`, `sse`, `pack`, `ignore`, `credentials`, `password`: what commands are made of
+//! - `terminal`: commands in containers, for `container exec`
+//! - `session`, `client`, `socket`, `sse`, `pack`, `ignore`, `credentials`, `password`: what commands are made of
 //! - `printer`, `words`, `human`, `json`, `list`, `failure`: what people and programs see
 //! - `environment`: variables and the clock
 
@@ -29,7 +30,9 @@ mod password;
 mod printer;
 pub(crate) mod server;
 mod session;
+mod socket;
 mod sse;
+mod terminal;
 mod token;
 mod words;
 
@@ -39,7 +42,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 use reqwest::Url;
 
-use failure::{FAILED, Failure};
+use failure::{ExitWith, FAILED, Failure};
 use printer::Printer;
 use session::Session;
 
@@ -160,6 +163,9 @@ fn finish(printer: &Printer, result: anyhow::Result<()>) -> ExitCode {
         .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe);
     if is_broken_pipe {
         return ExitCode::SUCCESS;
+    }
+    if let Some(ExitWith(code)) = error.downcast_ref() {
+        return ExitCode::from(*code);
     }
     let error = match error.downcast::<::server::error::Error>() {
         Ok(error) => Failure::from(error).into(),

@@ -294,6 +294,24 @@ pub(crate) const NOT_IN_TIME: Word = Word::new("container `{}` is still `{}`", "
 pub(crate) const NOT_WAITING: Word =
     Word::new("no longer waiting; the container is still being made", "已停止等待; 容器仍在创建中");
 
+// Terminals.
+pub(crate) const NO_COMMAND: Word = Word::new("which command?", "缺少要运行的命令");
+pub(crate) const NO_COMMAND_HINT: Word =
+    Word::new("add it after `--`, or open a shell with `-it`", "请写在 `--` 之后, 或用 `-it` 打开一个 shell");
+pub(crate) const NOT_A_TERMINAL: Word = Word::new(
+    "`--tty` needs a terminal for input and output; leave it out for pipes and scripts",
+    "`--tty` 需要终端作为输入和输出; 用于管道或脚本时请去掉它",
+);
+pub(crate) const NO_TERMINAL_WITH_JSON: Word =
+    Word::new("`--tty` and `--json` cannot go together", "`--tty` 与 `--json` 不能同时使用");
+pub(crate) const CONNECTION_LOST: Word =
+    Word::new("the connection to the server was lost", "与服务器的连接已中断");
+pub(crate) const COME_BACK_HINT: Word = Word::new(
+    "come back with `longshore container exec -it {} --session {}`; it is kept for some minutes",
+    "用 `longshore container exec -it {} --session {}` 返回; 会话将保留几分钟",
+);
+pub(crate) const TERMINAL_ENDED: Word = Word::new("terminal {} is being ended", "正在结束终端 {}");
+
 // The database.
 pub(crate) const DATABASE_IS: Word = Word::new("the database is {}", "数据库类型: {}");
 pub(crate) const MIGRATE_HINT: Word = Word::new(

@@ -99,6 +99,16 @@ async fn things_of(server: &TestServer, alice: &Api) -> Things {
     Things { token, image: image.id.0, build: build.id.to_string(), container: container.id.0 }
 }
 
+/// The number of a container of alice's that is said to run, on a machine that is not there.
+pub(crate) async fn a_running_container(server: &TestServer) -> i64 {
+    let alice = server.login("alice", "alice password").await;
+    let things = things_of(server, &alice).await;
+    let (db, id) = (&server.app.db, wire::ids::ContainerId(things.container));
+    let row = containers::get(db, id).await.unwrap().unwrap();
+    containers::set_state(db, id, &row.change(ContainerState::Running), server.app.now()).await.unwrap();
+    things.container
+}
+
 /// The request that tries a route on alice's things. None: the route has no case.
 fn attempt(method: &str, path: &str, things: &Things) -> Option<(String, Option<Value>)> {
     let path_of = |id: &str| path.replace("{id}", id);
@@ -150,8 +160,12 @@ fn attempt(method: &str, path: &str, things: &Things) -> Option<(String, Option<
         ("POST", "/api/v1/builds") => (format!("{path}?image=-"), None),
         (_, path_) if path_.starts_with("/api/v1/builds/") => (path_of(&things.build), None),
         ("POST", "/api/v1/containers") => (path.to_owned(), Some(json!({"image": "nothing:1"}))),
+        ("POST", "/api/v1/containers/{id}/terminal-tickets") => {
+            (path_of(&things.container.to_string()), Some(json!({})))
+        }
         (_, path_) if path_.starts_with("/api/v1/containers/") => {
-            (path_of(&things.container.to_string()), None)
+            let path = path_of(&things.container.to_string());
+            (path.replace("{terminal}", &things.build), None)
         }
         ("POST", "/api/registry/token" | "/api/registry/events") => (path.to_owned(), None),
         _ => return None,
@@ -221,14 +235,15 @@ async fn every_route_keeps_out_whom_it_should() {
             let status = try_as(api, method, path, &things).await;
             let is_right = match access {
                 Access::Admin | Access::Acting => status == 403,
-                Access::Own => status == 404,
+                Access::Own | Access::OwnOrTicket => status == 404,
                 _ => !matches!(status, 401 | 403),
             };
             check(who, status, is_right);
         }
     }
     for (method, path, access) in RIGHTS.iter().filter(|(method, _, _)| *method == "GET") {
-        if !matches!(access, Access::Public | Access::Secret) {
+        // What is only a WebSocket answers no simple request.
+        if !matches!(access, Access::Public | Access::Secret | Access::OwnOrTicket) {
             let status = try_as(&admin, method, path, &things).await;
             if status >= 400 {
                 wrong.push(format!("{method} {path} as the admin: {status}"));

@@ -179,10 +179,19 @@ fn answer_as_platform(seen: &Seen) -> Response {
         ("GET", "/api/v1/containers") => fake::page(&[views::container("running")]),
         ("POST", "/api/v1/containers") => fake::raw_json(201, &views::container("pending").to_string()),
         ("GET", "/api/v1/containers/31" | "/api/v1/containers/web") => fake::ok(&views::container("running")),
-        ("POST", path) if path.starts_with("/api/v1/containers/web/") => {
+        ("POST", path) if path.starts_with("/api/v1/containers/web/") && !path.ends_with("-tickets") => {
             fake::ok(&views::container("running"))
         }
         ("GET", "/api/v1/containers/web/log") => "hello\n".into_response(),
+        ("POST", "/api/v1/containers/web/terminal-tickets") => fake::raw_json(
+            201,
+            &json!({ "ticket": "t", "expires_at": views::ago(-30), "path": "/api/v1/containers/31/terminal?ticket=t" })
+                .to_string(),
+        ),
+        ("GET", "/api/v1/containers/web/terminals") => fake::ok(&json!([{
+            "id": views::TOKEN, "container_id": 31, "command": ["bash"], "tty": true, "opened_by": "alice",
+            "opened_at": views::ago(60), "viewers": 1, "columns": 80, "rows": 24, "exit_code": null,
+        }])),
         ("GET", "/api/v1/machines") => fake::page(&[views::machine("online")]),
         ("GET" | "PATCH", "/api/v1/machines/m1") => fake::ok(&views::machine("online")),
         ("GET", "/api/v1/invites") => fake::page(&[
@@ -249,6 +258,9 @@ fn commands(code: &str) -> Vec<Vec<String>> {
         "container restart web",
         "container delete web",
         "container log web",
+        "container exec web -- /hello",
+        "container terminal list web",
+        "container terminal end web TOKEN",
         "machine list",
         "machine show m1",
         "machine invite --expires-in 15m",
@@ -267,6 +279,11 @@ fn commands(code: &str) -> Vec<Vec<String>> {
         _ => word.to_owned(),
     };
     lines.iter().map(|line| line.split(' ').map(filled).collect()).collect()
+}
+
+/// Where further options can stand: what is behind `--` is not ours.
+fn end_of_options(words: &[&str]) -> usize {
+    words.iter().position(|word| *word == "--").unwrap_or(words.len())
 }
 
 /// The commands of this machine, which talk to no server.
@@ -367,7 +384,8 @@ fn every_command_says_when_the_server_is_not_there() {
 
     for arguments in all {
         let mut words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        words.extend(["--server", &server]);
+        let end = end_of_options(&words);
+        words.splice(end..end, ["--server", &server]);
         let done = person.run_with_stdin(&words, "hunter22\nhunter23\n");
         let config = person.folder.path().to_str().unwrap();
         let said = format!("{}{}", done.stdout, done.stderr);
@@ -411,7 +429,7 @@ fn every_command_answers_json_when_asked() {
 
     for arguments in commands(&code) {
         let mut words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        words.push("--json");
+        words.insert(end_of_options(&words), "--json");
         let mut command = person.command_at(&server, &words);
         command.stdin(Stdio::piped());
         let mut child = command.spawn().unwrap();

@@ -13,10 +13,12 @@ use wire::containers::{Bind, ContainerSpec, Port, Protocol};
 use wire::ids::{ContainerId, InstanceId};
 use wire::link::{
     BuildEvent, BuildImage, CleanBuilds, CleanBuildsDone, ContainerLogs, ContainerVerb, CreateContainer,
-    GetFacts, LinkErrorCode, LogEvent, ObservedContainer, ObservedState, PullImage, PushBuild,
-    RegistryCredential, RegistryImage, RegistryReference, RemoveImage, TransferEvent, Watch, WatchEvent,
+    Exec, ExecInput, ExecOutput, GetFacts, LinkErrorCode, LogEvent, ObservedContainer, ObservedState,
+    PullImage, PushBuild, RegistryCredential, RegistryImage, RegistryReference, RemoveImage, TransferEvent,
+    Watch, WatchEvent,
 };
 use wire::secret::Secret;
+use wire::terminals::{ExecSpec, TerminalSize};
 
 use crate::support::engine::PrivateEngine;
 use crate::support::eventually;
@@ -703,6 +705,99 @@ async fn the_machines_own_policy_file_counts() {
 }
 
 // Logs
+
+fn exec_call(machine: &Machine, container: i64, command: &[&str]) -> Exec {
+    let exec = ExecSpec {
+        command: command.iter().map(ToString::to_string).collect(),
+        is_tty: false,
+        has_input: false,
+        env: std::collections::BTreeMap::new(),
+        working_dir: None,
+        size: TerminalSize::default(),
+    };
+    Exec { instance: machine.instance, container: ContainerId(container), exec }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_in_a_container_lives_as_long_as_it_is_held() {
+    let Some(machine) = Machine::start().await else { return };
+    let image = machine.image("alice/app", HELLO).await;
+    machine.create(1, &image, &["sleep"]).await.unwrap();
+    let name = machine.container_name(1);
+    let idle =
+        refusal(machine.hub.exec(&machine.id, &exec_call(&machine, 1, &["/probe", "sleep"])).await.map(drop));
+    assert_eq!(idle.code, LinkErrorCode::Conflict, "it does not run yet: {idle}");
+    machine.act(1, ContainerVerb::Start).await.unwrap();
+    let count = || machine.docker(&["top", &name, "-eo", "pid,args"]).lines().count() - 1;
+
+    let (input, mut output) =
+        machine.hub.exec(&machine.id, &exec_call(&machine, 1, &["/probe", "print", "hi"])).await.unwrap();
+    let mut said = Vec::new();
+    while let Some(Ok(one)) = output.next().await {
+        said.push(one);
+    }
+    assert_eq!(said, [ExecOutput::Out(b"hi\n".to_vec()), ExecOutput::Exited(0)]);
+    drop((input, output));
+
+    // Either half that is let go of ends it.
+    for is_input in [true, false] {
+        let (input, output) =
+            machine.hub.exec(&machine.id, &exec_call(&machine, 1, &["/probe", "sleep"])).await.unwrap();
+        eventually("the command runs", 20, || async { (count() == 2).then_some(()) }).await;
+        let kept: Box<dyn std::any::Any> = if is_input {
+            drop(input);
+            Box::new(output)
+        } else {
+            drop(output);
+            Box::new(input)
+        };
+        eventually("the command has ended", 20, || async { (count() == 1).then_some(()) }).await;
+        drop(kept);
+    }
+
+    // Input that cannot be read ends it, too: nothing is passed on that was not understood.
+    let (input, _output) =
+        machine.hub.exec(&machine.id, &exec_call(&machine, 1, &["/probe", "sleep"])).await.unwrap();
+    eventually("the command runs", 20, || async { (count() == 2).then_some(()) }).await;
+    assert!(
+        input.send(ExecInput::Resize(TerminalSize { columns: 0, rows: 0 })).await,
+        "a size that is none is passed over"
+    );
+    assert_eq!(count(), 2);
+    drop(input);
+    machine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commands_reach_only_containers_of_ours_and_only_within_the_policy() {
+    let Some(machine) = Machine::start().await else { return };
+    let image = machine.image("alice/app", HELLO).await;
+    machine.create(1, &image, &["sleep"]).await.unwrap();
+    machine.act(1, ContainerVerb::Start).await.unwrap();
+    let ours = exec_call(&machine, 1, &["/probe", "sleep"]);
+    let refused = async |call: Exec| refusal(machine.hub.exec(&machine.id, &call).await.map(drop)).code;
+
+    let other = Exec { instance: InstanceId(Uuid::now_v7()), ..ours.clone() };
+    assert_eq!(refused(other).await, LinkErrorCode::NotFound, "of another installation");
+    assert_eq!(refused(Exec { container: ContainerId(2), ..ours.clone() }).await, LinkErrorCode::NotFound);
+    let changed = |change: fn(&mut ExecSpec)| {
+        let mut call = ours.clone();
+        change(&mut call.exec);
+        call
+    };
+    for call in [
+        changed(|exec| exec.command.clear()),
+        changed(|exec| exec.command = vec!["a\0b".into()]),
+        changed(|exec| drop(exec.env.insert("A=B".into(), String::new()))),
+        changed(|exec| exec.working_dir = Some("../..".into())),
+        changed(|exec| exec.size.columns = 0),
+    ] {
+        assert_eq!(refused(call).await, LinkErrorCode::Denied);
+    }
+    let name = machine.container_name(1);
+    assert_eq!(machine.docker(&["inspect", "--format", "{{json .ExecIDs}}", &name]), "null");
+    machine.stop().await;
+}
 
 async fn logs(machine: &Machine, container: i64, follow: bool) -> EventStream<LogEvent> {
     logs_with(machine, ContainerLogs { follow, ..logs_call(machine, container) }).await

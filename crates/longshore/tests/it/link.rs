@@ -23,9 +23,10 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 use wire::ids::{ContainerId, InstanceId, MachineId};
 use wire::link::{
-    BuildImage, Call, Channel, CleanBuilds, ContainerLogs, GetFacts, LEVEL_HEADER, LINE_BYTES_MAX,
-    LINK_LEVEL, LinkError, LinkErrorCode, LogEvent, StreamCall, Watch,
+    BuildImage, ByteCall, Call, Channel, CleanBuilds, ContainerLogs, Exec, GetFacts, LEVEL_HEADER,
+    LINE_BYTES_MAX, LINK_LEVEL, LinkError, LinkErrorCode, LogEvent, StreamCall, Watch,
 };
+use wire::terminals::{ExecSpec, TerminalSize};
 
 use crate::support::eventually;
 use crate::support::machine::{Machine, dial, free_port, refusal, serve_link_at};
@@ -152,6 +153,37 @@ async fn dropping_a_stream_ends_the_work_behind_it() {
     drop(events);
 
     is_set("the agent's stream is dropped", &is_dropped).await;
+}
+
+#[tokio::test]
+async fn frames_that_mean_nothing_break_a_command_and_nothing_else() {
+    let too_long = [0_u8, 0x7f, 0xff, 0xff, 0xff];
+    let unknown = [9_u8, 0, 0, 0, 0];
+    let hub = hub();
+    let answers = Arc::new(AtomicU64::new(0));
+    let nonsense = move || {
+        let count = answers.fetch_add(1, Ordering::SeqCst);
+        let bytes = if count == 0 { too_long } else { unknown };
+        let frames = stream::once(async move { Ok::<_, Infallible>(Bytes::copy_from_slice(&bytes)) });
+        async move { Body::from_stream(frames.chain(stream::pending())) }
+    };
+    fake_agent(&hub, Router::new().route(Exec::PATH, post(nonsense))).await;
+    let exec = ExecSpec {
+        command: vec!["x".into()],
+        is_tty: true,
+        has_input: true,
+        env: std::collections::BTreeMap::new(),
+        working_dir: None,
+        size: TerminalSize::default(),
+    };
+    let call = Exec { instance: InstanceId(Uuid::now_v7()), container: ContainerId(1), exec };
+
+    for what in ["a frame of", "a frame of kind 9"] {
+        let (_input, mut output) = hub.exec(&machine_id(), &call).await.unwrap();
+        let Some(Err(CallError::Broken(reason))) = output.next().await else { panic!("it is believed") };
+        assert!(reason.starts_with(what), "{reason}");
+    }
+    assert_eq!(hub.connected(), [machine_id()]);
 }
 
 #[tokio::test]

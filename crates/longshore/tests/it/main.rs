@@ -22,5 +22,6 @@ mod networks;
 mod openapi;
 mod registry;
 mod support;
+mod terminals;
 mod tidy;
 mod uploads;

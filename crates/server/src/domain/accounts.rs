@@ -273,7 +273,7 @@ fn check_profile(field: &str, value: &str) -> Result<()> {
 }
 
 /// A new password for a subject. For oneself: within `auth.reauth_minutes` of a login, or with the current password.
-/// Ends the account's other sessions; API tokens stay. An admin's change for another ends all its sessions.
+/// Ends the account's other sessions and its open terminals; API tokens stay. An admin's change for another ends all its sessions.
 pub async fn set_password(
     app: &App,
     caller: &Caller,
@@ -301,6 +301,7 @@ pub async fn set_password(
     audit::record(app, caller, &tx, event).await?;
     tx.commit().await?;
     app.callers.forget(subject.account);
+    app.terminals.revoke(subject.account);
     Ok(())
 }
 
@@ -421,6 +422,9 @@ pub async fn update(app: &App, caller: &Caller, name: &str, change: &AccountUpda
     }
     tx.commit().await?;
     app.callers.forget(row.id);
+    if is_shut_out || change.role.is_some() || password_hash.is_some() {
+        app.terminals.revoke(row.id);
+    }
     get(app, caller, name).await
 }
 

@@ -48,7 +48,7 @@ pub async fn create(app: &App, caller: &Caller, new: &ContainerCreate) -> Result
     let mut violations = violations(&policy, new, &spec);
     violations.extend(beyond_machine(&spec, &machine));
     if !violations.is_empty() {
-        return Err(not_allowed(&violations));
+        return Err(not_allowed("this container", &violations));
     }
     let image_name = match &image.tag {
         Some(tag) => format!("{}/{}:{tag}", image.owner, image.repo),
@@ -234,13 +234,13 @@ fn beyond_machine(spec: &ContainerSpec, machine: &machines::Row) -> Vec<Violatio
     violations
 }
 
-fn not_allowed(violations: &[Violation]) -> Error {
+pub(super) fn not_allowed(what: &str, violations: &[Violation]) -> Error {
     let listed: Vec<String> = violations.iter().map(ToString::to_string).collect();
     let field = violations.first().map(|violation| violation.field.clone());
     let error = Error::new(
         ErrorKind::Invalid,
         "not_allowed",
-        format!("this container is not allowed: {}", listed.join("; ")),
+        format!("{what} is not allowed: {}", listed.join("; ")),
     );
     Error { field, ..error.with("violations", json!(violations)) }
 }
@@ -351,7 +351,7 @@ pub async fn get(app: &App, caller: &Caller, id: &str) -> Result<ContainerView> 
 
 /// The container of a number (the caller's own; any for an admin) or of a name among the caller's own. What is foreign
 /// does not exist. No container has a name of digits alone, so that the two cannot be mixed up.
-async fn find(app: &App, caller: &Caller, id: &str) -> Result<Row> {
+pub(super) async fn find(app: &App, caller: &Caller, id: &str) -> Result<Row> {
     let found = match id.parse::<ContainerId>() {
         Ok(number) => containers::get(&app.db, number).await?,
         Err(_) => match id.parse::<ContainerName>() {
@@ -573,7 +573,7 @@ async fn first_start(app: &App, caller: &Caller, row: &Row, call: &ContainerLogs
 }
 
 /// Whether the caller's proof still counts. A store that does not answer ends nothing.
-async fn may_still_read(app: &App, caller: &Caller, row: &Row) -> bool {
+pub(super) async fn may_still_read(app: &App, caller: &Caller, row: &Row) -> bool {
     match super::sessions::still(app, caller).await {
         Ok(Some(caller)) => caller.may_act_for(row.account_id),
         Ok(None) => false,

@@ -4,7 +4,7 @@
 //!
 //! - `accounts`, `sessions`, `tokens`: who is who
 //! - `images`, `builds`, `registry`: from an archive to an image that can be pulled
-//! - `containers`, `machines`, `invites`: what runs where, and how machines join
+//! - `containers`, `machines`, `invites`: what runs where, and how machines join; `terminals`: commands in containers
 //! - `audit`: who changed what; `readiness`: whether the server can work
 
 pub mod accounts;
@@ -18,6 +18,7 @@ pub mod machines;
 pub mod readiness;
 pub mod registry;
 pub mod sessions;
+pub mod terminals;
 pub mod tokens;
 
 use store::PageOf;

@@ -31,4 +31,5 @@ pub mod rights;
 pub mod router;
 pub mod serve;
 pub mod sse;
+pub mod terminals;
 pub mod tokens;

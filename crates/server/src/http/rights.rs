@@ -1,6 +1,6 @@
 //! The rights matrix: every route with who may call it. A route without a row is not served; a row without a route
-//! fails a test. What a caller may do to which thing is decided in the domain; the last three rows of [`Access`] say
-//! what to expect there, and the tests hold each route to it.
+//! fails a test. What a caller may do to which thing is decided in the domain; [`Access`] says what to expect there,
+//! and the tests hold each route to it.
 
 use axum::http::Method;
 
@@ -13,6 +13,8 @@ pub enum Access {
     Account,
     /// Every account, for what is its own or public; what is somebody else's does not exist for it (404).
     Own,
+    /// As `Own`, and also whoever shows a ticket that such an account was given.
+    OwnOrTicket,
     /// Every account, naming itself; naming somebody else is refused (403) unless an admin does it.
     Acting,
     /// Admins only (403 for others).
@@ -21,7 +23,7 @@ pub enum Access {
     Secret,
 }
 
-use Access::{Account, Acting, Admin, Own, Public, Secret};
+use Access::{Account, Acting, Admin, Own, OwnOrTicket, Public, Secret};
 
 /// Method, path as the router knows it, access.
 pub const RIGHTS: &[(&str, &str, Access)] = &[
@@ -96,6 +98,10 @@ pub const RIGHTS: &[(&str, &str, Access)] = &[
     ("POST", "/api/v1/containers/{id}/stop", Own),
     ("POST", "/api/v1/containers/{id}/restart", Own),
     ("GET", "/api/v1/containers/{id}/log", Own),
+    ("POST", "/api/v1/containers/{id}/terminal-tickets", Own),
+    ("GET", "/api/v1/containers/{id}/terminal", OwnOrTicket),
+    ("GET", "/api/v1/containers/{id}/terminals", Own),
+    ("DELETE", "/api/v1/containers/{id}/terminals/{terminal}", Own),
     ("GET", "/api/v1/machines", Account),
     ("GET", "/api/v1/machines/{id}", Account),
     ("PATCH", "/api/v1/machines/{id}", Admin),

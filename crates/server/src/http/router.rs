@@ -10,7 +10,7 @@ use utoipa_axum::routes;
 use super::compat::{gpu_platform, paas};
 use super::{
     accounts, audit, auth, builds, console, containers, health, images, invites, linger, link, machines,
-    openapi, registry, request, tokens,
+    openapi, registry, request, terminals, tokens,
 };
 use crate::app::App;
 
@@ -74,6 +74,10 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(containers::stop))
         .routes(routes!(containers::restart))
         .routes(routes!(containers::log))
+        .routes(routes!(terminals::create_ticket))
+        .routes(routes!(terminals::open))
+        .routes(routes!(terminals::list))
+        .routes(routes!(terminals::end))
         .routes(routes!(machines::list))
         .routes(routes!(machines::get, machines::update, machines::delete))
         .routes(routes!(machines::release))

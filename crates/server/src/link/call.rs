@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use wire::ids::MachineId;
 use wire::link::{
-    CALL_HEADER, Call, Channel, LEVEL_HEADER, LINE_BYTES_MAX, LINK_LEVEL, LinkError, StreamCall,
+    ByteCall, CALL_HEADER, Call, Channel, LEVEL_HEADER, LINE_BYTES_MAX, LINK_LEVEL, LinkError, StreamCall,
 };
 
 use super::Hub;
@@ -76,10 +76,7 @@ impl Hub {
         let cancel = cancelled.clone().drop_guard();
         let request = match body {
             None => request(S::PATH, None, Body::from(json)),
-            Some(_) if json.len() > HEADER_CALL_BYTES_MAX => {
-                let message = format!("the call is {} bytes, at most {HEADER_CALL_BYTES_MAX}", json.len());
-                return Err(LinkError::new(wire::link::LinkErrorCode::Invalid, message).into());
-            }
+            Some(_) if json.len() > HEADER_CALL_BYTES_MAX => return Err(too_long(json.len())),
             Some(body) => request(S::PATH, Some(&json), until_cancelled(body, cancelled.clone())),
         };
         let begin = self.send(machine, S::CHANNEL, request);
@@ -87,6 +84,26 @@ impl Hub {
             tokio::time::timeout(BEGIN_TIMEOUT, begin).await.map_err(|_| CallError::TimedOut)??;
         let body = response.into_body();
         Ok(EventStream { body, buffer: BytesMut::new(), event: PhantomData, _cancel: cancel })
+    }
+
+    /// Begins a call that carries bytes and answers with bytes of its own form. Drop the guard to give it up.
+    pub(super) async fn bytes<B: ByteCall>(
+        &self,
+        machine: &MachineId,
+        call: &B,
+        body: Body,
+    ) -> Result<(Incoming, DropGuard), CallError> {
+        let json = to_json(call);
+        if json.len() > HEADER_CALL_BYTES_MAX {
+            return Err(too_long(json.len()));
+        }
+        let cancelled = CancellationToken::new();
+        let cancel = cancelled.clone().drop_guard();
+        let request = request(B::PATH, Some(&json), until_cancelled(body, cancelled));
+        let begin = self.send(machine, call.channel(), request);
+        let response =
+            tokio::time::timeout(BEGIN_TIMEOUT, begin).await.map_err(|_| CallError::TimedOut)??;
+        Ok((response.into_body(), cancel))
     }
 
     async fn send(
@@ -109,6 +126,11 @@ impl Hub {
             Err(_) => Err(CallError::Broken(format!("it answered {status}"))),
         }
     }
+}
+
+fn too_long(bytes: usize) -> CallError {
+    let message = format!("the call is {bytes} bytes, at most {HEADER_CALL_BYTES_MAX}");
+    LinkError::new(wire::link::LinkErrorCode::Invalid, message).into()
 }
 
 fn to_json(call: &impl serde::Serialize) -> Vec<u8> {
@@ -153,7 +175,7 @@ async fn read(body: Incoming, limit: usize) -> Result<Bytes, CallError> {
     collected.map(http_body_util::Collected::to_bytes).map_err(|error| CallError::Broken(error.to_string()))
 }
 
-fn broken(error: impl std::error::Error) -> CallError {
+pub(super) fn broken(error: impl std::error::Error) -> CallError {
     let source = error.source().map(|source| format!(": {source}")).unwrap_or_default();
     CallError::Broken(format!("{error}{source}"))
 }

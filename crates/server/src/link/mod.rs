@@ -3,11 +3,13 @@
 //!
 //! - `hub`: the connections, one pair per machine
 //! - `call`: a typed call, and the events of a streaming one
+//! - `pipe`: a call whose answer is bytes, such as a command in a container
 //! - `accept`: who is at a WebSocket, and the WebSocket as the pipe under a connection
 
 pub mod accept;
 pub mod call;
 pub mod hub;
+pub mod pipe;
 
 pub use call::{CallError, EventStream};
 pub use hub::Hub;

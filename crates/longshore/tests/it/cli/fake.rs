@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{Request, State};
+use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::extract::{FromRequestParts as _, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use futures::StreamExt as _;
@@ -86,7 +87,8 @@ impl Server {
 }
 
 async fn handle(State(shared): State<Shared>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
+    let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &()).await;
     let mut seen = Seen {
         method: parts.method.to_string(),
         path: parts.uri.path().to_owned(),
@@ -106,7 +108,27 @@ async fn handle(State(shared): State<Shared>, request: Request) -> Response {
         seen.body.extend_from_slice(&piece[..room]);
     }
     shared.seen.lock().unwrap().push(seen.clone());
+    if let Ok(upgrade) = upgrade {
+        return upgrade.protocols(["longshore.terminal.v1"]).on_upgrade(hello);
+    }
     tokio::task::block_in_place(|| (shared.answer)(&seen))
+}
+
+/// A command that says hello and ends well.
+async fn hello(mut socket: WebSocket) {
+    let session = super::views::TOKEN;
+    let opened =
+        json!({ "type": "opened", "session": session, "tty": false, "offset": 0, "columns": 80, "rows": 24 });
+    let ended =
+        json!({ "type": "ended", "reason": "exited", "exit_code": 0, "message": "the command has ended" });
+    let messages = [
+        Message::Text(opened.to_string().into()),
+        Message::Binary(b"\x01hello\n".to_vec().into()),
+        Message::Text(ended.to_string().into()),
+    ];
+    for message in messages {
+        socket.send(message).await.unwrap();
+    }
 }
 
 /// JSON exactly as written.

@@ -11,7 +11,9 @@ pub(crate) mod process;
 pub(crate) mod registry;
 pub(crate) mod remote;
 pub(crate) mod server;
+pub(crate) mod shell;
 pub(crate) mod shop;
+pub(crate) mod socket;
 
 use std::fmt::{self, Display};
 use std::future::Future;

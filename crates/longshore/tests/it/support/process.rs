@@ -20,6 +20,7 @@ pub(crate) struct ServerProcess {
     pub(crate) registry: String,
     pub(crate) data_dir: PathBuf,
     settings: Vec<(String, String)>,
+    program: Program,
     child: Child,
     _folder: Option<TempDir>,
 }
@@ -31,6 +32,22 @@ impl ServerProcess {
         let settings: Vec<_> =
             [("machine.docker", engine.as_str())].iter().chain(settings).copied().collect();
         Some(Self::start_on(&settings).await)
+    }
+
+    /// A server on the test engine that may do nothing on this machine but call the engine, as the systemd unit has it; none
+    /// when the engine is skipped, or when this is not root, who alone can become somebody else.
+    pub(crate) async fn start_unprivileged() -> Option<Self> {
+        let engine = super::engine()?;
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("longshore");
+        std::fs::copy(env!("CARGO_BIN_EXE_longshore"), &program).unwrap();
+        let is_given = std::os::unix::fs::chown(folder.path(), Some(NOBODY), None).is_ok();
+        if !is_given {
+            return None;
+        }
+        let data_dir = folder.path().join("data");
+        let settings = [("machine.docker", engine.as_str())];
+        Some(Self::start_program(Program::Nobody(program), data_dir, Some(folder), &settings).await)
     }
 
     /// A server with these settings alone.
@@ -46,20 +63,29 @@ impl ServerProcess {
         folder: Option<TempDir>,
         settings: &[(&str, &str)],
     ) -> Self {
+        Self::start_program(Program::Ours, data_dir, folder, settings).await
+    }
+
+    async fn start_program(
+        program: Program,
+        data_dir: PathBuf,
+        folder: Option<TempDir>,
+        settings: &[(&str, &str)],
+    ) -> Self {
         let mut settings: Vec<(String, String)> =
             settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         // A server that comes back must be where it was: machines know images by the door's address.
         settings.push(("listen".into(), free_address()));
         settings.push(("registry_listen".into(), free_address()));
         settings.push(("admin_password".into(), ADMIN_PASSWORD.into()));
-        let child = spawn(&data_dir, &settings);
+        let child = spawn(&program, &data_dir, &settings);
         let value = |key: &str| settings.iter().find(|(name, _)| name == key).unwrap().1.clone();
         // Fails only if another test was first.
         rustls::crypto::ring::default_provider().install_default().ok();
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         let api = Api { url: format!("http://{}", value("listen")), token: None, http };
         let registry = value("registry_listen");
-        let mut process = Self { api, registry, data_dir, settings, child, _folder: folder };
+        let mut process = Self { api, registry, data_dir, settings, program, child, _folder: folder };
         process.is_up().await;
         process
     }
@@ -88,7 +114,7 @@ impl ServerProcess {
 
     /// Starts it again on the same folder.
     pub(crate) async fn start_again(&mut self) {
-        self.child = spawn(&self.data_dir, &self.settings);
+        self.child = spawn(&self.program, &self.data_dir, &self.settings);
         self.is_up().await;
     }
 
@@ -146,8 +172,27 @@ fn free_address() -> String {
     listener.local_addr().unwrap().to_string()
 }
 
-fn spawn(data_dir: &Path, settings: &[(String, String)]) -> Child {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_longshore"));
+/// The account that may do nothing.
+const NOBODY: u32 = 65_534;
+
+/// Which program is started, and as whom.
+enum Program {
+    Ours,
+    Nobody(PathBuf),
+}
+
+fn spawn(program: &Program, data_dir: &Path, settings: &[(String, String)]) -> Child {
+    let mut command = match program {
+        Program::Ours => Command::new(env!("CARGO_BIN_EXE_longshore")),
+        Program::Nobody(path) => {
+            let mut command = Command::new("setpriv");
+            // The group that may call the engine is the one that the tests run in.
+            command
+                .args(["--reuid", &NOBODY.to_string(), "--clear-groups", "--inh-caps=-all", "--"])
+                .arg(path);
+            command
+        }
+    };
     command.args(["server", "--data-dir"]).arg(data_dir);
     for (key, value) in settings {
         command.env(variable(key), value);

@@ -49,6 +49,33 @@ impl Shop {
         Some(shop)
     }
 
+    /// Adds the image `alice/shell:v1`, which has a shell, and runs a container of it.
+    pub(crate) async fn run_shell(&self, options: Value) -> Value {
+        push_context(&self.docker, &self.server.registry, "alice/shell:v1", &super::shell::context(""));
+        self.run_of("shell:v1", options).await
+    }
+
+    /// Runs a container of an image of alice's.
+    pub(crate) async fn run_of(&self, image: &str, mut options: Value) -> Value {
+        options["image"] = json!(image);
+        let made = self.alice.post("/api/v1/containers", options).await.expect(201).json();
+        self.until(&made["id"], "running").await
+    }
+
+    /// The command lines of a container's processes, from the engine.
+    pub(crate) fn processes(&self, id: &Value) -> Vec<String> {
+        let Some(engine_id) = self.engine_id(id) else { return Vec::new() };
+        let listed = docker(&self.docker, &["top", &engine_id, "-eo", "pid,args"]);
+        let words = |line: &str| line.split_whitespace().skip(1).collect::<Vec<_>>().join(" ");
+        listed.lines().skip(1).map(words).collect()
+    }
+
+    /// Waits until no process of a container has this in its command line.
+    pub(crate) async fn until_no_process(&self, id: &Value, text: &str) {
+        let is_gone = || async { (!self.processes(id).iter().any(|line| line.contains(text))).then_some(()) };
+        eventually(&format!("`{text}` has ended"), 20, is_gone).await;
+    }
+
     /// Waits until the machine can take containers.
     pub(crate) async fn is_online(&self) {
         let online = || async {
@@ -151,6 +178,11 @@ pub(crate) fn engine_ids(engine: &str, instance: InstanceId) -> Vec<String> {
 
 /// Builds the probe's image on the engine and pushes it as its owner.
 pub(crate) fn push(engine: &str, registry: &str, name: &str) {
+    push_context(engine, registry, name, &context(PROBE));
+}
+
+/// Builds an image from a context on the engine and pushes it as its owner.
+pub(crate) fn push_context(engine: &str, registry: &str, name: &str, context: &[u8]) {
     let name: ImageName = name.parse().unwrap();
     let (local, owner) = (format!("{registry}/{name}"), &name.owner);
     let mut build = Command::new("docker")
@@ -160,7 +192,7 @@ pub(crate) fn push(engine: &str, registry: &str, name: &str) {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    build.stdin.take().unwrap().write_all(&context(PROBE)).unwrap();
+    build.stdin.take().unwrap().write_all(context).unwrap();
     assert!(build.wait().unwrap().success(), "the engine builds the probe");
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().display().to_string();

@@ -1,0 +1,77 @@
+//! Calls whose answer is bytes: a command in a container, with input one way and output the other. Dropping either half
+//! tells the agent to end it.
+
+use axum::body::{Body, Bytes};
+use futures::stream;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tokio::sync::mpsc;
+use tokio_util::sync::DropGuard;
+use wire::frames::{Frame, FrameReader};
+use wire::ids::MachineId;
+use wire::link::{Exec, ExecInput, ExecOutput};
+
+use super::Hub;
+use super::call::{CallError, broken};
+
+/// Pieces of input that wait for a slow command before whoever gives it waits.
+const INPUT_WAITING: usize = 8;
+
+impl Hub {
+    /// Runs a command in a container. It has been made when this returns, and is started then.
+    pub async fn exec(
+        &self,
+        machine: &MachineId,
+        call: &Exec,
+    ) -> Result<(CommandInput, CommandOutput), CallError> {
+        let (sender, receiver) = mpsc::channel::<Bytes>(INPUT_WAITING);
+        let pieces = stream::unfold(receiver, |mut receiver| async {
+            Some((Ok::<_, std::convert::Infallible>(receiver.recv().await?), receiver))
+        });
+        let (body, cancel) = self.bytes(machine, call, Body::from_stream(pieces)).await?;
+        let output = CommandOutput { body, frames: FrameReader::default(), _cancel: cancel };
+        Ok((CommandInput { sender }, output))
+    }
+}
+
+/// What a command is given. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct CommandInput {
+    sender: mpsc::Sender<Bytes>,
+}
+
+impl CommandInput {
+    /// Waits until there is room for it; false when the command is over.
+    pub async fn send(&self, input: ExecInput) -> bool {
+        self.sender.send(input.encode().into()).await.is_ok()
+    }
+}
+
+/// What a command says. Dropping it ends the command.
+#[derive(Debug)]
+pub struct CommandOutput {
+    body: Incoming,
+    frames: FrameReader<ExecOutput>,
+    _cancel: DropGuard,
+}
+
+impl CommandOutput {
+    /// The next piece; none when it ended without a last word. Nothing is lost when this future is dropped.
+    pub async fn next(&mut self) -> Option<Result<ExecOutput, CallError>> {
+        loop {
+            match self.frames.next_frame() {
+                Ok(Some(frame)) => return Some(Ok(frame)),
+                Err(error) => return Some(Err(CallError::Broken(error.to_string()))),
+                Ok(None) => {}
+            }
+            match self.body.frame().await? {
+                Ok(frame) => {
+                    if let Some(data) = frame.data_ref() {
+                        self.frames.push(data);
+                    }
+                }
+                Err(error) => return Some(Err(broken(error))),
+            }
+        }
+    }
+}
