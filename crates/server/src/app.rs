@@ -27,6 +27,7 @@ use crate::limits::Limiter;
 use crate::link::Hub;
 use crate::operation_logs::OperationLogs;
 use crate::passwords::Passwords;
+use crate::streams::Streams;
 use crate::terminals::Terminals;
 use crate::tls::Tls;
 
@@ -64,6 +65,8 @@ pub struct Inner {
     pub registry: Registry,
     /// Logs of operations, live.
     pub operation_logs: OperationLogs,
+    /// Streams that are followed.
+    pub streams: Streams,
     /// Open terminals.
     pub terminals: Terminals,
     /// Wakes workers and reconcilers.

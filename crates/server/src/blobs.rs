@@ -25,6 +25,8 @@ pub enum BlobKind {
     BuildLog,
     /// Accounts' pictures, by digest.
     Picture,
+    /// Logs of containers that are gone, by the container's number.
+    ContainerLog,
 }
 
 impl BlobKind {
@@ -33,6 +35,7 @@ impl BlobKind {
             Self::Context => "contexts",
             Self::BuildLog => "build-logs",
             Self::Picture => "pictures",
+            Self::ContainerLog => "container-logs",
         }
     }
 }
@@ -43,7 +46,7 @@ impl Blobs {
         let blobs = Self { root: root.to_owned() };
         let mut builder = std::fs::DirBuilder::new();
         builder.recursive(true).mode(0o700);
-        for kind in [BlobKind::Context, BlobKind::BuildLog, BlobKind::Picture] {
+        for kind in [BlobKind::Context, BlobKind::BuildLog, BlobKind::Picture, BlobKind::ContainerLog] {
             builder.create(root.join(kind.folder()))?;
         }
         let incoming = root.join("incoming");
@@ -95,12 +98,17 @@ impl Blobs {
         if self.path(kind, &name).exists() {
             return Ok(name);
         }
+        self.write(kind, &name, bytes).map(|()| name)
+    }
+
+    /// Stores bytes under a name; what was there is replaced.
+    pub fn write(&self, kind: BlobKind, name: &str, bytes: &[u8]) -> std::io::Result<()> {
         let (mut file, path) = self.incoming()?;
-        let written = file.write_all(bytes).and_then(|()| self.keep(&file, &path, kind, &name, true));
+        let written = file.write_all(bytes).and_then(|()| self.keep(&file, &path, kind, name, true));
         if written.is_err() {
             discard(&path);
         }
-        written.map(|()| name)
+        written
     }
 
     /// Where a file is. `name` is an id or digest of ours.

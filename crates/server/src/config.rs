@@ -12,6 +12,9 @@ use serde::Deserialize;
 use wire::accounts::RegistrationMode;
 use wire::secret::Secret;
 
+/// A kept log is read into memory.
+const KEPT_LOG_BYTES_MAX: u64 = 64 << 20;
+
 /// Where a value came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
@@ -209,6 +212,25 @@ pub const SETTINGS: &[Setting] = &[
         "Longest log of a build in bytes; the rest is counted and dropped.",
     ),
     setting("containers.per_account", Kind::Number, Some("100"), "Containers that one account may have."),
+    setting(
+        "containers.kept_log_bytes",
+        Kind::Number,
+        Some("4194304"),
+        "How much of a container's log is kept when it is deleted, in bytes; 0 for nothing.",
+    ),
+    setting("containers.kept_log_days", Kind::Number, Some("14"), "Days for which it is kept."),
+    setting(
+        "containers.kept_logs",
+        Kind::Number,
+        Some("200"),
+        "Such logs that one account may have; the oldest go first.",
+    ),
+    setting(
+        "streams.per_account",
+        Kind::Number,
+        Some("64"),
+        "Logs, statistics and events that one account may follow at the same time.",
+    ),
     setting("terminals.per_account", Kind::Number, Some("16"), "Terminals that one account may have open."),
     setting(
         "terminals.keep_secs",
@@ -282,6 +304,8 @@ pub struct Config {
     pub builds: BuildConfig,
     /// Containers.
     pub containers: ContainerConfig,
+    /// Streams that are followed.
+    pub streams: StreamConfig,
     /// Terminals.
     pub terminals: TerminalConfig,
     /// The registry.
@@ -367,6 +391,17 @@ pub struct BuildConfig {
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "described once, in SETTINGS")]
 pub struct ContainerConfig {
+    pub per_account: u64,
+    pub kept_log_bytes: u64,
+    pub kept_log_days: u32,
+    pub kept_logs: u64,
+}
+
+/// Streams that are followed.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "described once, in SETTINGS")]
+pub struct StreamConfig {
     pub per_account: u64,
 }
 
@@ -597,6 +632,9 @@ impl Config {
         }
         if self.tls.certificate.is_some() && self.tls.mode == TlsMode::Off {
             return invalid("`tls.certificate` is set, but `tls.mode` is `off`");
+        }
+        if self.containers.kept_log_bytes > KEPT_LOG_BYTES_MAX {
+            return invalid(&format!("`containers.kept_log_bytes` is at most {KEPT_LOG_BYTES_MAX}"));
         }
         if let Some(url) = &self.public_url
             && !url.starts_with("http://")

@@ -6,9 +6,10 @@
 //! - `clients/`: one file or folder per outside system
 //! - `jobs/`: one-shot work that survives a restart
 //! - `reconcile/`: makes the world match the store
-//! - `archive/`, `picture`, `passwords`, `jwt`, `limits`, `network`: pieces without knowledge of the rest
+//! - `archive/`, `log_lines`, `picture`, `passwords`, `jwt`, `limits`, `network`: pieces without knowledge of the rest
 //! - `database`: the database from outside a running server, for `longshore db`
-//! - `app`, `config`, `keys`, `blobs`, `caller`, `error`, `operation_logs`, `terminals`, `start`, `tls`: what everything shares
+//! - `app`, `config`, `keys`, `blobs`, `caller`, `error`, `operation_logs`, `streams`, `terminals`, `start`, `tls`: what
+//!   everything shares
 
 pub mod app;
 pub mod archive;
@@ -25,12 +26,14 @@ pub mod jwt;
 pub mod keys;
 pub mod limits;
 pub mod link;
+pub mod log_lines;
 pub mod network;
 pub mod operation_logs;
 pub mod passwords;
 pub mod picture;
 pub mod reconcile;
 pub mod start;
+pub mod streams;
 pub mod terminals;
 pub mod tls;
 

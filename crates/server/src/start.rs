@@ -28,6 +28,7 @@ use crate::limits::Limiter;
 use crate::link::Hub;
 use crate::operation_logs::OperationLogs;
 use crate::passwords::Passwords;
+use crate::streams::Streams;
 use crate::terminals::Terminals;
 use crate::tls::Tls;
 use crate::{database, jobs, jwt, reconcile};
@@ -137,6 +138,7 @@ async fn assemble(config: Config, db: Db) -> Result<App> {
         passwords: Passwords::new(parallel)?,
         callers: CallerCache::default(),
         registry: Registry::new(&config, &keys, http.clone()),
+        streams: Streams::new(config.streams.per_account),
         terminals: Terminals::default(),
         signals: Signals::default(),
         metrics: metrics_handle(),

@@ -4,7 +4,7 @@
 //! - `db`: opening, migrating, transactions; `connect`: connection strings and the settings of each engine
 //! - `error`: what can go wrong, told apart by the engines' codes; `sql`, `pages`: shared by the nouns
 //! - `accounts`, `sessions`, `tokens`, `audit`, `images`, `builds`, `jobs`, `machines`, `invites`, `machine_keys`,
-//!   `containers`, `settings`, `registry_events`: one file per noun, rows and queries
+//!   `containers`, `kept_logs`, `settings`, `registry_events`: one file per noun, rows and queries
 //! - `schema`: the tables as data; `backup`: an archive that every engine writes and reads; `migrations`: never edited
 //!   once released
 //!
@@ -22,6 +22,7 @@ mod error;
 pub mod images;
 pub mod invites;
 pub mod jobs;
+pub mod kept_logs;
 pub mod machine_keys;
 pub mod machines;
 mod migrations;

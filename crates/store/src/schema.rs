@@ -197,6 +197,9 @@ pub(crate) const TABLES: &[Table] = &[
             int("updated_at"),
             opt(int("started_at")),
             opt(int("ended_at")),
+            opt(int("container_id")),
+            opt(text("note")),
+            opt(text("parameters")),
         ],
     ),
     table(
@@ -244,6 +247,7 @@ pub(crate) const TABLES: &[Table] = &[
             int("attempt"),
             int("created_at"),
             int("updated_at"),
+            opt(text("wished_limits")),
         ],
     ),
     table(
@@ -251,6 +255,25 @@ pub(crate) const TABLES: &[Table] = &[
         &["machine_id", "protocol", "host_port"],
         &[text("machine_id"), text("protocol"), int("host_port"), int("container_id")],
     ),
+    table(
+        "kept_logs",
+        &["container_id"],
+        &[
+            int("container_id"),
+            int("account_id"),
+            text("name"),
+            text("image_name"),
+            text("machine_id"),
+            int("bytes"),
+            int("dropped_bytes"),
+            int("removed_at"),
+        ],
+    ),
+    numbered(
+        "volumes",
+        &[int("id"), int("account_id"), text("machine_id"), text("name"), text("state"), int("created_at")],
+    ),
+    table("container_volumes", &["container_id", "volume_id"], &[int("container_id"), int("volume_id")]),
     numbered(
         "registry_events",
         &[

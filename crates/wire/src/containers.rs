@@ -237,3 +237,47 @@ pub struct ContainerView {
     /// When it was asked for.
     pub created_at: Timestamp,
 }
+
+/// A log that is kept of a container that is gone.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct KeptLogView {
+    /// The container's number.
+    pub container_id: ContainerId,
+    /// Its name.
+    #[schema(value_type = String)]
+    pub name: ContainerName,
+    /// Whose it was.
+    #[schema(value_type = String)]
+    pub account: AccountName,
+    /// The image it was made from, by name.
+    pub image: String,
+    /// Where it was.
+    pub machine_id: MachineId,
+    /// How much is kept, in bytes.
+    pub bytes: u64,
+    /// Bytes before that were not kept.
+    pub dropped_bytes: u64,
+    /// When it was removed.
+    pub removed_at: Timestamp,
+    /// When its log goes, too.
+    pub kept_until: Timestamp,
+}
+
+/// Which of its streams a program wrote to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LogStream {
+    /// Standard output.
+    Out,
+    /// Standard error.
+    Err,
+}
+
+/// A piece of a log, as event streams send it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LogText {
+    /// Where it was written to.
+    pub source: LogStream,
+    /// The text; bytes that are not UTF-8 are replaced. With `grep` whole lines.
+    pub text: String,
+}

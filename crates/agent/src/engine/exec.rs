@@ -19,13 +19,12 @@ use wire::link::{Exec, ExecInput, ExecOutput, LinkError, LinkErrorCode};
 use wire::policy::Policy;
 use wire::terminals::TerminalSize;
 
+use super::output::{Pieces, Source};
 use super::{CALL_TIMEOUT, Engine, containers, engine_down, hangup, is_not_found, within};
 use crate::policy;
 
 /// Bytes of output that are sent on together; small, so that a key that is pressed meanwhile is not far behind them.
 const READ_BYTES: usize = 16 << 10;
-/// The head of a piece of output of a command without a terminal: which stream, and how long.
-const PIECE_HEAD_BYTES: usize = 8;
 /// A terminal can be given a size only once its command runs, a moment after it was started.
 const RESIZE_TRIES: u32 = 50;
 const RESIZE_PAUSE: Duration = Duration::from_millis(10);
@@ -316,57 +315,20 @@ async fn copy_output(
     output: &Sender<Bytes>,
 ) -> Result<(), LinkError> {
     let mut buffer = vec![0; READ_BYTES];
-    let mut pieces = Pieces::default();
+    let mut pieces = Pieces::new(is_tty);
     loop {
         let length = reader.read(&mut buffer).await.map_err(engine_down)?;
         if length == 0 {
             return Ok(());
         }
-        let bytes = &buffer[..length];
-        let frames = if is_tty { vec![ExecOutput::Out(bytes.to_vec())] } else { pieces.take(bytes)? };
-        for frame in frames {
+        for (source, piece) in pieces.take(&buffer[..length])? {
+            let frame = match source {
+                Source::Out => ExecOutput::Out(piece.to_vec()),
+                Source::Err => ExecOutput::Err(piece.to_vec()),
+            };
             let gone = |_| engine_down("nobody reads the command's output any more");
             output.send(frame.encode().into()).await.map_err(gone)?;
         }
-    }
-}
-
-/// Takes the engine's framing off the output of a command without a terminal, without ever waiting for the end of a piece.
-#[derive(Default)]
-struct Pieces {
-    head: Vec<u8>,
-    is_error: bool,
-    left: usize,
-}
-
-impl Pieces {
-    fn take(&mut self, mut bytes: &[u8]) -> Result<Vec<ExecOutput>, LinkError> {
-        let mut outputs = Vec::new();
-        while !bytes.is_empty() {
-            if self.left == 0 {
-                let missing = (PIECE_HEAD_BYTES - self.head.len()).min(bytes.len());
-                self.head.extend_from_slice(&bytes[..missing]);
-                bytes = &bytes[missing..];
-                if self.head.len() < PIECE_HEAD_BYTES {
-                    break;
-                }
-                let [kind, _, _, _, a, b, c, d] = self.head[..] else { unreachable!("the head is whole") };
-                if kind > 2 {
-                    let message = format!("the engine sent output of an unknown stream ({kind})");
-                    return Err(LinkError::new(LinkErrorCode::Engine, message));
-                }
-                self.is_error = kind == 2;
-                self.left = u32::from_be_bytes([a, b, c, d]) as usize;
-                self.head.clear();
-                continue;
-            }
-            let (piece, rest) = bytes.split_at(self.left.min(bytes.len()));
-            self.left -= piece.len();
-            bytes = rest;
-            let piece = piece.to_vec();
-            outputs.push(if self.is_error { ExecOutput::Err(piece) } else { ExecOutput::Out(piece) });
-        }
-        Ok(outputs)
     }
 }
 
@@ -399,41 +361,6 @@ pub(super) async fn inspect(engine: &Engine, exec: &str) -> Result<Option<ExecIn
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn output_is_told_apart_however_it_is_cut() {
-        let mut stream = Vec::new();
-        for (kind, text) in [(1_u8, "out"), (2, "err"), (1, ""), (1, "more")] {
-            stream.extend([kind, 0, 0, 0]);
-            stream.extend(u32::try_from(text.len()).unwrap().to_be_bytes());
-            stream.extend(text.as_bytes());
-        }
-
-        for size in 1..=stream.len() {
-            let mut pieces = Pieces::default();
-            let (mut out, mut err) = (Vec::new(), Vec::new());
-            for piece in stream.chunks(size) {
-                for output in pieces.take(piece).unwrap() {
-                    match output {
-                        ExecOutput::Out(bytes) => out.extend(bytes),
-                        ExecOutput::Err(bytes) => err.extend(bytes),
-                        other => panic!("{other:?}"),
-                    }
-                }
-            }
-            assert_eq!((out.as_slice(), err.as_slice()), (&b"outmore"[..], &b"err"[..]), "pieces of {size}");
-        }
-    }
-
-    #[test]
-    fn output_that_claims_to_be_endless_is_not_waited_for() {
-        let mut pieces = Pieces::default();
-
-        let outputs = pieces.take(&[1, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, b'x']).unwrap();
-
-        assert_eq!(outputs, [ExecOutput::Out(b"x".to_vec())]);
-        assert!(Pieces::default().take(&[b'x'; 8]).is_err());
-    }
 
     #[test]
     fn notes_that_are_not_ours_are_passed_over() {

@@ -1,13 +1,13 @@
 //! What containers print, in pieces. A reader that is slow holds up its own stream and nothing else: the engine keeps the
 //! output in its file meanwhile.
 
-use bollard::container::LogOutput;
-use bollard::query_parameters::LogsOptions;
+use bollard::query_parameters::InspectContainerOptions;
 use futures::StreamExt;
 use tokio::sync::mpsc::Sender;
 use wire::link::{ContainerLogs, LinkError, LinkErrorCode, LogEvent};
 
-use super::{Engine, containers, link_error};
+use super::output::{Pieces, Source};
+use super::{CALL_TIMEOUT, Engine, containers, within};
 
 /// Text in one event at most, and lines that are joined to it when they are there already.
 const TEXT_BYTES_MAX: usize = 64 << 10;
@@ -30,22 +30,28 @@ async fn copy(engine: &Engine, call: ContainerLogs, events: &Sender<LogEvent>) -
         let message = format!("container {} is not on the machine", call.container);
         return Err(LinkError::new(LinkErrorCode::NotFound, message));
     };
-    let options = LogsOptions {
-        follow: call.follow,
-        stdout: true,
-        stderr: true,
-        since: call.since.map_or(0, |since| i32::try_from(since.max(0)).unwrap_or(i32::MAX)),
-        timestamps: call.timestamps,
-        tail: call.tail.map_or_else(|| "all".to_owned(), |lines| lines.to_string()),
-        ..Default::default()
-    };
     let docker = engine.docker().await?;
-    let mut batches = Box::pin(docker.logs(&id, Some(options)).ready_chunks(JOINED_MAX));
+    let found = within(CALL_TIMEOUT, docker.inspect_container(&id, None::<InspectContainerOptions>)).await?;
+    let is_tty = found.config.and_then(|config| config.tty).unwrap_or(false);
+    let flag = |is_set: bool| u8::from(is_set).to_string();
+    let query = [
+        ("follow", flag(call.follow)),
+        ("stdout", flag(true)),
+        ("stderr", flag(true)),
+        ("since", call.since.unwrap_or(0).max(0).to_string()),
+        ("timestamps", flag(call.timestamps)),
+        ("tail", call.tail.map_or_else(|| "all".to_owned(), |lines| lines.to_string())),
+    ];
+    let bytes = engine.get(&format!("/containers/{id}/logs"), &query).await?;
+    let mut batches = Box::pin(bytes.ready_chunks(JOINED_MAX));
+    let mut pieces = Pieces::new(is_tty);
     let mut joiner = Joiner::default();
     while let Some(batch) = batches.next().await {
-        for output in batch {
-            for event in joiner.take(output.map_err(link_error)?) {
-                send(events, event).await?;
+        for bytes in batch {
+            for (source, piece) in pieces.take(&bytes?)? {
+                for event in joiner.take(source, piece) {
+                    send(events, event).await?;
+                }
             }
         }
         if let Some(event) = joiner.flush() {
@@ -63,12 +69,6 @@ async fn send(events: &Sender<LogEvent>, event: LogEvent) -> Result<(), LinkErro
     events.send(event).await.map_err(gone)
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Source {
-    Out,
-    Err,
-}
-
 /// Joins pieces of one kind into text.
 #[derive(Default)]
 struct Joiner {
@@ -78,13 +78,7 @@ struct Joiner {
 }
 
 impl Joiner {
-    fn take(&mut self, output: LogOutput) -> Vec<LogEvent> {
-        let (source, bytes) = match output {
-            LogOutput::StdErr { message } => (Source::Err, message),
-            LogOutput::StdOut { message } | LogOutput::Console { message } | LogOutput::StdIn { message } => {
-                (Source::Out, message)
-            }
-        };
+    fn take(&mut self, source: Source, bytes: &[u8]) -> Vec<LogEvent> {
         let mut events = Vec::new();
         for piece in bytes.chunks(TEXT_BYTES_MAX / 4) {
             let text = decode(&mut self.partial[source as usize], piece);
@@ -153,17 +147,13 @@ fn is_beginning_of_a_character(bytes: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    fn out(bytes: &[u8]) -> LogOutput {
-        LogOutput::StdOut { message: bytes.to_vec().into() }
-    }
-
     #[test]
     fn characters_that_are_cut_in_two_are_joined() {
         let mut joiner = Joiner::default();
         let text = "größe 大小";
 
         for byte in text.as_bytes() {
-            joiner.take(out(&[*byte]));
+            joiner.take(Source::Out, &[*byte]);
         }
 
         assert_eq!(joiner.end(), [LogEvent::Out(text.into())]);
@@ -173,8 +163,8 @@ mod tests {
     fn bytes_that_are_no_text_are_replaced() {
         let mut joiner = Joiner::default();
 
-        joiner.take(out(b"a\xffb"));
-        joiner.take(out(b"c\xe5\xa4"));
+        joiner.take(Source::Out, b"a\xffb");
+        joiner.take(Source::Out, b"c\xe5\xa4");
 
         assert_eq!(joiner.end(), [LogEvent::Out("a\u{fffd}bc".into()), LogEvent::Out("\u{fffd}".into())]);
     }
@@ -183,8 +173,8 @@ mod tests {
     fn pieces_are_joined_up_to_the_bound_and_kept_apart_by_source() {
         let mut joiner = Joiner::default();
 
-        let first = joiner.take(out(&vec![b'x'; TEXT_BYTES_MAX + 5]));
-        let second = joiner.take(LogOutput::StdErr { message: "e".into() });
+        let first = joiner.take(Source::Out, &vec![b'x'; TEXT_BYTES_MAX + 5]);
+        let second = joiner.take(Source::Err, b"e");
 
         assert_eq!(first, [LogEvent::Out("x".repeat(TEXT_BYTES_MAX))]);
         assert_eq!(second, [LogEvent::Out("xxxxx".into())]);

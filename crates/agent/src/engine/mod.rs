@@ -6,7 +6,7 @@
 //! - `build`: a context into an image; cleaning up behind builds
 //! - `cgroup`: the control groups in which the steps of builds run
 //! - `exec`: commands beside a container's main process; `hangup`: how they are ended
-//! - `logs`: what containers print
+//! - `logs`: what containers print; `output`: how the engine frames it
 //! - `watch`: what they do
 //! - `raw`: the calls that bollard cannot express
 
@@ -17,6 +17,7 @@ pub(crate) mod exec;
 mod hangup;
 pub(crate) mod images;
 pub(crate) mod logs;
+mod output;
 mod raw;
 pub(crate) mod watch;
 

@@ -1,13 +1,13 @@
 //! The engine's calls that bollard cannot express: a build (it knows no `cgroupparent` and counts memory in 31 bits), a
 //! push and a pull (it drops the pushed digest and the layers' ids), and whatever carries credentials (it encodes them in
-//! the wrong alphabet), and the two ends of a command (it guesses from the bytes whether they are framed, which a program
-//! can make it guess wrongly). Each has a connection of its own: dropping the answer closes it, and that is how the engine
+//! the wrong alphabet), and what programs say (it guesses from the bytes whether they are framed, which a program can make
+//! it guess wrongly, and gathers a line of a terminal however long it gets). Each has a connection of its own: dropping the answer closes it, and that is how the engine
 //! is told to stop.
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE;
-use futures::{StreamExt, TryStreamExt};
+use futures::{Stream, StreamExt, TryStreamExt};
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
@@ -114,6 +114,23 @@ impl Engine {
         let reader = StreamReader::new(body.into_data_stream().map_err(std::io::Error::other));
         let lines = FramedRead::new(reader, LinesCodec::new_with_max_length(LINE_BYTES_MAX));
         Ok(Messages { lines: lines.map_err(engine_down).boxed(), _connection: connection })
+    }
+
+    /// Reads from a path that was written here. The bytes come as they are read.
+    pub(super) async fn get(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+    ) -> Result<impl Stream<Item = Result<Bytes, LinkError>> + Send + use<>, LinkError> {
+        let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(query).finish();
+        let path = format!("{path}?{query}");
+        let (body, connection) = self.send(Method::GET, &path, &Credential::None, Body::empty()).await?;
+        // The connection is polled elsewhere and ends with the stream.
+        let bytes = body.into_data_stream().map_err(engine_down);
+        Ok(bytes.map(move |bytes| {
+            let _connection = &connection;
+            bytes
+        }))
     }
 
     /// Asks an image's own registry for it, past everything that the engine has stored; an error when the registry does

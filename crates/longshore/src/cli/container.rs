@@ -8,7 +8,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use tokio::time::Instant;
-use wire::containers::{Bind, ContainerCreate, ContainerState, ContainerView, Port, PortCreate, Protocol};
+use wire::containers::{
+    Bind, ContainerCreate, ContainerState, ContainerView, KeptLogView, Port, PortCreate, Protocol,
+};
 use wire::ids::{ContainerId, MachineId};
 use wire::names::{ContainerName, ImageReference};
 
@@ -71,6 +73,9 @@ pub(crate) enum ContainerCommand {
     /// Show what a container printed
     #[command(visible_alias = "logs")]
     Log(LogArgs),
+    /// Logs that are kept of containers that were deleted
+    #[command(subcommand)]
+    KeptLog(KeptLogCommand),
     /// Run a command in a container that runs; its exit status becomes ours
     Exec(ExecArgs),
     /// Terminals that are open in a container
@@ -147,6 +152,44 @@ pub(crate) struct LogArgs {
     /// Show when each line was printed
     #[arg(long, short)]
     timestamps: bool,
+    #[command(flatten)]
+    search: SearchArgs,
+}
+
+/// Which lines of a log.
+#[derive(Args, Debug)]
+struct SearchArgs {
+    /// Only lines that hold this
+    #[arg(long, value_name = "TEXT")]
+    grep: Option<String>,
+    /// `--grep` is a regular expression
+    #[arg(long, requires = "grep")]
+    regex: bool,
+    /// `--grep` takes upper and lower case for the same
+    #[arg(long, short = 'I', requires = "grep")]
+    ignore_case: bool,
+}
+
+/// Verbs of `longshore container kept-log`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeptLogCommand {
+    /// List the logs of containers that were deleted; `container log` shows one
+    #[command(visible_alias = "ls")]
+    List {
+        #[command(flatten)]
+        page: PageArgs,
+        #[command(flatten)]
+        whose: WhoseArgs,
+    },
+    /// Delete a kept log
+    #[command(alias = "rm")]
+    Delete {
+        /// The container's name or number
+        container: ContainerArg,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
 }
 
 /// A container by number or by name.
@@ -246,6 +289,7 @@ pub(crate) async fn run(command: ContainerCommand, session: &Session) -> anyhow:
             session.done(&answer, words::CONTAINER_DELETED, &[&container.0])
         }
         ContainerCommand::Log(args) => log(session, args).await,
+        ContainerCommand::KeptLog(command) => kept_log(session, command).await,
         ContainerCommand::Exec(args) => terminal::exec(session, args).await,
         ContainerCommand::Terminal(command) => terminal::run(command, session).await,
     }
@@ -493,6 +537,10 @@ async fn log(session: &Session, args: LogArgs) -> anyhow::Result<()> {
         query.push(("timestamps", "true".to_owned()));
     }
     query.extend(args.tail.map(|lines| ("tail", lines.to_string())));
+    query.extend(args.search.grep.map(|text| ("grep", text)));
+    for (name, is_set) in [("regex", args.search.regex), ("ignore_case", args.search.ignore_case)] {
+        query.extend(is_set.then(|| (name, "true".to_owned())));
+    }
     if let Some(since) = &args.since {
         let since = human::parse_since(since, environment::now()).map_err(Failure::usage)?;
         query.push(("since", since.to_string()));
@@ -505,6 +553,36 @@ async fn log(session: &Session, args: LogArgs) -> anyhow::Result<()> {
         text.push(&session.printer, &bytes)?;
     }
     Ok(())
+}
+
+async fn kept_log(session: &Session, command: KeptLogCommand) -> anyhow::Result<()> {
+    let (page, whose) = match command {
+        KeptLogCommand::List { page, whose } => (page, whose),
+        KeptLogCommand::Delete { container, yes } => {
+            session.ask(yes, words::DELETE_KEPT_LOG, &[&container.0])?;
+            let answer = session.client.delete(&["api", "v1", "kept-logs", &container.0]).await?;
+            return session.done(&answer, words::KEPT_LOG_DELETED, &[&container.0]);
+        }
+    };
+    let answer = session.client.get(&["api", "v1", "kept-logs"], &whose.query(&page)).await?;
+    if session.shown_as_json(&answer)? {
+        return Ok(());
+    }
+    let (now, language) = (environment::now(), session.printer.language);
+    let rows: Vec<_> = list::page::<KeptLogView>(&session.printer, &answer)?
+        .into_iter()
+        .map(|log| {
+            [
+                log.container_id.to_string(),
+                log.name.to_string(),
+                log.image.clone(),
+                human::size(log.bytes),
+                human::ago(log.removed_at, now, language),
+                human::ago(log.kept_until, now, language),
+            ]
+        })
+        .collect();
+    session.printer.table(["ID", "NAME", "IMAGE", "SIZE", "DELETED", "KEPT UNTIL"], &rows)
 }
 
 #[cfg(test)]

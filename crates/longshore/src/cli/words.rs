@@ -280,6 +280,10 @@ pub(crate) const CONTAINER_RESTARTING: Word =
 pub(crate) const DELETE_CONTAINER: Word =
     Word::new("Delete container `{}` and everything on its disk?", "删除容器 `{}` 及其磁盘上的全部内容?");
 pub(crate) const CONTAINER_DELETED: Word = Word::new("container `{}` is being deleted", "正在删除容器 `{}`");
+pub(crate) const DELETE_KEPT_LOG: Word =
+    Word::new("Delete the log that is kept of container `{}`?", "删除为容器 `{}` 保留的日志?");
+pub(crate) const KEPT_LOG_DELETED: Word =
+    Word::new("the log of container `{}` is deleted", "容器 `{}` 的日志已删除");
 pub(crate) const CONTAINER_IS: Word = Word::new("container `{}`: {}", "容器 `{}`: {}");
 pub(crate) const CONTAINER_RUNS: Word = Word::new("container `{}` runs", "容器 `{}` 正在运行");
 pub(crate) const CONTAINER_ENDED: Word =

@@ -96,6 +96,17 @@ async fn things_of(server: &TestServer, alice: &Api) -> Things {
     };
     let container = containers::insert(db, &container).await.unwrap();
     containers::set_state(db, container.id, &container.change(ContainerState::Unknown), now).await.unwrap();
+    let kept = store::kept_logs::Row {
+        container_id: container.id,
+        account_id: account,
+        name: container.name.clone(),
+        image_name: "alice/app:v1".into(),
+        machine_id: "m1".parse().unwrap(),
+        bytes: 1,
+        dropped_bytes: 0,
+        removed_at: now,
+    };
+    store::kept_logs::put(db, &kept).await.unwrap();
     Things { token, image: image.id.0, build: build.id.to_string(), container: container.id.0 }
 }
 
@@ -167,6 +178,7 @@ fn attempt(method: &str, path: &str, things: &Things) -> Option<(String, Option<
             let path = path_of(&things.container.to_string());
             (path.replace("{terminal}", &things.build), None)
         }
+        ("DELETE", "/api/v1/kept-logs/{id}") => (path_of(&things.container.to_string()), None),
         ("POST", "/api/registry/token" | "/api/registry/events") => (path.to_owned(), None),
         _ => return None,
     })

@@ -183,6 +183,10 @@ fn answer_as_platform(seen: &Seen) -> Response {
             fake::ok(&views::container("running"))
         }
         ("GET", "/api/v1/containers/web/log") => "hello\n".into_response(),
+        ("GET", "/api/v1/kept-logs") => fake::page(&[json!({
+            "container_id": 30, "name": "old", "account": "alice", "image": "alice/app:v1", "machine_id": "m1",
+            "bytes": 2048, "dropped_bytes": 0, "removed_at": views::ago(3600), "kept_until": views::ago(-86_430),
+        })]),
         ("POST", "/api/v1/containers/web/terminal-tickets") => fake::raw_json(
             201,
             &json!({ "ticket": "t", "expires_at": views::ago(-30), "path": "/api/v1/containers/31/terminal?ticket=t" })
@@ -258,6 +262,9 @@ fn commands(code: &str) -> Vec<Vec<String>> {
         "container restart web",
         "container delete web",
         "container log web",
+        "container log web --grep he.*o --regex -I",
+        "container kept-log list",
+        "container kept-log delete web",
         "container exec web -- /hello",
         "container terminal list web",
         "container terminal end web TOKEN",

@@ -17,6 +17,7 @@ mod engine;
 mod faults;
 mod images;
 mod link;
+mod logs;
 mod machines;
 mod networks;
 mod openapi;

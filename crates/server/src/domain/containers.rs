@@ -2,10 +2,7 @@
 //! No engine is asked for a view: what a container does is in its row.
 
 use std::ops::RangeInclusive;
-use std::time::Duration;
 
-use bytes::Bytes;
-use futures::Stream;
 use ring::rand::SecureRandom as _;
 use serde_json::json;
 use store::containers::{self, Desired, Row, StateChange};
@@ -13,7 +10,6 @@ use store::{accounts, images, machines};
 use wire::containers::{ContainerCreate, ContainerSpec, ContainerState, ContainerView, Port, Protocol};
 use wire::ids::{ContainerId, ImageId, MachineId};
 use wire::images::ImageState;
-use wire::link::{ContainerLogs, LinkErrorCode, LogEvent};
 use wire::names::{AccountName, ContainerName, ImageReference};
 use wire::page::{Page, PageQuery};
 use wire::policy::{Policy, Violation};
@@ -24,7 +20,6 @@ use super::container_names;
 use crate::app::App;
 use crate::caller::Caller;
 use crate::error::{Error, ErrorKind, Result};
-use crate::link::CallError;
 
 /// Longest shown name in characters.
 const MAX_DISPLAY_CHARS: usize = 100;
@@ -34,10 +29,6 @@ const STOP_SECS: u32 = 10;
 const MAX_STOP_SECS: u32 = 600;
 /// Tries to find a name and ports that nobody took in between.
 const INSERT_TRIES: u32 = 16;
-/// Most lines of a log that can be asked for by number.
-const MAX_TAIL: u64 = 1_000_000;
-/// How often a log that is followed looks whether its container has started, or its reader may still read.
-const LOG_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Makes a container: stored as wanted and pending, and started by the reconciler.
 pub async fn create(app: &App, caller: &Caller, new: &ContainerCreate) -> Result<ContainerView> {
@@ -474,102 +465,6 @@ async fn wish(app: &App, caller: &Caller, id: &str, wish: Wish) -> Result<Contai
     tx.commit().await?;
     app.signals.containers.notify_one();
     shown(app, row).await
-}
-
-/// Which part of a log.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct LogOptions {
-    /// Go on as it grows.
-    pub is_followed: bool,
-    /// Only the last so many lines.
-    pub tail: Option<u64>,
-    /// Only what was printed at or after this time, in seconds since 1970.
-    pub since: Option<i64>,
-    /// Put the time before each line.
-    pub has_timestamps: bool,
-}
-
-/// What a container printed. The text comes from the machine as fast as it is read and no faster; dropping the stream
-/// ends the reading there. A log that is followed ends when its reader may not read it any more.
-pub async fn log(
-    app: &App,
-    caller: &Caller,
-    id: &str,
-    options: LogOptions,
-) -> Result<impl Stream<Item = std::io::Result<Bytes>> + Send + use<>> {
-    let row = find(app, caller, id).await?;
-    if options.tail.is_some_and(|tail| tail > MAX_TAIL) {
-        return Err(Error::invalid("tail", format!("`tail` is at most {MAX_TAIL} lines")));
-    }
-    let call = ContainerLogs {
-        instance: app.instance,
-        container: row.id,
-        follow: options.is_followed,
-        tail: options.tail,
-        since: options.since,
-        timestamps: options.has_timestamps,
-    };
-    // What can be said at once is said as an answer and not as an end of the text.
-    let mut events = if is_made(&row) { begin(app, &row.machine_id, &call).await? } else { None };
-    let (app, caller) = (app.clone(), caller.clone());
-    Ok(async_stream::try_stream! {
-        let mut timer = tokio::time::interval(LOG_INTERVAL);
-        timer.tick().await;
-        if events.is_none() && options.is_followed {
-            events = first_start(&app, &caller, &row, &call).await;
-        }
-        let Some(mut events) = events else { return };
-        loop {
-            let event = tokio::select! {
-                event = events.next() => event,
-                _ = timer.tick(), if options.is_followed => {
-                    if may_still_read(&app, &caller, &row).await { continue }
-                    None
-                }
-                () = app.shutdown.cancelled() => None,
-            };
-            match event {
-                None => return,
-                Some(Ok(LogEvent::Out(text) | LogEvent::Err(text))) => yield Bytes::from(text),
-                Some(Ok(LogEvent::Failed(error))) => Err(std::io::Error::other(error))?,
-                Some(Err(error)) => Err(std::io::Error::other(error))?,
-            }
-        }
-    })
-}
-
-fn is_made(row: &Row) -> bool {
-    row.engine_id.is_some()
-}
-
-type Events = crate::link::EventStream<LogEvent>;
-
-/// Opens the log; none when the machine has no such container (any more).
-async fn begin(app: &App, machine: &MachineId, call: &ContainerLogs) -> Result<Option<Events>> {
-    match app.hub.stream(machine, call, None).await {
-        Ok(events) => Ok(Some(events)),
-        Err(CallError::Refused(error)) if error.code == LinkErrorCode::NotFound => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Waits until a container that is to be started has been made; none when it never will be.
-async fn first_start(app: &App, caller: &Caller, row: &Row, call: &ContainerLogs) -> Option<Events> {
-    let mut pause = Duration::from_millis(50);
-    loop {
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = app.shutdown.cancelled() => return None,
-        }
-        pause = (pause * 2).min(LOG_INTERVAL);
-        let now = containers::get(&app.db, row.id).await.ok()??;
-        if is_made(&now) {
-            return begin(app, &row.machine_id, call).await.ok()?;
-        }
-        if now.desired != Desired::Running || !may_still_read(app, caller, row).await {
-            return None;
-        }
-    }
 }
 
 /// Whether the caller's proof still counts. A store that does not answer ends nothing.

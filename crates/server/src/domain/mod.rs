@@ -4,7 +4,8 @@
 //!
 //! - `accounts`, `sessions`, `tokens`: who is who
 //! - `images`, `builds`, `registry`: from an archive to an image that can be pulled
-//! - `containers`, `machines`, `invites`: what runs where, and how machines join; `terminals`: commands in containers
+//! - `containers`, `machines`, `invites`: what runs where, and how machines join; `terminals`: commands in containers;
+//!   `logs`: what they print
 //! - `audit`: who changed what; `readiness`: whether the server can work
 
 pub mod accounts;
@@ -14,6 +15,7 @@ mod container_names;
 pub mod containers;
 pub mod images;
 pub mod invites;
+pub mod logs;
 pub mod machines;
 pub mod readiness;
 pub mod registry;

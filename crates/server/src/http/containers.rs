@@ -1,20 +1,24 @@
 //! `/api/v1/containers`.
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
+use futures::{Stream, StreamExt as _};
 use serde::Deserialize;
 use utoipa::IntoParams;
-use wire::containers::{ContainerCreate, ContainerState, ContainerView};
+use wire::containers::{ContainerCreate, ContainerState, ContainerView, KeptLogView, LogStream, LogText};
 use wire::page::{Page, PageQuery};
 use wire::problem::Problem;
 
 use super::extract::{Json, Params, Path};
+use super::feed::{Feed, FeedEvent};
 use crate::app::App;
 use crate::caller::Caller;
-use crate::domain::containers::{self, Filter, LogOptions};
-use crate::error::Result;
+use crate::domain::containers::{self, Filter};
+use crate::domain::logs::{self, LogOptions};
+use crate::error::{Error, Result};
+use crate::log_lines::{Grep, Source};
 
 /// What to list.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -148,34 +152,129 @@ pub async fn restart(
 pub struct LogQuery {
     /// Go on as it grows, until the container ends or the caller leaves.
     follow: Option<bool>,
-    /// Only the last so many lines.
+    /// Only the last so many lines, before `grep` chooses among them.
     tail: Option<u64>,
     /// Only what was printed at or after this time, in seconds since 1970.
     since: Option<i64>,
     /// Put the time before each line.
     timestamps: Option<bool>,
+    /// Only lines that hold this text, at most 256 bytes.
+    grep: Option<String>,
+    /// `grep` is a regular expression (without look-around and back references).
+    regex: Option<bool>,
+    /// `grep` takes upper and lower case for the same.
+    ignore_case: Option<bool>,
+    /// As a file to save.
+    download: Option<bool>,
 }
 
-/// What a container printed, standard output and standard error together. Empty while it was never started.
+/// What a container printed, standard output and standard error together. Empty while it was never started. Of a container
+/// that was deleted, the end is kept for some days. As a WebSocket or an event stream (`Accept: text/event-stream`) it is
+/// followed unless `follow=false`, with the events `log` (a `LogText`), and `end`.
 #[utoipa::path(get, path = "/api/v1/containers/{id}/log", tag = "containers", params(("id" = String, Path, description = "Its number, or its name among the caller's own"), LogQuery),
-    responses((status = 200, description = "Text", content_type = "text/plain", body = String), (status = 401, body = Problem), (status = 404, body = Problem), (status = 503, body = Problem)))]
+    responses((status = 101, description = "The connection is a WebSocket now; each message is `{\"event\", \"data\"}`"),
+        (status = 200, description = "Text", content((String = "text/plain"), (LogText = "text/event-stream"))), (status = 401, body = Problem), (status = 404, body = Problem),
+        (status = 422, body = Problem), (status = 429, description = "Too many streams are followed", body = Problem), (status = 503, body = Problem)))]
 pub async fn log(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<String>,
     Params(query): Params<LogQuery>,
+    feed: Feed,
 ) -> Result<Response> {
+    let is_feed = feed.is_wanted();
     let options = LogOptions {
-        is_followed: query.follow.unwrap_or(false),
+        is_followed: query.follow.unwrap_or(is_feed),
         tail: query.tail,
         since: query.since,
         has_timestamps: query.timestamps.unwrap_or(false),
+        grep: grep(&query)?,
     };
-    let text = containers::log(&app, &caller, &id, options).await?;
+    let log = logs::open(&app, &caller, &id, options).await?;
+    if is_feed {
+        return Ok(feed.answer(&app, log_events(log.pieces(&app))));
+    }
+    let name = log.name.clone();
+    let text = log.pieces(&app).map(|piece| piece.map(|(_, text)| Bytes::from(text)));
     let mut response = Response::new(Body::from_stream(text));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     // A proxy that gathers text would hold back a log that is followed.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    if query.download.unwrap_or(false) {
+        let attachment = format!("attachment; filename=\"{name}.log\"");
+        headers.insert(
+            header::CONTENT_DISPOSITION,
+            HeaderValue::from_str(&attachment).map_err(Error::internal)?,
+        );
+    }
     Ok(response)
+}
+
+fn grep(query: &LogQuery) -> Result<Option<Grep>> {
+    let Some(text) = &query.grep else { return Ok(None) };
+    let (is_pattern, ignores_case) = (query.regex.unwrap_or(false), query.ignore_case.unwrap_or(false));
+    let wrong = |why| Error::invalid("grep", format!("`grep` cannot be used: {why}"));
+    Grep::new(text, is_pattern, ignores_case).map(Some).map_err(wrong)
+}
+
+fn log_events(
+    pieces: impl Stream<Item = std::io::Result<(Source, String)>> + Send + 'static,
+) -> impl Stream<Item = FeedEvent> + Send + 'static {
+    async_stream::stream! {
+        let mut pieces = std::pin::pin!(pieces);
+        while let Some(piece) = pieces.next().await {
+            match piece {
+                Ok((source, text)) => {
+                    let source = if source == Source::Out { LogStream::Out } else { LogStream::Err };
+                    yield FeedEvent::new("log", &LogText { source, text });
+                }
+                Err(error) => {
+                    let error = Error::unavailable("log_broken", format!("the log could not be read on: {error}"));
+                    yield FeedEvent::new("error", &super::error::problem(&error));
+                    return;
+                }
+            }
+        }
+        yield FeedEvent::new("end", &serde_json::json!({}));
+    }
+}
+
+/// Whose kept logs to list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct KeptLogQuery {
+    /// Every account's (admin).
+    all: Option<bool>,
+    /// This account's: the caller's own, or any for an admin.
+    account: Option<String>,
+    /// Rows at most; 20 by default, 2048 at most.
+    limit: Option<u64>,
+    /// Rows to pass over.
+    offset: Option<u64>,
+}
+
+/// Lists the logs that are kept of containers that are gone, newest first. Each is read as the container's log was.
+#[utoipa::path(get, path = "/api/v1/kept-logs", tag = "containers", params(KeptLogQuery),
+    responses((status = 200, body = Page<KeptLogView>), (status = 401, body = Problem), (status = 403, body = Problem)))]
+pub async fn list_kept_logs(
+    State(app): State<App>,
+    caller: Caller,
+    Params(query): Params<KeptLogQuery>,
+) -> Result<axum::Json<Page<KeptLogView>>> {
+    let page = PageQuery { limit: query.limit, offset: query.offset };
+    let is_all = query.all.unwrap_or(false);
+    logs::list_kept(&app, &caller, is_all, query.account.as_deref(), page).await.map(axum::Json)
+}
+
+/// Deletes a log that is kept.
+#[utoipa::path(delete, path = "/api/v1/kept-logs/{id}", tag = "containers", params(("id" = String, Path, description = "The container's number, or its name among the caller's own")),
+    responses((status = 204, description = "It is gone"), (status = 401, body = Problem), (status = 404, body = Problem)))]
+pub async fn delete_kept_log(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<StatusCode> {
+    logs::delete_kept(&app, &caller, &id).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

@@ -2,6 +2,7 @@
 //!
 //! - `router.rs` lists every route; `rights.rs` says for each who may call it
 //! - `serve.rs` accepts connections; `request.rs` gives each request its id, span and metrics
+//! - `sse.rs`, `feed.rs`: what goes on: event streams, and the same as WebSockets
 //! - `auth.rs` finds out who is calling; `extract.rs` reads bodies, queries and uploads; `error.rs` renders failures
 //! - `door.rs` is what Docker's clients speak to, on a port of its own; `machine_door.rs` is the same for the engines of
 //!   other machines
@@ -17,6 +18,7 @@ pub mod containers;
 pub mod door;
 pub mod error;
 pub mod extract;
+pub mod feed;
 pub mod health;
 pub mod images;
 pub mod invites;

@@ -98,6 +98,8 @@ pub const RIGHTS: &[(&str, &str, Access)] = &[
     ("POST", "/api/v1/containers/{id}/stop", Own),
     ("POST", "/api/v1/containers/{id}/restart", Own),
     ("GET", "/api/v1/containers/{id}/log", Own),
+    ("GET", "/api/v1/kept-logs", Account),
+    ("DELETE", "/api/v1/kept-logs/{id}", Own),
     ("POST", "/api/v1/containers/{id}/terminal-tickets", Own),
     ("GET", "/api/v1/containers/{id}/terminal", OwnOrTicket),
     ("GET", "/api/v1/containers/{id}/terminals", Own),

@@ -19,6 +19,7 @@ use super::observed::{View, World};
 use super::plan::{Step, plan};
 use crate::app::App;
 use crate::domain::containers::choose_ports;
+use crate::domain::logs;
 use crate::error::{Error, Result};
 
 /// How often everything is looked at, for signals that were lost.
@@ -341,6 +342,9 @@ impl Reconciler {
     async fn remove(&self, row: &Row) -> Result<Next> {
         let begun = row.change(ContainerState::Deleting);
         let Some(row) = self.write(row, &begun, Wish::Keep).await? else { return Ok(Next::Again) };
+        if row.engine_id.is_some() {
+            logs::keep(&self.app, &row).await;
+        }
         match self.act(&row, ContainerVerb::Remove).await {
             Ok(_) => self.drop_row(&row).await,
             Err(failure) => self.failed(&row, failure).await,

@@ -1,11 +1,12 @@
-//! Removes rows that have outlived their time: sessions and invitations that ended, and what the registry reported long
-//! ago.
+//! Removes what has outlived its time: sessions and invitations that ended, what the registry reported long ago, logs of
+//! containers that are gone.
 
 use std::time::Duration;
 
 use store::{invites, registry_events, sessions};
 
 use crate::app::App;
+use crate::domain::logs;
 use crate::error::Result;
 
 /// How often it is looked; nothing is written when there is nothing to remove.
@@ -33,8 +34,15 @@ async fn remove(app: &App) -> Result<()> {
     let ended = sessions::delete_expired(&app.db, now).await?;
     let invites = invites::delete_expired(&app.db, now).await?;
     let events = registry_events::delete_before(&app.db, now.plus_secs(-EVENTS_KEPT_SECS)).await?;
-    if ended + invites + events > 0 {
-        tracing::info!(sessions = ended, invites, registry.events = events, "removed what had expired");
+    let kept_logs = logs::remove_expired(app).await?;
+    if ended + invites + events + kept_logs > 0 {
+        tracing::info!(
+            sessions = ended,
+            invites,
+            registry.events = events,
+            kept_logs,
+            "removed what had expired"
+        );
     }
     Ok(())
 }

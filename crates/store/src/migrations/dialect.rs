@@ -82,6 +82,16 @@ impl Dialect {
         add(manager, table, column, self.text_column(column, Some(length)).null()).await
     }
 
+    /// Adds a text of any length that may be missing to a table that is there already.
+    pub(super) async fn add_opt_long_text(
+        &self,
+        manager: &SchemaManager<'_>,
+        table: &'static str,
+        column: &'static str,
+    ) -> Result<(), DbErr> {
+        add(manager, table, column, self.text_column(column, None).null()).await
+    }
+
     fn text_column(&self, name: &'static str, length: Option<u32>) -> ColumnDef {
         let mut column = ColumnDef::new(name);
         match (length, self.backend) {

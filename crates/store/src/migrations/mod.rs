@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 mod dialect;
 mod m0001_start;
 mod m0002_joining;
+mod m0004_sessions;
 
 /// The table that says which steps were applied.
 const TABLE: &str = "schema_migrations";
@@ -27,7 +28,11 @@ struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_start::Migration), Box::new(m0002_joining::Migration)]
+        vec![
+            Box::new(m0001_start::Migration),
+            Box::new(m0002_joining::Migration),
+            Box::new(m0004_sessions::Migration),
+        ]
     }
 
     fn migration_table_name() -> DynIden {

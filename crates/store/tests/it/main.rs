@@ -12,6 +12,7 @@ mod containers;
 mod engines;
 mod images;
 mod jobs;
+mod kept_logs;
 mod lists;
 mod machines;
 mod support;

@@ -49,9 +49,14 @@ impl Shop {
         Some(shop)
     }
 
-    /// Adds the image `alice/shell:v1`, which has a shell, and runs a container of it.
-    pub(crate) async fn run_shell(&self, options: Value) -> Value {
+    /// Adds the image `alice/shell:v1`, which has a shell.
+    pub(crate) fn push_shell(&self) {
         push_context(&self.docker, &self.server.registry, "alice/shell:v1", &super::shell::context(""));
+    }
+
+    /// The same, and runs a container of it.
+    pub(crate) async fn run_shell(&self, options: Value) -> Value {
+        self.push_shell();
         self.run_of("shell:v1", options).await
     }
 
