@@ -30,13 +30,9 @@ impl Settings {
         let system_file = PathBuf::from(SYSTEM_FILE);
         let named = self.file.clone().or_else(|| environment("LONGSHORE_CONFIG").map(PathBuf::from));
         let file = named.or_else(|| system_file.exists().then_some(system_file));
-        let with_default_folder = |name: &str| match environment(name) {
-            None if name == "LONGSHORE_DATA_DIR" && !self.options.contains_key("data_dir") => {
-                default_data_dir()
-            }
-            value => value,
-        };
-        Ok(config::load(file.as_deref(), with_default_folder, &self.options)?.config)
+        let folder = default_data_dir().map(|folder| ("data_dir".to_owned(), folder));
+        let defaults: Layer = folder.into_iter().collect();
+        Ok(config::load_over(&defaults, file.as_deref(), environment, &self.options)?.config)
     }
 }
 

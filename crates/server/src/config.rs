@@ -28,6 +28,17 @@ pub enum Source {
     CommandLine,
 }
 
+impl Source {
+    fn shown(self, key: &str) -> String {
+        match self {
+            Self::Default => "default".to_owned(),
+            Self::File => "settings file".to_owned(),
+            Self::Environment => environment_name(key),
+            Self::CommandLine => "command line".to_owned(),
+        }
+    }
+}
+
 /// How a setting is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -73,19 +84,6 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting("listen", Kind::Text, Some("\"127.0.0.1:8080\""), "Address of the API and the console."),
     setting(
-        "tls.mode",
-        Kind::Text,
-        Some("\"auto\""),
-        "`auto`: in the clear on loopback addresses, TLS elsewhere; `on`: TLS everywhere; `off`: never, for a server behind a TLS proxy.",
-    ),
-    setting(
-        "tls.certificate",
-        Kind::Text,
-        None,
-        "Certificate chain (PEM) of the server's port; the server signs one itself when not set, and invitations carry its fingerprint.",
-    ),
-    setting("tls.key", Kind::Text, None, "Private key (PEM) of `tls.certificate`."),
-    setting(
         "registry_listen",
         Kind::Text,
         Some("\"127.0.0.1:5000\""),
@@ -121,6 +119,19 @@ pub const SETTINGS: &[Setting] = &[
         Some("[]"),
         "Addresses (CIDR) whose `X-Forwarded-For` is believed.",
     ),
+    setting(
+        "tls.mode",
+        Kind::Text,
+        Some("\"auto\""),
+        "`auto`: in the clear on loopback addresses, TLS elsewhere; `on`: TLS everywhere; `off`: never, for a server behind a TLS proxy.",
+    ),
+    setting(
+        "tls.certificate",
+        Kind::Text,
+        None,
+        "Certificate chain (PEM) of the server's port; the server signs one itself when not set, and invitations carry its fingerprint.",
+    ),
+    setting("tls.key", Kind::Text, None, "Private key (PEM) of `tls.certificate`."),
     setting(
         "machine.enabled",
         Kind::Switch,
@@ -189,7 +200,12 @@ pub const SETTINGS: &[Setting] = &[
         "Largest unpacked size of an archive, in bytes.",
     ),
     setting("uploads.entries", Kind::Number, Some("50000"), "Most entries in an archive."),
-    setting("builds.workers", Kind::Number, Some("2"), "Builds at the same time."),
+    setting(
+        "builds.workers",
+        Kind::Number,
+        Some("3"),
+        "Builds at the same time; more than one account may have, so that nobody keeps all others waiting.",
+    ),
     setting("builds.per_account", Kind::Number, Some("2"), "Builds at the same time per account."),
     setting(
         "builds.queued_per_account",
@@ -456,7 +472,7 @@ pub enum LogFormat {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("cannot read `{path}`: {source}")]
+    #[error("cannot read `{path}`")]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -504,6 +520,16 @@ pub fn load(
     environment: impl Fn(&str) -> Option<String>,
     command_line: &Layer,
 ) -> Result<Loaded, ConfigError> {
+    load_over(&Layer::new(), file, environment, command_line)
+}
+
+/// [`load`] over defaults that depend on the system: they give way to everything else.
+pub fn load_over(
+    defaults: &Layer,
+    file: Option<&Path>,
+    environment: impl Fn(&str) -> Option<String>,
+    command_line: &Layer,
+) -> Result<Loaded, ConfigError> {
     let from_file = match file {
         None => toml::Table::new(),
         Some(path) => {
@@ -524,6 +550,8 @@ pub fn load(
             (Some(parse(setting, &text, &environment_name(setting.key))?), Source::Environment)
         } else if let Some(value) = lookup(&from_file, setting.key) {
             (Some(value.clone()), Source::File)
+        } else if let Some(text) = defaults.get(setting.key) {
+            (Some(parse(setting, text, "default")?), Source::Default)
         } else {
             (setting.default.map(default_value), Source::Default)
         };
@@ -534,8 +562,18 @@ pub fn load(
             table.entry(section).or_insert_with(|| toml::Value::Table(toml::Table::new()));
         }
     }
-    let config: Config =
-        table.try_into().map_err(|e: toml::de::Error| ConfigError::Invalid(e.message().to_owned()))?;
+    let mut config: Config = serde_path_to_error::deserialize(table).map_err(|error| {
+        let key = error.path().to_string();
+        let source = sources.get(key.as_str()).copied().unwrap_or(Source::File);
+        ConfigError::Value {
+            source_name: source.shown(&key),
+            key,
+            message: error.inner().message().to_owned(),
+        }
+    })?;
+    // The registry has a working folder of its own, where a relative name would mean another folder.
+    config.data_dir = std::path::absolute(&config.data_dir)
+        .map_err(|source| ConfigError::Unreadable { path: config.data_dir.clone(), source })?;
     config.check()?;
     Ok(Loaded { config, sources })
 }
@@ -556,6 +594,7 @@ pub fn example() -> String {
         text.push('\n');
         if its_section != section {
             section = its_section;
+            debug_assert!(!section.is_empty(), "settings without a section come first");
             push_line(&mut text, &format!("[{section}]"));
         }
         push_line(&mut text, &format!("# {}", setting.help));
@@ -642,9 +681,12 @@ impl Config {
         {
             return invalid("`public_url` must begin with `http://` or `https://`");
         }
-        for range in self.trusted_proxies.iter().chain(&self.outbound.allow) {
+        let ranges = [("trusted_proxies", &self.trusted_proxies), ("outbound.allow", &self.outbound.allow)];
+        for (key, range) in
+            ranges.iter().flat_map(|(key, ranges)| ranges.iter().map(move |range| (key, range)))
+        {
             if crate::network::Range::parse(range).is_none() {
-                return invalid(&format!("`{range}` is not an address range such as `10.0.0.0/8`"));
+                return invalid(&format!("`{key}`: `{range}` is not an address range such as `10.0.0.0/8`"));
             }
         }
         Ok(())
@@ -705,6 +747,39 @@ mod tests {
         assert_eq!(loaded.config.auth.session_hours, 3);
         assert_eq!(loaded.config.outbound.allow, ["10.0.0.0/8", "192.168.0.0/16"]);
         assert_eq!(loaded.sources["auth.session_hours"], Source::File);
+    }
+
+    #[test]
+    fn a_default_of_the_system_gives_way_to_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("longshore.toml");
+        std::fs::write(&file, "data_dir = \"/from/file\"\n").unwrap();
+        let defaults = flags(&[("data_dir", "/from/system")]);
+
+        let from_file = load_over(&defaults, Some(&file), |_| None, &Layer::new()).unwrap();
+        let from_system = load_over(&defaults, None, |_| None, &Layer::new()).unwrap();
+
+        assert_eq!(from_file.config.data_dir, Path::new("/from/file"));
+        assert_eq!(from_system.config.data_dir, Path::new("/from/system"));
+    }
+
+    #[test]
+    fn a_relative_folder_is_meant_from_here() {
+        let loaded = load(None, |_| None, &flags(&[("data_dir", "data")])).unwrap();
+
+        assert_eq!(loaded.config.data_dir, std::env::current_dir().unwrap().join("data"));
+    }
+
+    #[test]
+    fn a_wrong_value_is_named_with_where_it_came_from() {
+        let environment = |name: &str| (name == "LONGSHORE_AUTH_REGISTRATION").then(|| "foo".to_owned());
+        let error = load(None, environment, &flags(&[("data_dir", "/a")])).unwrap_err().to_string();
+        assert!(
+            error.starts_with("`auth.registration` (LONGSHORE_AUTH_REGISTRATION) is not valid"),
+            "{error}"
+        );
+        let proxies = flags(&[("data_dir", "/a"), ("trusted_proxies", "foo")]);
+        assert!(load(None, |_| None, &proxies).unwrap_err().to_string().contains("`trusted_proxies`: `foo`"));
     }
 
     #[test]

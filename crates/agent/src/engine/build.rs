@@ -87,7 +87,7 @@ async fn run(
     while let Some(message) = messages.next().await {
         let message = message?;
         if let Some(error) = message.error {
-            return Err(LinkError::new(LinkErrorCode::BuildFailed, clip(&error)));
+            return Err(LinkError::new(LinkErrorCode::BuildFailed, clip(&plain(&error))));
         }
         check_pulled(engine, call, &message).await?;
         for event in trace.take(&message) {
@@ -147,6 +147,17 @@ fn query(engine: &Engine, call: &BuildImage, parent: &str) -> Result<Vec<(&'stat
     Ok(query)
 }
 
+/// What the registry says of an image that the builder may not use is one word, and the same as for one that is not there.
+fn plain(error: &str) -> String {
+    if error.trim_end() == "unauthorized"
+        || error.starts_with("unauthorized: ")
+        || error.ends_with(": unauthorized")
+    {
+        return "an image that it names is not in the registry, or is not yours to use".to_owned();
+    }
+    error.to_owned()
+}
+
 /// What the engine refuses at once (a Dockerfile that cannot be read, a context that is not one) is the builder's to mend.
 fn build_failed(error: LinkError) -> LinkError {
     match error.code {
@@ -198,6 +209,10 @@ impl Trace {
         if text.starts_with("[Warning] One or more build-args") && text.contains(&format!("[{REGISTRY_ARG}]"))
         {
             // We gave it, not the user.
+            return Vec::new();
+        }
+        if text.starts_with("Successfully tagged ls-b/") {
+            // The name by which we find it; the user gave another one.
             return Vec::new();
         }
         pieces(text).map(BuildEvent::Log).collect()

@@ -211,8 +211,8 @@ fn engine_down(reason: impl std::fmt::Display) -> LinkError {
     LinkError::new(LinkErrorCode::EngineDown, format!("the engine does not answer: {reason}"))
 }
 
-/// An answer of the engine that is not 2xx. Only a taken port has to be told by its words, because the engine gives it no
-/// status of its own: this is the one place that does so.
+/// An answer of the engine that is not 2xx. A taken port and a program that is not there have to be told by their words,
+/// because the engine gives them no status of their own: this is the one place that does so.
 fn refused(status: u16, message: &str) -> LinkError {
     let is_port_taken =
         message.contains("port is already allocated") || message.contains("address already in use");
@@ -223,7 +223,27 @@ fn refused(status: u16, message: &str) -> LinkError {
         409 => LinkErrorCode::Conflict,
         _ => LinkErrorCode::Engine,
     };
-    LinkError::new(code, clip(message.trim()))
+    LinkError::new(code, clip(&plain(message.trim())))
+}
+
+/// What the engine says, in words for whoever wrote the image: without the names of the programs through which it went.
+fn plain(message: &str) -> String {
+    let Some((_, cause)) = message.split_once("OCI runtime create failed: ") else {
+        return message.to_owned();
+    };
+    let cause = cause.rsplit_once("starting container process caused: ").map_or(cause, |(_, cause)| cause);
+    let cause = cause.rsplit_once("unable to start container process: ").map_or(cause, |(_, cause)| cause);
+    let cause = cause.trim_end_matches(": unknown").trim_start_matches("runc create failed: ");
+    let program = cause.strip_prefix("exec: \"").and_then(|rest| rest.split_once("\": "));
+    match program {
+        Some((program, why)) if why.contains("no such file") || why.contains("not found") => {
+            format!("the image has no program `{program}`; check its command and entry point")
+        }
+        Some((program, why)) if why.contains("permission denied") => {
+            format!("the program `{program}` of the image may not be executed (is it set executable?)")
+        }
+        _ => format!("the engine could not start the container: {cause}"),
+    }
 }
 
 /// An engine's message, short enough to be stored and shown.
@@ -286,6 +306,34 @@ mod tests {
         for registry in ["127.0.0.1", "http://x:1", ":5000", "x:port", "x/y:1"] {
             assert!(Engine::new(None, registry.into(), TaskTracker::new()).is_err(), "{registry}");
         }
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_told_in_plain_words() {
+        let start = "failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: ";
+        let cases = [
+            (
+                "exec: \"/nope\": stat /nope: no such file or directory: unknown",
+                "the image has no program `/nope`; check its command and entry point",
+            ),
+            (
+                "exec: \"run\": executable file not found in $PATH: unknown",
+                "the image has no program `run`; check its command and entry point",
+            ),
+            (
+                "exec: \"/data\": permission denied: unknown",
+                "the program `/data` of the image may not be executed (is it set executable?)",
+            ),
+            (
+                "error during container init: something else: unknown",
+                "the engine could not start the container: error during container init: something else",
+            ),
+        ];
+
+        for (cause, words) in cases {
+            assert_eq!(refused(400, &format!("{start}{cause}")).message, words);
+        }
+        assert_eq!(refused(500, "disk full").message, "disk full");
     }
 
     #[test]

@@ -188,6 +188,22 @@ async fn images_of_others_are_out_of_reach_for_a_build() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_that_adds_only_a_label_still_needs_its_base() {
+    let Some(server) = server_with(&[]).await else { return };
+    let alice = server.account("alice").await;
+    let base = alice.succeeded(&alice.accepted("base:1", zip(HELLO)).await).await;
+    let labelled = "ARG LONGSHORE_REGISTRY\nFROM ${LONGSHORE_REGISTRY}/alice/base:1\nLABEL a=b\n";
+
+    let child = alice.succeeded(&alice.accepted("child:1", zip(labelled)).await).await;
+
+    let image = alice.get(&format!("/api/v1/images/{}", child["image_id"])).await.expect(200).json();
+    assert_eq!(image["parent_image_id"], base["image_id"]);
+    let refused = alice.delete(&format!("/api/v1/images/{}", base["image_id"])).await.expect(409);
+    assert_eq!(refused.code(), "has_dependents");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn public_images_are_built_by_admins_and_used_by_everybody() {
     let Some(server) = server_with(&[]).await else { return };
     let (admin, bob) = (server.admin().await, server.account("bob").await);

@@ -55,9 +55,37 @@ fn routes_without_a_token_are_marked_so_in_the_document() {
 #[test]
 fn every_operation_has_a_summary_and_a_unique_id() {
     let document: serde_json::Value = serde_json::from_str(&server::openapi_json()).unwrap();
+    let mut ids = std::collections::BTreeSet::new();
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
             assert!(operation["summary"].is_string(), "{method} {path} has no summary");
+            let id = operation["operationId"].as_str().unwrap();
+            assert!(ids.insert(id.to_owned()), "{method} {path} has the id of another: {id}");
+        }
+    }
+}
+
+#[test]
+fn every_answer_says_what_it_means_and_every_error_is_a_problem() {
+    let document: serde_json::Value = serde_json::from_str(&server::openapi_json()).unwrap();
+    for (method, path, access) in RIGHTS {
+        let operation = &document["paths"][path][method.to_lowercase()];
+        let responses = operation["responses"].as_object().unwrap();
+        for (status, response) in responses {
+            assert!(!response["description"].as_str().unwrap().is_empty(), "{method} {path} {status}");
+            for (kind, content) in response["content"].as_object().into_iter().flatten() {
+                let is_problem = content["schema"]["$ref"] == "#/components/schemas/Problem";
+                // Readiness is the same whether it is good or not.
+                let is_error = status.starts_with(['4', '5']) && *path != "/readyz";
+                assert_eq!(is_problem, is_error, "{method} {path} {status}");
+                assert_eq!(kind == "application/problem+json", is_error, "{method} {path} {status}: {kind}");
+            }
+        }
+        if !matches!(access, Access::Public | Access::Secret) {
+            assert!(
+                responses.contains_key("401"),
+                "{method} {path} does not say what happens without a token"
+            );
         }
     }
 }

@@ -12,7 +12,7 @@ use wire::images::{
     CreateParameters, DependentContainer, DependentImage, Dependents, ImageSource, ImageState, ImageTag,
     ImageUpdate, ImageView, LayerView, RepositoryView,
 };
-use wire::names::{AccountName, Digest, ImageName, Owner, RepoName, Tag};
+use wire::names::{AccountName, Digest, ImageName, ImageReference, Owner, RepoName, Tag};
 use wire::page::{MAX_LIMIT, Page, PageQuery};
 
 use super::accounts::Named;
@@ -71,6 +71,8 @@ pub struct NewImage {
     pub build_id: Option<BuildId>,
     /// Who made it.
     pub account: Option<AccountId>,
+    /// The image that it is known to be built on, by the name that its Dockerfile gave; else its layers tell.
+    pub base: Option<ImageReference>,
 }
 
 /// Which images to list.
@@ -252,6 +254,7 @@ pub async fn tag(app: &App, caller: &Caller, id: ImageId, wanted: &ImageTag) -> 
         source: ImageSource::Tag,
         build_id: source.build_id,
         account: Some(owner_account),
+        base: None,
     };
     let tx = app.db.begin().await?;
     // What was visible a moment ago may have been deleted meanwhile.
@@ -412,7 +415,15 @@ pub async fn insert_ready(app: &App, tx: &Tx, new: NewImage) -> Result<Row> {
         images::untag(tx, old.id, now).await?;
     }
     let owners = [new.owner.clone(), Owner::public()];
-    let parent_image_id = images::parent_of_layers(tx, &owners, &new.layers).await?;
+    let named = match new.base {
+        Some(base) => ready(tx, &base.with_default_owner(&new.owner)).await?,
+        None => None,
+    };
+    let named = named.filter(|base| owners.contains(&base.owner) && base.digest != new.digest);
+    let parent_image_id = match named {
+        Some(base) => Some(base.id),
+        None => images::parent_of_layers(tx, &owners, &new.layers).await?,
+    };
     let (display_name, description) =
         old.as_ref().map(|old| (old.display_name.clone(), old.description.clone())).unwrap_or_default();
     let row = images::New {
@@ -712,6 +723,7 @@ pub async fn record_push(app: &App, context: &RequestContext, push: Push) -> Res
             source: ImageSource::Push,
             build_id: None,
             account: Some(account),
+            base: None,
         };
         tries += 1;
         match record_push_once(app, &caller, &name, new).await {

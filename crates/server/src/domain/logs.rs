@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use futures::Stream;
 use store::containers::{self, Desired, Row};
-use store::kept_logs;
+use store::{kept_logs, machines};
 use wire::containers::KeptLogView;
 use wire::ids::{ContainerId, MachineId};
 use wire::link::{ContainerLogs, LinkErrorCode, LogEvent};
+use wire::machines::MachineState;
 use wire::names::{AccountName, ContainerName};
 use wire::page::{Page, PageQuery};
 
@@ -77,6 +78,14 @@ pub async fn open(app: &App, caller: &Caller, id: &str, options: LogOptions) -> 
         found => found?,
     };
     let place = if options.is_followed { Some(follow(app, caller)?) } else { None };
+    let machine = machines::get(&app.db, &row.machine_id).await?;
+    if row.engine_id.is_some() && machine.is_some_and(|machine| machine.state == MachineState::EngineDown) {
+        return Err(Error::unavailable(
+            "engine_down",
+            "the engine of the container's machine does not answer",
+        )
+        .hint("try again when it is back: `longshore machine list`"));
+    }
     let events = if row.engine_id.is_some() {
         begin(app, &row.machine_id, &call(app, &row, &options)).await?
     } else {

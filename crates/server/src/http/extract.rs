@@ -52,16 +52,56 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
 
 /// Broken JSON is 400; JSON that says the wrong thing (unknown, missing or wrong fields) is 422.
 fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
-    serde_json::from_slice(bytes).map_err(|error| match error.classify() {
-        serde_json::error::Category::Data => {
-            Error::new(ErrorKind::Invalid, "invalid", plain_serde(&error.to_string()))
-        }
-        _ => Error::new(ErrorKind::Malformed, "not_json", format!("the body is not valid JSON: {error}")),
-    })
+    // A list would be taken for an object's values in order, without the names that a reader of the request relies on.
+    if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
+        return Err(Error::new(ErrorKind::Invalid, "invalid", "the body must be a JSON object, not a list"));
+    }
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let value =
+        serde_path_to_error::deserialize(&mut reader).map_err(|error| match error.inner().classify() {
+            serde_json::error::Category::Data => {
+                wrong_value(&error.path().to_string(), &error.inner().to_string())
+            }
+            _ => not_json(error.inner()),
+        })?;
+    reader.end().map_err(|error| not_json(&error))?;
+    Ok(value)
 }
 
-fn plain_serde(message: &str) -> String {
-    message.rsplit_once(" at line ").map_or(message, |(text, _)| text).to_owned()
+fn not_json(error: &serde_json::Error) -> Error {
+    Error::new(ErrorKind::Malformed, "not_json", format!("the body is not valid JSON: {error}"))
+}
+
+/// A value that does not fit, in words for people: `path` names it, `.` when it is the whole.
+fn wrong_value(path: &str, message: &str) -> Error {
+    let message = message.rsplit_once(" at line ").map_or(message, |(text, _)| text);
+    let error = match (path, expected(message)) {
+        ("" | ".", _) => Error::new(ErrorKind::Invalid, "invalid", message),
+        (path, Some(what)) => Error::invalid(path, format!("`{path}` must be {what}")),
+        (path, None) => Error::invalid(path, format!("`{path}` is not valid: {message}")),
+    };
+    // The library names a field that is missing or not known only in its words.
+    let named = ["missing field `", "unknown field `"].iter().find_map(|words| message.strip_prefix(words));
+    match named.and_then(|rest| rest.split('`').next()) {
+        Some(name) => Error { field: Some(name.to_owned()), detail: message.to_owned(), ..error },
+        None => error,
+    }
+}
+
+/// What the library expected, without the names of its types.
+fn expected(message: &str) -> Option<&'static str> {
+    let (_, wanted) = message.rsplit_once("expected ")?;
+    Some(match wanted.trim_end_matches(|c: char| !c.is_alphanumeric()) {
+        "i8" | "i16" | "i32" | "i64" | "u8" | "u16" | "u32" | "u64" | "usize" => {
+            "a whole number in its range"
+        }
+        "a string" | "string" | "str" => "text",
+        "a boolean" | "bool" => "`true` or `false`",
+        "a sequence" => "a list",
+        "a map" => "an object",
+        other if other.starts_with("struct ") => "an object",
+        _ => return None,
+    })
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -82,9 +122,18 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
         let query = Query::<T>::from_request_parts(parts, state).await;
-        query
-            .map(|Query(value)| Self(value))
-            .map_err(|e| Error::new(ErrorKind::Invalid, "invalid_query", e.body_text()))
+        query.map(|Query(value)| Self(value)).map_err(|rejection| {
+            let text = rejection.body_text();
+            let text = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text);
+            let error = match text.split_once(": ") {
+                Some((name, _)) if !name.contains(' ') => Error::invalid(
+                    name,
+                    format!("`{name}` in the query does not have the form that it must have"),
+                ),
+                _ => Error::new(ErrorKind::Invalid, "invalid_query", text),
+            };
+            Error { code: "invalid_query", ..error }
+        })
     }
 }
 
@@ -176,8 +225,8 @@ async fn read_all(body: Body, limit: usize) -> Result<Bytes> {
     })
 }
 
-/// Named values from wherever they come: query (GET), JSON object, urlencoded form or multipart form. The seed routes
-/// take the same names from all of them.
+/// Named values from wherever they come: query, JSON object, urlencoded form or multipart form. The seed routes take the same
+/// names from all of them; a name that comes twice is refused.
 #[derive(Debug, Default)]
 pub struct Fields {
     values: HashMap<String, String>,
@@ -196,6 +245,18 @@ impl Fields {
     /// A value that may be missing; an empty one counts as missing.
     pub fn optional(&self, name: &str) -> Option<&str> {
         self.values.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// Refuses every name but these, where a name that is not heard could be taken for one that was.
+    pub fn only(&self, names: &[&str]) -> Result<()> {
+        match self.values.keys().find(|name| !names.contains(&name.as_str())) {
+            None => Ok(()),
+            Some(name) => {
+                let shown: String = name.chars().take(80).flat_map(char::escape_debug).collect();
+                let expected = names.join("`, `");
+                Err(Error::invalid(shown.clone(), format!("unknown field `{shown}`, expected `{expected}`")))
+            }
+        }
     }
 
     /// A number that may be missing.
@@ -237,8 +298,10 @@ impl FromRequest<App> for Fields {
     async fn from_request(request: Request, app: &App) -> Result<Self> {
         let mut fields = Self::default();
         let query = request.uri().query().unwrap_or_default().to_owned();
+        // Also beside a body: a name in the address that nobody reads would look as if it had been heard.
+        fields.put_pairs(query.as_bytes())?;
         if request.method() == Method::GET || request.method() == Method::HEAD {
-            return fields.put_pairs(query.as_bytes()).map(|()| fields);
+            return Ok(fields);
         }
         match content_type(request.headers()).as_str() {
             "application/json" => {
@@ -327,6 +390,61 @@ fn broken_form(detail: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only what is refused is looked at")]
+    struct Sample {
+        user_id: i64,
+        ports: Option<Vec<SamplePort>>,
+    }
+
+    #[derive(Debug, serde::Deserialize)]
+    #[expect(dead_code, reason = "only what is refused is looked at")]
+    struct SamplePort {
+        container: u16,
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_body_is_said_in_plain_words() {
+        let cases = [
+            (r#"{"user_id":"2"}"#, "`user_id` must be a whole number in its range", Some("user_id")),
+            (r#"{"user_id":1,"ports":["8000:80"]}"#, "`ports[0]` must be an object", Some("ports[0]")),
+            (
+                r#"{"user_id":1,"ports":[{"container":70000}]}"#,
+                "`ports[0].container` must be a whole number in its range",
+                Some("ports[0].container"),
+            ),
+            (r#"{"user_id":1,"ports":7}"#, "`ports` must be a list", Some("ports")),
+            (r"{}", "missing field `user_id`", Some("user_id")),
+            (
+                r#"{"user_id":1,"role":2}"#,
+                "unknown field `role`, expected `user_id` or `ports`",
+                Some("role"),
+            ),
+            (r"[1]", "the body must be a JSON object, not a list", None),
+        ];
+        for (body, detail, field) in cases {
+            let error = parse_json::<Sample>(body.as_bytes()).unwrap_err();
+            assert_eq!(
+                (error.detail.as_str(), error.field.as_deref(), error.kind),
+                (detail, field, ErrorKind::Invalid),
+                "{body}"
+            );
+        }
+        for body in ["", "{", "{\"user_id\":1} x", "nonsense"] {
+            assert_eq!(parse_json::<Sample>(body.as_bytes()).unwrap_err().code, "not_json", "{body}");
+        }
+    }
+
+    #[test]
+    fn names_that_are_not_heard_are_refused_where_it_matters() {
+        let mut fields = Fields::default();
+        fields.put_pairs(b"username=alice&role=admin").unwrap();
+
+        assert_eq!(fields.only(&["username", "password"]).unwrap_err().field.as_deref(), Some("role"));
+        assert!(fields.only(&["username", "role"]).is_ok());
+    }
 
     #[test]
     fn a_name_given_twice_is_refused() {

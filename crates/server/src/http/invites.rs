@@ -15,7 +15,7 @@ use crate::domain::invites;
 use crate::error::Result;
 
 /// Lists the invitations for machines that were not used yet, without their secrets (admin).
-#[utoipa::path(get, path = "/api/v1/invites", tag = "machines", params(PageQuery),
+#[utoipa::path(get, path = "/api/v1/invites", tag = "invites", params(PageQuery),
     responses((status = 200, body = Page<InviteView>), (status = 401, body = Problem), (status = 403, body = Problem)))]
 pub async fn list(
     State(app): State<App>,
@@ -26,7 +26,7 @@ pub async fn list(
 }
 
 /// Invites one machine (admin); the token is in this answer only.
-#[utoipa::path(post, path = "/api/v1/invites", tag = "machines", request_body = InviteCreate,
+#[utoipa::path(post, path = "/api/v1/invites", tag = "invites", request_body = InviteCreate,
     responses((status = 201, body = InviteCreated), (status = 401, body = Problem), (status = 403, body = Problem),
         (status = 409, body = Problem), (status = 422, body = Problem)))]
 pub async fn create(
@@ -39,7 +39,7 @@ pub async fn create(
 }
 
 /// Takes an invitation back (admin).
-#[utoipa::path(delete, path = "/api/v1/invites/{id}", tag = "machines", params(("id" = String, Path, description = "The invitation's id")),
+#[utoipa::path(delete, path = "/api/v1/invites/{id}", tag = "invites", params(("id" = String, Path, description = "The invitation's id")),
     responses((status = 204), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]
 pub async fn delete(State(app): State<App>, caller: Caller, Path(id): Path<InviteId>) -> Result<StatusCode> {
     invites::delete(&app, &caller, id).await?;

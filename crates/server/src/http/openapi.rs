@@ -1,9 +1,11 @@
 //! The description of every route: as a document, and as a page to browse.
 
-use axum::http::header;
+use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use utoipa::OpenApi;
+use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{self, RefOr};
 
 use crate::error::{Error, Result};
 
@@ -37,6 +39,84 @@ impl utoipa::Modify for Security {
         components.add_security_scheme("secret", SecurityScheme::Http(secret.build()));
         let cookie = ApiKeyValue::with_description(super::auth::SESSION_COOKIE, "The console's session");
         components.add_security_scheme("session", SecurityScheme::ApiKey(ApiKey::Cookie(cookie)));
+    }
+}
+
+/// The kinds of bodies: of answers, and of errors.
+const JSON: &str = "application/json";
+const PROBLEM: &str = "application/problem+json";
+
+/// Fills in what every route has in common, and what the routes themselves therefore do not repeat.
+pub fn complete(document: &mut utoipa::openapi::OpenApi) {
+    for item in document.paths.paths.values_mut() {
+        for (method, operation) in operations(item) {
+            name(method, operation);
+            let needs_token = operation.security.is_none();
+            let reads = operation.request_body.is_some()
+                || operation.parameters.as_ref().is_some_and(|list| !list.is_empty());
+            let responses = &mut operation.responses.responses;
+            if needs_token {
+                responses.entry("401".to_owned()).or_insert_with(problem);
+            }
+            if operation.request_body.is_some() {
+                responses.entry("400".to_owned()).or_insert_with(problem);
+            }
+            if reads {
+                responses.entry("422".to_owned()).or_insert_with(problem);
+            }
+            for (status, response) in responses {
+                if let RefOr::T(response) = response {
+                    describe(status, response);
+                }
+            }
+        }
+    }
+}
+
+fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut Operation)> {
+    let all = [
+        ("get", &mut item.get),
+        ("post", &mut item.post),
+        ("put", &mut item.put),
+        ("patch", &mut item.patch),
+        ("delete", &mut item.delete),
+    ];
+    all.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
+}
+
+/// Names an operation for generators of clients: its noun, what it does, and the method where two do the same.
+fn name(method: &str, operation: &mut Operation) {
+    let noun =
+        operation.tags.as_ref().and_then(|tags| tags.first()).map_or("", String::as_str).replace(' ', "_");
+    let verb = operation.operation_id.take().unwrap_or_default();
+    operation.operation_id = Some(format!("{noun}_{verb}_{method}"));
+}
+
+fn problem_schema() -> openapi::Ref {
+    openapi::Ref::from_schema_name("Problem")
+}
+
+fn problem() -> RefOr<openapi::Response> {
+    let content = openapi::Content::new(Some(problem_schema()));
+    let response = openapi::ResponseBuilder::new().content(JSON, content);
+    response.build().into()
+}
+
+/// Says what a status means where the route does not, and of which kind the body of an error is.
+fn describe(status: &str, response: &mut openapi::Response) {
+    if response.description.is_empty() {
+        let meaning = status.parse().ok().and_then(|code| StatusCode::from_u16(code).ok());
+        let meaning = meaning.and_then(|code| code.canonical_reason()).unwrap_or_default();
+        meaning.clone_into(&mut response.description);
+    }
+    let is_problem = |content: &RefOr<openapi::Content>| match content {
+        RefOr::T(openapi::Content { schema: Some(RefOr::Ref(schema)), .. }) => *schema == problem_schema(),
+        _ => false,
+    };
+    if response.content.get(JSON).is_some_and(is_problem)
+        && let Some(content) = response.content.shift_remove(JSON)
+    {
+        response.content.insert(PROBLEM.to_owned(), content);
     }
 }
 

@@ -91,7 +91,9 @@ fn routes() -> OpenApiRouter<App> {
 
 /// The description of every route.
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    routes().split_for_parts().1
+    let (_, mut document) = routes().split_for_parts();
+    openapi::complete(&mut document);
+    document
 }
 
 /// The server's router, with everything that every request passes.

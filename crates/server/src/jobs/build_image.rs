@@ -19,11 +19,12 @@ use wire::link::{
     TransferEvent,
 };
 use wire::machines::MachineState;
-use wire::names::Digest;
+use wire::names::{Digest, ImageReference};
 use wire::page::PageQuery;
 use wire::time::Timestamp;
 
 use super::Shared;
+use super::bases::Bases;
 use super::worker::persist;
 use crate::app::App;
 use crate::blobs::{BlobKind, blocking};
@@ -198,6 +199,8 @@ struct Work<'a> {
 struct Made {
     digest: Digest,
     facts: ImageFacts,
+    /// On which of our images it was built.
+    base: Option<ImageReference>,
     log_bytes: u64,
 }
 
@@ -217,17 +220,22 @@ impl Work<'_> {
             log.write(&format!("\n[cut off: {error}]\n"));
         }
         let log_bytes = log.finish();
-        result.map(|(digest, facts)| Made { digest, facts, log_bytes })
+        let made = |(base, digest, facts)| Made { digest, facts, base, log_bytes };
+        result.map(made)
     }
 
-    async fn make_on(&self, machine: &MachineId, log: &mut Log) -> Result<(Digest, ImageFacts), Stop> {
-        self.build(machine, log).await?;
+    async fn make_on(
+        &self,
+        machine: &MachineId,
+        log: &mut Log,
+    ) -> Result<(Option<ImageReference>, Digest, ImageFacts), Stop> {
+        let base = self.build(machine, log).await?;
         self.phase(BuildPhase::Pushing).await?;
         let mut digest = self.push(machine, log).await?;
         self.phase(BuildPhase::Verifying).await?;
         for is_last in [false, true] {
             match self.verify(&digest).await? {
-                Ok(facts) => return Ok((digest, facts)),
+                Ok(facts) => return Ok((base, digest, facts)),
                 Err(problem) if is_last => return Err(Stop::failed("verify_failed", problem)),
                 Err(problem) => {
                     log.write(&format!("{problem}; pushing again\n"));
@@ -320,10 +328,13 @@ impl Work<'_> {
         Stop::failed("timeout", format!("the build took longer than the {secs} seconds that it may"))
     }
 
-    async fn build(&self, machine: &MachineId, log: &mut Log) -> Result<(), Stop> {
+    async fn build(&self, machine: &MachineId, log: &mut Log) -> Result<Option<ImageReference>, Stop> {
         let mut pause = Duration::from_secs(1);
         loop {
-            let Err(stop) = self.build_once(machine, log).await else { return Ok(()) };
+            let stop = match self.build_once(machine, log).await {
+                Ok(base) => return Ok(base),
+                Err(stop) => stop,
+            };
             // A base image of ours cannot be read while the registry is away: that is not the Dockerfile's fault.
             let is_about_images = matches!(&stop, Stop::Failed("build_failed" | "base_image_unavailable", _));
             if !is_about_images || self.registry_answers().await {
@@ -334,8 +345,12 @@ impl Work<'_> {
         }
     }
 
-    async fn build_once(&self, machine: &MachineId, log: &mut Log) -> Result<(), Stop> {
+    async fn build_once(&self, machine: &MachineId, log: &mut Log) -> Result<Option<ImageReference>, Stop> {
         let (app, build) = (self.app, self.build);
+        let there = machines::get(&app.db, machine).await?.map(|row| row.facts.registry);
+        let advertised = app.config.registry_advertise.clone();
+        let here = [Some(app.config.registry_listen.to_string()), advertised, there];
+        let mut bases = Bases::new(here.into_iter().flatten());
         let path = app.blobs.path(BlobKind::Context, &build.id.to_string());
         let context = match tokio::fs::File::open(path).await {
             Ok(file) => file,
@@ -382,6 +397,7 @@ impl Work<'_> {
             for event in batch {
                 match event.map_err(Stop::of_call)? {
                     BuildEvent::Step { step, steps, text } => {
+                        bases.take(&text);
                         log.gather(&format!("Step {step}/{steps} : {text}\n"));
                         progress.step = Some((step, steps, text));
                     }
@@ -389,7 +405,7 @@ impl Work<'_> {
                     BuildEvent::Built { .. } => {
                         log.flush();
                         progress.store(log.written()).await;
-                        return Ok(());
+                        return Ok(bases.last());
                     }
                     BuildEvent::Failed(refused) => {
                         log.flush();
@@ -587,6 +603,7 @@ impl Work<'_> {
             source: ImageSource::Build,
             build_id: Some(build.id),
             account: Some(build.account_id),
+            base: made.base.clone(),
         };
         let image = domain::images::insert_ready(app, &tx, new).await?;
         let outcome = builds::Outcome {

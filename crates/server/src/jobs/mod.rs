@@ -2,9 +2,10 @@
 //! with a lease, and whoever loses the lease stops. Doing a job twice finds what the first time did.
 //!
 //! - `worker.rs`: claims, leases, tries again, gives up
-//! - `build_image.rs`: from a context to an image; `clean_builds.rs`: what ended builds leave behind
+//! - `build_image.rs`: from a context to an image; `bases.rs`: what it builds on; `clean_builds.rs`: what ended builds leave behind
 //! - `delete_manifest.rs`: removes an image from the registry
 
+mod bases;
 mod build_image;
 mod clean_builds;
 mod delete_manifest;

@@ -113,6 +113,7 @@ pub struct SetProfile {
     /// `nickname`, `email` or `phone`.
     field: String,
     /// The new value; null or empty clears the field.
+    #[serde(deserialize_with = "Option::deserialize")]
     value: Option<String>,
 }
 

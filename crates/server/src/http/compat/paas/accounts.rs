@@ -47,6 +47,7 @@ pub struct UserRegistered {
 }
 
 fn credentials(fields: &Fields) -> Result<Credentials> {
+    fields.only(&["username", "password"])?;
     let password = Secret::new(fields.required("password")?);
     Ok(Credentials { account: fields.required("username")?.to_owned(), password })
 }
@@ -68,7 +69,7 @@ pub async fn register(
 /// Logs in; sets the session cookie and returns the token.
 #[utoipa::path(post, path = "/user/login", tag = "seed 000", security(()),
     request_body(content((UserForm = "application/json"), (UserForm = "application/x-www-form-urlencoded"), (UserForm = "multipart/form-data"))),
-    responses((status = 200, body = UserLogin), (status = 401, body = Problem), (status = 404, body = Problem), (status = 429, body = Problem)))]
+    responses((status = 200, body = UserLogin), (status = 401, body = Problem), (status = 404, body = Problem), (status = 422, body = Problem), (status = 429, body = Problem)))]
 pub async fn login(
     State(app): State<App>,
     context: axum::Extension<RequestContext>,
