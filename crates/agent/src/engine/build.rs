@@ -57,7 +57,7 @@ pub(crate) async fn build(
     }
     remove_unnamed_images(engine, trace, outcome.is_ok()).await;
     let of = call.build;
-    cgroup::remove_empty(call.instance, move |build| build == of).await;
+    cgroup::clear(call.instance, move |build| build == of).await;
     match outcome {
         Ok(engine_image_id) => BuildEvent::Built { engine_image_id },
         Err(error) => BuildEvent::Failed(error),
@@ -361,7 +361,7 @@ pub(crate) async fn clean(engine: &Engine, call: CleanBuilds) -> Result<CleanBui
             }
         }
     }
-    cgroup::remove_empty(call.instance, move |build| !keep.contains(&build)).await;
+    cgroup::clear(call.instance, move |build| !keep.contains(&build)).await;
     Ok(done)
 }
 

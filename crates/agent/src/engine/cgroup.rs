@@ -1,8 +1,10 @@
 //! The control groups in which the steps of builds run. A build's labels do not reach the containers of its steps, but its
 //! parent group does, so the group's name is how what a killed engine left behind is told from everything else.
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use wire::ids::{BuildId, InstanceId};
 
 /// Processes of all steps of one build; an engine has no such limit of its own for builds.
@@ -49,21 +51,45 @@ pub(super) async fn limit(parent: &str) {
     }
 }
 
-/// Removes the empty groups that engines leave behind, of the builds that are not to be kept; one that is in use stays.
-pub(super) async fn remove_empty(instance: InstanceId, is_over: impl Fn(BuildId) -> bool + Send + 'static) {
+/// Removes the groups that engines leave behind, of the builds that are over and whose containers are gone. An engine that
+/// was killed may have lost sight of a process: what still runs in such a group is ended.
+pub(super) async fn clear(instance: InstanceId, is_over: impl Fn(BuildId) -> bool + Send + 'static) {
     let work = move || {
         let mut folders = vec![PathBuf::from(ROOT)];
         folders.extend(folders_in(Path::new(ROOT)));
         for group in folders.iter().flat_map(|folder| folders_in(folder)) {
             let name = group.file_name().unwrap_or_default().to_string_lossy();
             if build_of(instance, &name).is_some_and(&is_over)
-                && let Err(error) = std::fs::remove_dir(&group)
+                && let Err(error) = remove(&group)
             {
                 tracing::debug!(cgroup = %group.display(), "a build's control group stays: {error}");
             }
         }
     };
     blocking(work).await;
+}
+
+/// Removes a group after those within it. One whose processes are still ending stays, and so do those around it.
+fn remove(group: &Path) -> std::io::Result<()> {
+    for process in processes_of(group) {
+        if let Err(error) = pidfd_send_signal(&process, Signal::KILL) {
+            tracing::debug!(cgroup = %group.display(), "cannot end a process of a build: {error}");
+        }
+    }
+    folders_in(group).iter().try_for_each(|inner| remove(inner))?;
+    std::fs::remove_dir(group)
+}
+
+/// The processes of a group itself. The list is read again once they are held, so that none has taken another's number.
+fn processes_of(group: &Path) -> Vec<OwnedFd> {
+    let list = || {
+        let text = std::fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+        text.lines().filter_map(|line| Pid::from_raw(line.parse().ok()?)).collect::<Vec<_>>()
+    };
+    let held = list().into_iter().filter_map(|pid| Some((pid, pidfd_open(pid, PidfdFlags::empty()).ok()?)));
+    let held = held.collect::<Vec<_>>();
+    let still = list();
+    held.into_iter().filter(|(pid, _)| still.contains(pid)).map(|(_, process)| process).collect()
 }
 
 fn folders_in(folder: &Path) -> Vec<PathBuf> {

@@ -1001,9 +1001,10 @@ async fn a_killed_engine_is_told_and_everything_is_told_again_when_it_is_back() 
     engine.bring_up();
     let again = next(&mut watch).await;
     let clean = CleanBuilds { instance: machine.instance, keep: Vec::new() };
-    // The killed engine's processes may take a moment to end: what is in use is left to a later cleaning.
+    // The killed engine's processes may take a moment to end; their group is left to a later cleaning.
     let cleaned = || async {
         machine.call(&clean).await.unwrap();
+        eprintln!("DBG {:?} {}", machine.leftovers(&build), machine.docker(&["ps", "-a"]));
         machine.leftovers(&build).is_empty().then_some(())
     };
     eventually("nothing is left of the build", 60, cleaned).await;
