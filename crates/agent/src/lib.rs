@@ -32,6 +32,7 @@ use wire::policy::Policy;
 pub use crate::dial::Server;
 use crate::engine::Engine;
 use crate::engine::exec::Execs;
+use crate::engine::stats::Pasts;
 pub use crate::facts::machine_id;
 pub use crate::membership::{MachineKey, Membership};
 
@@ -89,6 +90,7 @@ pub struct Agent {
 struct Inner {
     engine: Engine,
     execs: Execs,
+    pasts: Pasts,
     policy: Policy,
     machine_id: MachineId,
     tasks: TaskTracker,
@@ -106,7 +108,8 @@ impl Agent {
             None => facts::machine_id(&config.state_dir)?,
         };
         let execs = Execs::new(&config.state_dir);
-        Ok(Self { inner: Arc::new(Inner { engine, execs, policy, machine_id, tasks, shutdown }) })
+        let pasts = Pasts::default();
+        Ok(Self { inner: Arc::new(Inner { engine, execs, pasts, policy, machine_id, tasks, shutdown }) })
     }
 
     /// Who this machine is.
@@ -145,6 +148,10 @@ impl Agent {
 
     fn engine(&self) -> &Engine {
         &self.inner.engine
+    }
+
+    fn pasts(&self) -> &Pasts {
+        &self.inner.pasts
     }
 
     fn execs(&self) -> &Execs {

@@ -22,12 +22,13 @@ use tokio::sync::mpsc::{self, Sender};
 use tokio_util::task::TaskTracker;
 use wire::link::{
     BuildImage, ByteCall, CALL_HEADER, Call, CleanBuilds, CleanBuildsDone, ContainerAction,
-    ContainerActionDone, ContainerLogs, CreateContainer, Exec, GetFacts, LEVEL_HEADER, LINK_LEVEL, LinkError,
-    LinkErrorCode, ObservedContainer, PullImage, PushBuild, RemoveImage, RemoveImageDone, StreamCall, Watch,
+    ContainerActionDone, ContainerLogs, ContainerStats, CreateContainer, Exec, GetFacts, LEVEL_HEADER,
+    LINK_LEVEL, LinkError, LinkErrorCode, ObservedContainer, PullImage, PushBuild, RemoveImage,
+    RemoveImageDone, StatsEvent, StreamCall, Watch,
 };
 use wire::machines::MachineFacts;
 
-use crate::engine::{build, containers, exec, images, logs, watch};
+use crate::engine::{build, containers, exec, images, logs, stats, watch};
 use crate::{Agent, facts};
 
 /// A call is at most the text of one container and some numbers.
@@ -93,6 +94,7 @@ impl Agent {
             .route(ContainerAction::PATH, post(act_on_container))
             .route(ContainerLogs::PATH, post(read_logs))
             .route(Exec::PATH, post(run_command))
+            .route(ContainerStats::PATH, post(read_stats))
             .fallback(unknown_call)
             .layer(middleware::from_fn(check_level))
             .with_state(self.clone())
@@ -314,6 +316,21 @@ async fn read_logs(State(agent): State<Agent>, body: Body) -> Result<Response, R
             last = logs::read(agent.engine(), call, &events) => {
                 if let Some(last) = last {
                     finish(&events, last).await;
+                }
+            }
+            () = abandoned(&agent, &events) => {}
+        }
+    }))
+}
+
+async fn read_stats(State(agent): State<Agent>, body: Body) -> Result<Response, Refusal> {
+    let call: ContainerStats = read_call(body).await?;
+    let subject = stats::find(agent.engine(), call).await?;
+    Ok(stream(&agent, |agent, events| async move {
+        tokio::select! {
+            done = stats::follow(&agent, subject, &events) => {
+                if let Err(error) = done {
+                    finish(&events, StatsEvent::Failed(error)).await;
                 }
             }
             () = abandoned(&agent, &events) => {}

@@ -281,3 +281,37 @@ pub struct LogText {
     /// The text; bytes that are not UTF-8 are replaced. With `grep` whole lines.
     pub text: String,
 }
+
+/// What a container used at a moment. Sums begin anew when it is started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ContainerSample {
+    /// When.
+    pub at: Timestamp,
+    /// Processor time since the sample before, in thousandths of a core.
+    pub cpu_millis: u64,
+    /// Memory in bytes, without files that are only cached.
+    pub memory_bytes: u64,
+    /// What it may use.
+    pub memory_limit_bytes: u64,
+    /// Received over the network since it was started.
+    pub network_received_bytes: u64,
+    /// Sent over the network since it was started.
+    pub network_sent_bytes: u64,
+    /// Read from disks since it was started.
+    pub disk_read_bytes: u64,
+    /// Written to disks since it was started.
+    pub disk_written_bytes: u64,
+    /// Processes and threads.
+    pub pids: u64,
+}
+
+/// What a container used in the last hour, and uses now.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct ContainerStatsView {
+    /// Where it is in its life.
+    pub state: ContainerState,
+    /// Every 15 seconds, as far as it ran and its machine was connected; oldest first.
+    pub history: Vec<ContainerSample>,
+    /// None when it does not run.
+    pub current: Option<ContainerSample>,
+}

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::containers::ContainerSpec;
+use crate::containers::{ContainerSample, ContainerSpec};
 use crate::frames::Frame;
 use crate::ids::{AgentProcessId, BuildId, ContainerId, InstanceId, MachineId};
 use crate::machines::MachineFacts;
@@ -444,6 +444,34 @@ pub enum LogEvent {
     /// Text from standard error.
     Err(String),
     /// The output could not be read on.
+    Failed(LinkError),
+}
+
+/// Looks at what a container uses: what is known of the last hour, then once a second.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ContainerStats {
+    /// This installation.
+    pub instance: InstanceId,
+    /// Which container.
+    pub container: ContainerId,
+}
+
+impl StreamCall for ContainerStats {
+    const PATH: &'static str = "/link/v1/containers/stats";
+    const CHANNEL: Channel = Channel::Control;
+    type Event = StatsEvent;
+}
+
+/// What a container uses. A reader that is slow misses samples.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StatsEvent {
+    /// The first: what was seen in the last hour, oldest first. The agent looks every 15 seconds.
+    History(Vec<ContainerSample>),
+    /// Each second while it runs.
+    Sample(ContainerSample),
+    /// It cannot be looked at any more.
     Failed(LinkError),
 }
 

@@ -7,7 +7,7 @@
 //! - `cgroup`: the control groups in which the steps of builds run
 //! - `exec`: commands beside a container's main process; `hangup`: how they are ended
 //! - `logs`: what containers print; `output`: how the engine frames it
-//! - `watch`: what they do
+//! - `stats`: what they use; `watch`: what they do
 //! - `raw`: the calls that bollard cannot express
 
 pub(crate) mod build;
@@ -19,6 +19,7 @@ pub(crate) mod images;
 pub(crate) mod logs;
 mod output;
 mod raw;
+pub(crate) mod stats;
 pub(crate) mod watch;
 
 use std::path::PathBuf;

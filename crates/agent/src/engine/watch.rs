@@ -15,7 +15,7 @@ use wire::ids::InstanceId;
 use wire::link::{LinkError, LinkErrorCode, ObservedContainer, ObservedState, Watch, WatchEvent};
 use wire::time::Timestamp;
 
-use super::{LABEL_INSTANCE, containers, engine_down, exec, link_error};
+use super::{LABEL_INSTANCE, containers, engine_down, exec, link_error, stats};
 use crate::backoff::Backoff;
 use crate::{Agent, facts};
 
@@ -54,6 +54,7 @@ pub(crate) async fn watch(agent: &Agent, call: Watch, events: &Sender<WatchEvent
     tokio::select! {
         () = stay_alive(events) => {}
         () = tell_facts(agent, machine, events, &is_news) => {}
+        () = stats::remember(agent, call.instance) => {}
         () = watcher.run() => {}
     }
 }

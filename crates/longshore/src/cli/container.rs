@@ -19,6 +19,7 @@ use super::client::Answer;
 use super::failure::Failure;
 use super::list::{self, PageArgs, WhoseArgs, name_of};
 use super::session::Session;
+use super::stats;
 use super::terminal::{self, ExecArgs, TerminalCommand};
 use super::words::Word;
 use super::{environment, human, words};
@@ -73,6 +74,14 @@ pub(crate) enum ContainerCommand {
     /// Show what a container printed
     #[command(visible_alias = "logs")]
     Log(LogArgs),
+    /// Show what a container uses: processor, memory, network, disk
+    Stats {
+        /// Its name or number
+        container: ContainerArg,
+        /// Go on, a line each second
+        #[arg(long, short)]
+        follow: bool,
+    },
     /// Logs that are kept of containers that were deleted
     #[command(subcommand)]
     KeptLog(KeptLogCommand),
@@ -289,6 +298,7 @@ pub(crate) async fn run(command: ContainerCommand, session: &Session) -> anyhow:
             session.done(&answer, words::CONTAINER_DELETED, &[&container.0])
         }
         ContainerCommand::Log(args) => log(session, args).await,
+        ContainerCommand::Stats { container, follow } => stats::show(session, &container.0, follow).await,
         ContainerCommand::KeptLog(command) => kept_log(session, command).await,
         ContainerCommand::Exec(args) => terminal::exec(session, args).await,
         ContainerCommand::Terminal(command) => terminal::run(command, session).await,

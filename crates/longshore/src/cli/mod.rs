@@ -32,6 +32,7 @@ pub(crate) mod server;
 mod session;
 mod socket;
 mod sse;
+mod stats;
 mod terminal;
 mod token;
 mod words;

@@ -284,6 +284,8 @@ pub(crate) const DELETE_KEPT_LOG: Word =
     Word::new("Delete the log that is kept of container `{}`?", "删除为容器 `{}` 保留的日志?");
 pub(crate) const KEPT_LOG_DELETED: Word =
     Word::new("the log of container `{}` is deleted", "容器 `{}` 的日志已删除");
+pub(crate) const NOTHING_USED: Word =
+    Word::new("container `{}` uses nothing: it is {}", "容器 `{}` 未占用资源: 状态为 {}");
 pub(crate) const CONTAINER_IS: Word = Word::new("container `{}`: {}", "容器 `{}`: {}");
 pub(crate) const CONTAINER_RUNS: Word = Word::new("container `{}` runs", "容器 `{}` 正在运行");
 pub(crate) const CONTAINER_ENDED: Word =

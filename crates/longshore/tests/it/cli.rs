@@ -183,6 +183,20 @@ fn answer_as_platform(seen: &Seen) -> Response {
             fake::ok(&views::container("running"))
         }
         ("GET", "/api/v1/containers/web/log") => "hello\n".into_response(),
+        ("GET", "/api/v1/containers/web/stats") => {
+            let sample = json!({
+                "at": views::ago(0), "cpu_millis": 1500, "memory_bytes": 50 << 20, "memory_limit_bytes": 512 << 20,
+                "network_received_bytes": 2048, "network_sent_bytes": 100, "disk_read_bytes": 0,
+                "disk_written_bytes": 4096, "pids": 3,
+            });
+            if seen.header("accept") == Some("text/event-stream") {
+                let sample = format!("event: sample\ndata: {sample}\n\n");
+                let (first, end) = ("event: history\ndata: []\n\n", "event: end\ndata: {}\n\n");
+                fake::events(&[first.to_owned(), sample.clone(), sample, end.to_owned()], false)
+            } else {
+                fake::ok(&json!({ "state": "running", "history": [sample], "current": sample }))
+            }
+        }
         ("GET", "/api/v1/kept-logs") => fake::page(&[json!({
             "container_id": 30, "name": "old", "account": "alice", "image": "alice/app:v1", "machine_id": "m1",
             "bytes": 2048, "dropped_bytes": 0, "removed_at": views::ago(3600), "kept_until": views::ago(-86_430),
@@ -263,6 +277,8 @@ fn commands(code: &str) -> Vec<Vec<String>> {
         "container delete web",
         "container log web",
         "container log web --grep he.*o --regex -I",
+        "container stats web",
+        "container stats web --follow",
         "container kept-log list",
         "container kept-log delete web",
         "container exec web -- /hello",

@@ -22,6 +22,7 @@ mod machines;
 mod networks;
 mod openapi;
 mod registry;
+mod stats;
 mod support;
 mod terminals;
 mod tidy;

@@ -5,7 +5,7 @@
 //! - `accounts`, `sessions`, `tokens`: who is who
 //! - `images`, `builds`, `registry`: from an archive to an image that can be pulled
 //! - `containers`, `machines`, `invites`: what runs where, and how machines join; `terminals`: commands in containers;
-//!   `logs`: what they print
+//!   `logs`: what they print; `stats`: what they use
 //! - `audit`: who changed what; `readiness`: whether the server can work
 
 pub mod accounts;
@@ -20,6 +20,7 @@ pub mod machines;
 pub mod readiness;
 pub mod registry;
 pub mod sessions;
+pub mod stats;
 pub mod terminals;
 pub mod tokens;
 

@@ -3,20 +3,24 @@
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::Response;
-use futures::{Stream, StreamExt as _};
+use axum::response::{IntoResponse as _, Response};
+use futures::StreamExt as _;
 use serde::Deserialize;
 use utoipa::IntoParams;
-use wire::containers::{ContainerCreate, ContainerState, ContainerView, KeptLogView, LogStream, LogText};
+use wire::containers::{
+    ContainerCreate, ContainerSample, ContainerState, ContainerStatsView, ContainerView, KeptLogView,
+    LogStream, LogText,
+};
 use wire::page::{Page, PageQuery};
 use wire::problem::Problem;
 
 use super::extract::{Json, Params, Path};
-use super::feed::{Feed, FeedEvent};
+use super::feed::{self, Feed, FeedEvent};
 use crate::app::App;
 use crate::caller::Caller;
 use crate::domain::containers::{self, Filter};
 use crate::domain::logs::{self, LogOptions};
+use crate::domain::stats::{self, Piece};
 use crate::error::{Error, Result};
 use crate::log_lines::{Grep, Source};
 
@@ -192,7 +196,7 @@ pub async fn log(
     };
     let log = logs::open(&app, &caller, &id, options).await?;
     if is_feed {
-        return Ok(feed.answer(&app, log_events(log.pieces(&app))));
+        return Ok(feed.answer(&app, feed::to_the_end(log.pieces(&app).map(log_event))));
     }
     let name = log.name.clone();
     let text = log.pieces(&app).map(|piece| piece.map(|(_, text)| Bytes::from(text)));
@@ -218,26 +222,39 @@ fn grep(query: &LogQuery) -> Result<Option<Grep>> {
     Grep::new(text, is_pattern, ignores_case).map(Some).map_err(wrong)
 }
 
-fn log_events(
-    pieces: impl Stream<Item = std::io::Result<(Source, String)>> + Send + 'static,
-) -> impl Stream<Item = FeedEvent> + Send + 'static {
-    async_stream::stream! {
-        let mut pieces = std::pin::pin!(pieces);
-        while let Some(piece) = pieces.next().await {
-            match piece {
-                Ok((source, text)) => {
-                    let source = if source == Source::Out { LogStream::Out } else { LogStream::Err };
-                    yield FeedEvent::new("log", &LogText { source, text });
-                }
-                Err(error) => {
-                    let error = Error::unavailable("log_broken", format!("the log could not be read on: {error}"));
-                    yield FeedEvent::new("error", &super::error::problem(&error));
-                    return;
-                }
-            }
-        }
-        yield FeedEvent::new("end", &serde_json::json!({}));
+fn log_event(piece: std::io::Result<(Source, String)>) -> Result<FeedEvent> {
+    let (source, text) = piece.map_err(|error| {
+        Error::unavailable("log_broken", format!("the log could not be read on: {error}"))
+    })?;
+    let source = if source == Source::Out { LogStream::Out } else { LogStream::Err };
+    Ok(FeedEvent::new("log", &LogText { source, text }))
+}
+
+/// What a container used in the last hour, and uses now. As a WebSocket or an event stream (`Accept: text/event-stream`) it
+/// goes on: the events `history` (a list of samples) and, each second while it runs, `sample`.
+#[utoipa::path(get, path = "/api/v1/containers/{id}/stats", tag = "containers", params(("id" = String, Path, description = "Its number, or its name among the caller's own")),
+    responses((status = 101, description = "The connection is a WebSocket now; each message is `{\"event\", \"data\"}`"),
+        (status = 200, content((ContainerStatsView = "application/json"), (ContainerSample = "text/event-stream"))), (status = 401, body = Problem), (status = 404, body = Problem),
+        (status = 429, description = "Too many streams are followed", body = Problem), (status = 503, body = Problem)))]
+pub async fn stats(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+    feed: Feed,
+) -> Result<Response> {
+    if !feed.is_wanted() {
+        return Ok(axum::Json(stats::get(&app, &caller, &id).await?).into_response());
     }
+    let pieces = stats::open(&app, &caller, &id).await?.pieces(&app);
+    Ok(feed.answer(
+        &app,
+        feed::to_the_end(pieces.map(|piece| {
+            piece.map(|piece| match piece {
+                Piece::History(history) => FeedEvent::new("history", &history),
+                Piece::Sample(sample) => FeedEvent::new("sample", &sample),
+            })
+        })),
+    ))
 }
 
 /// Whose kept logs to list.

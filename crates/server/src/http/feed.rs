@@ -107,6 +107,25 @@ impl Feed {
     }
 }
 
+/// The events, and how they ended: with `end`, or with `error` and a problem.
+pub fn to_the_end(
+    events: impl Stream<Item = Result<FeedEvent>> + Send + 'static,
+) -> impl Stream<Item = FeedEvent> + Send + 'static {
+    async_stream::stream! {
+        let mut events = std::pin::pin!(events);
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(event) => yield event,
+                Err(error) => {
+                    yield FeedEvent::new("error", &super::error::problem(&error));
+                    return;
+                }
+            }
+        }
+        yield FeedEvent::new("end", &serde_json::json!({}));
+    }
+}
+
 async fn serve(
     socket: WebSocket,
     events: impl Stream<Item = FeedEvent> + Send + 'static,

@@ -98,6 +98,7 @@ pub const RIGHTS: &[(&str, &str, Access)] = &[
     ("POST", "/api/v1/containers/{id}/stop", Own),
     ("POST", "/api/v1/containers/{id}/restart", Own),
     ("GET", "/api/v1/containers/{id}/log", Own),
+    ("GET", "/api/v1/containers/{id}/stats", Own),
     ("GET", "/api/v1/kept-logs", Account),
     ("DELETE", "/api/v1/kept-logs/{id}", Own),
     ("POST", "/api/v1/containers/{id}/terminal-tickets", Own),

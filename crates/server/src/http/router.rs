@@ -74,6 +74,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(containers::stop))
         .routes(routes!(containers::restart))
         .routes(routes!(containers::log))
+        .routes(routes!(containers::stats))
         .routes(routes!(containers::list_kept_logs))
         .routes(routes!(containers::delete_kept_log))
         .routes(routes!(terminals::create_ticket))

@@ -1,0 +1,84 @@
+//! `longshore container stats`: what a container uses, once or each second.
+
+use std::time::Duration;
+
+use wire::containers::{ContainerSample, ContainerStatsView};
+use wire::problem::Problem;
+
+use super::failure::Failure;
+use super::session::Session;
+use super::sse::Events;
+use super::{human, words};
+
+/// The server says at least this often that it is there.
+const SILENCE: Duration = Duration::from_mins(1);
+
+/// Shows a container's statistics.
+pub(crate) async fn show(session: &Session, container: &str, is_followed: bool) -> anyhow::Result<()> {
+    let path = ["api", "v1", "containers", container, "stats"];
+    if is_followed {
+        return follow(session, &path).await;
+    }
+    let answer = session.client.get(&path, &[]).await?;
+    if session.shown_as_json(&answer)? {
+        return Ok(());
+    }
+    let view: ContainerStatsView = answer.view()?;
+    let Some(sample) = view.current else {
+        session.printer.say(words::NOTHING_USED, &[container, &super::list::name_of(&view.state)]);
+        return Ok(());
+    };
+    session.printer.table(HEADINGS, &[cells(&sample)])
+}
+
+async fn follow(session: &Session, path: &[&str]) -> anyhow::Result<()> {
+    let mut response = session.client.stream(path, &[], "text/event-stream").await?;
+    let mut events = Events::default();
+    let mut has_headings = session.printer.is_json;
+    loop {
+        let bytes = match tokio::time::timeout(SILENCE, response.chunk()).await {
+            Ok(Ok(Some(bytes))) => bytes,
+            Ok(Ok(None)) => return Ok(()),
+            Ok(Err(error)) => return Err(session.client.unreachable(&error).into()),
+            Err(_) => return Err(session.client.no_answer().into()),
+        };
+        for event in events.push(&bytes)? {
+            match event.name.as_str() {
+                "sample" if session.printer.is_json => session.printer.data(&event.data)?,
+                "sample" => {
+                    if !std::mem::replace(&mut has_headings, true) {
+                        session.printer.data(&line(&HEADINGS.map(str::to_owned)))?;
+                    }
+                    session.printer.data(&line(&cells(&serde_json::from_str(&event.data)?)))?;
+                }
+                "error" => {
+                    let problem: Problem = serde_json::from_str(&event.data)?;
+                    return Err(Failure::new(problem.detail).into());
+                }
+                "end" => return Ok(()),
+                _ => {}
+            }
+        }
+    }
+}
+
+const HEADINGS: [&str; 6] = ["CPU", "MEMORY", "LIMIT", "PIDS", "NETWORK IN/OUT", "DISK IN/OUT"];
+
+fn cells(sample: &ContainerSample) -> [String; 6] {
+    let both = |one, other| format!("{} / {}", human::size(one), human::size(other));
+    let cores = u32::try_from(sample.cpu_millis).unwrap_or(u32::MAX);
+    [
+        human::cores(cores),
+        human::size(sample.memory_bytes),
+        human::size(sample.memory_limit_bytes),
+        sample.pids.to_string(),
+        both(sample.network_received_bytes, sample.network_sent_bytes),
+        both(sample.disk_read_bytes, sample.disk_written_bytes),
+    ]
+}
+
+/// Lines come one at a time, so that columns have a width of their own.
+fn line(cells: &[String; 6]) -> String {
+    let [cpu, memory, limit, pids, network, disk] = cells;
+    format!("{cpu:<8}  {memory:<10}  {limit:<10}  {pids:<6}  {network:<23}  {disk}")
+}
