@@ -287,23 +287,22 @@ pub async fn set_running(c: &dyn Conn, id: BuildId, machine: &MachineId, now: Ti
 pub async fn set_phase(c: &dyn Conn, id: BuildId, phase: BuildPhase, now: Timestamp) -> Result<bool> {
     let mut query = update_of(id, [("phase", phase.text().into()), ("updated_at", now.0.into())]);
     query.and_where(is_unfinished());
-    Ok(c.on().change_quietly(&query).await? > 0)
+    Ok(c.on().change_telling(TABLE, &query).await? > 0)
 }
 
 /// Notes the step of the Dockerfile that runs.
 pub async fn set_step(c: &dyn Conn, id: BuildId, step: u32, steps: u32, text: &str) -> Result<()> {
-    quietly(
-        c,
-        id,
-        [("step", i64::from(step).into()), ("steps", i64::from(steps).into()), ("step_text", text.into())],
-    )
-    .await
+    let cells =
+        [("step", i64::from(step).into()), ("steps", i64::from(steps).into()), ("step_text", text.into())];
+    c.on().change_telling(TABLE, &update_of(id, cells)).await?;
+    Ok(())
 }
 
 /// Notes how much was pushed.
 pub async fn set_push_progress(c: &dyn Conn, id: BuildId, pushed_bytes: u64, total_bytes: u64) -> Result<()> {
     let cells = [("pushed_bytes", int(pushed_bytes)?.into()), ("push_total_bytes", int(total_bytes)?.into())];
-    quietly(c, id, cells).await
+    c.on().change_telling(TABLE, &update_of(id, cells)).await?;
+    Ok(())
 }
 
 /// Notes how long the log is.
@@ -348,7 +347,7 @@ pub async fn finish(c: &dyn Conn, id: BuildId, outcome: &Outcome<'_>, now: Times
 pub async fn request_cancel(c: &dyn Conn, id: BuildId) -> Result<bool> {
     let mut query = update_of(id, [("cancel_requested", true.into())]);
     query.and_where(is_unfinished());
-    Ok(c.on().change_quietly(&query).await? > 0)
+    Ok(c.on().change_telling(TABLE, &query).await? > 0)
 }
 
 /// How many builds will be taken before a queued one; none when it is not queued.

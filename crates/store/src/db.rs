@@ -1,6 +1,6 @@
 //! An open database: connections, transactions, migrations.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,6 +9,8 @@ use sea_orm::{
     IsolationLevel, QueryResult, SqliteTransactionMode, Statement, StatementBuilder, TransactionOptions,
     TransactionTrait,
 };
+
+use tokio::sync::watch;
 
 use crate::connect::Target;
 use crate::error::{Error, Result};
@@ -47,7 +49,11 @@ struct Inner {
     read: DatabaseConnection,
     backend: Backend,
     lists: Lists,
+    versions: watch::Sender<Versions>,
 }
+
+/// How often each table was changed through this process, for those who wait for news. Numbers only grow.
+pub type Versions = BTreeMap<&'static str, u64>;
 
 impl std::fmt::Debug for Db {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -69,14 +75,17 @@ pub struct Tx {
 #[derive(Debug)]
 struct Touched {
     db: Db,
-    tables: Mutex<BTreeSet<&'static str>>,
+    tables: Mutex<BTreeSet<Change>>,
 }
+
+/// A table, and whether its lists may show the change.
+type Change = (&'static str, bool);
 
 impl Drop for Touched {
     fn drop(&mut self) {
         let tables = self.tables.get_mut().unwrap_or_else(PoisonError::into_inner);
-        for table in std::mem::take(tables) {
-            self.db.inner.lists.changed(table);
+        for change in std::mem::take(tables) {
+            self.db.tell(change);
         }
     }
 }
@@ -132,7 +141,8 @@ impl Db {
         // Only one process writes to a SQLite file; several servers may share the others.
         let lifetime = if backend == Backend::Sqlite { 10 } else { 1 };
         let lists = Lists::new(Duration::from_secs(lifetime));
-        Ok(Self { inner: Arc::new(Inner { write: pools.write, read: pools.read, backend, lists }) })
+        let versions = watch::Sender::default();
+        Ok(Self { inner: Arc::new(Inner { write: pools.write, read: pools.read, backend, lists, versions }) })
     }
 
     /// Brings the schema up to date; the names of the steps applied now. Safe when several servers start at once, and
@@ -179,6 +189,18 @@ impl Db {
             connection.begin_with_options(options).await.map_err(|error| self.explain(error))?;
         let touched = Touched { db: self.clone(), tables: Mutex::default() };
         Ok(Tx { transaction: Some(transaction), touched })
+    }
+
+    /// Tells of changes, each after it can be read. Those of another process are not told of.
+    pub fn versions(&self) -> watch::Receiver<Versions> {
+        self.inner.versions.subscribe()
+    }
+
+    fn tell(&self, (table, shows_in_lists): Change) {
+        if shows_in_lists {
+            self.inner.lists.changed(table);
+        }
+        self.inner.versions.send_modify(|versions| *versions.entry(table).or_default() += 1);
     }
 
     /// Which engine this is.
@@ -286,6 +308,19 @@ impl On<'_> {
         Ok(self.execute(statement).await?.rows_affected())
     }
 
+    /// The same, and tells those who wait for news of the table.
+    pub(crate) async fn change_telling(
+        &self,
+        table: &'static str,
+        statement: &impl StatementBuilder,
+    ) -> Result<u64> {
+        let count = self.change_quietly(statement).await?;
+        if count > 0 {
+            self.note((table, false));
+        }
+        Ok(count)
+    }
+
     pub(crate) async fn execute(&self, statement: &impl StatementBuilder) -> Result<ExecResult> {
         let statement = self.build(statement);
         let result = match self.tx {
@@ -310,11 +345,15 @@ impl On<'_> {
 
     /// Notes that a table changed.
     pub(crate) fn touch(&self, table: &'static str) {
+        self.note((table, true));
+    }
+
+    fn note(&self, change: Change) {
         match self.tx {
             Some((_, touched)) => {
-                touched.tables.lock().unwrap_or_else(PoisonError::into_inner).insert(table);
+                touched.tables.lock().unwrap_or_else(PoisonError::into_inner).insert(change);
             }
-            None => self.db.inner.lists.changed(table),
+            None => self.db.tell(change),
         }
     }
 

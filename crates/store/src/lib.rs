@@ -35,6 +35,6 @@ mod sql;
 pub mod tokens;
 
 pub use connect::sqlite_path;
-pub use db::{Backend, Conn, Db, MigrationStatus, Tx};
+pub use db::{Backend, Conn, Db, MigrationStatus, Tx, Versions};
 pub use error::{Cause, Error, Result};
 pub use pages::PageOf;

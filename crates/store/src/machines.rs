@@ -104,7 +104,7 @@ pub async fn upsert(c: &dyn Conn, facts: &MachineFacts, state: MachineState, now
     let id = facts.machine_id.as_str();
     let mut query = update(TABLE, cells(facts, now)?);
     query.and_where(Expr::col("id").eq(id));
-    if scope.on().change_quietly(&query).await? == 0 {
+    if scope.on().change_telling(TABLE, &query).await? == 0 {
         let is_online = state == MachineState::Online;
         let row = [
             ("id", id.into()),
@@ -136,7 +136,7 @@ async fn change_state(
         [("state", state.text().into()), ("status", is_online.into()), ("state_since", now.0.into())],
     );
     query.and_where(Expr::col("id").eq(id.as_str())).and_where(Expr::col("state").ne(state.text()));
-    Ok(on.change_quietly(&query).await? > 0)
+    Ok(on.change_telling(TABLE, &query).await? > 0)
 }
 
 /// Takes a machine out of the choice for new work, or puts it back; false when there is no such machine. The reason has

@@ -35,6 +35,7 @@ mod sse;
 mod stats;
 mod terminal;
 mod token;
+mod watch;
 mod words;
 
 use std::process::ExitCode;
@@ -106,6 +107,8 @@ pub(crate) enum Command {
     /// Machines that run containers
     #[command(subcommand)]
     Machine(machine::MachineCommand),
+    /// Show what happens: containers, builds, images, machines
+    Watch(watch::WatchArgs),
     /// Look at everything and say what is wrong
     Doctor(doctor::DoctorArgs),
     /// Run the server, with its own agent and registry
@@ -189,6 +192,7 @@ async fn dispatch(command: Command, global: &Global, printer: &Printer) -> anyho
         Command::Image(command) => image::run(command, &session()?).await,
         Command::Build(command) => build::run(command, &session()?).await,
         Command::Container(command) => container::run(command, &session()?).await,
+        Command::Watch(args) => watch::watch(&session()?, &args).await,
         Command::Machine(command) => machine::run(command, &session()?).await,
         Command::Doctor(args) => doctor::run(args, global, printer).await,
         Command::Db(args) => database::run(args, printer).await,

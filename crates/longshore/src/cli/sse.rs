@@ -1,6 +1,46 @@
 //! Reads server-sent events from bytes as they arrive. Knows only what our server sends: `event`, `data`, `id`,
 //! comments, and lines that end with `\n` or `\r\n`.
 
+use std::time::Duration;
+
+use wire::problem::Problem;
+
+use super::failure::Failure;
+use super::session::Session;
+
+/// The server says at least this often that it is there.
+const SILENCE: Duration = Duration::from_mins(1);
+
+/// Follows a stream that ends with `end`, or with `error` and a problem.
+pub(crate) async fn follow(
+    session: &Session,
+    path: &[&str],
+    query: &[(&str, String)],
+    mut take: impl FnMut(&Event) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let client = &session.client;
+    let mut response = client.stream(path, query, "text/event-stream").await?;
+    let mut events = Events::default();
+    loop {
+        let bytes = match tokio::time::timeout(SILENCE, response.chunk()).await {
+            Ok(Ok(Some(bytes))) => bytes,
+            Ok(Ok(None)) => return Ok(()),
+            Ok(Err(error)) => return Err(client.unreachable(&error).into()),
+            Err(_) => return Err(client.no_answer().into()),
+        };
+        for event in events.push(&bytes)? {
+            match event.name.as_str() {
+                "end" => return Ok(()),
+                "error" => {
+                    let problem: Problem = serde_json::from_str(&event.data)?;
+                    return Err(Failure::new(problem.detail).into());
+                }
+                _ => take(&event)?,
+            }
+        }
+    }
+}
+
 /// The most bytes that one event may have; a longer one is an error, not memory.
 const EVENT_BYTES_MAX: usize = 4 << 20;
 

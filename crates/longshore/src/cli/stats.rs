@@ -1,17 +1,9 @@
 //! `longshore container stats`: what a container uses, once or each second.
 
-use std::time::Duration;
-
 use wire::containers::{ContainerSample, ContainerStatsView};
-use wire::problem::Problem;
 
-use super::failure::Failure;
 use super::session::Session;
-use super::sse::Events;
-use super::{human, words};
-
-/// The server says at least this often that it is there.
-const SILENCE: Duration = Duration::from_mins(1);
+use super::{human, sse, words};
 
 /// Shows a container's statistics.
 pub(crate) async fn show(session: &Session, container: &str, is_followed: bool) -> anyhow::Result<()> {
@@ -32,34 +24,21 @@ pub(crate) async fn show(session: &Session, container: &str, is_followed: bool) 
 }
 
 async fn follow(session: &Session, path: &[&str]) -> anyhow::Result<()> {
-    let mut response = session.client.stream(path, &[], "text/event-stream").await?;
-    let mut events = Events::default();
-    let mut has_headings = session.printer.is_json;
-    loop {
-        let bytes = match tokio::time::timeout(SILENCE, response.chunk()).await {
-            Ok(Ok(Some(bytes))) => bytes,
-            Ok(Ok(None)) => return Ok(()),
-            Ok(Err(error)) => return Err(session.client.unreachable(&error).into()),
-            Err(_) => return Err(session.client.no_answer().into()),
-        };
-        for event in events.push(&bytes)? {
-            match event.name.as_str() {
-                "sample" if session.printer.is_json => session.printer.data(&event.data)?,
-                "sample" => {
-                    if !std::mem::replace(&mut has_headings, true) {
-                        session.printer.data(&line(&HEADINGS.map(str::to_owned)))?;
-                    }
-                    session.printer.data(&line(&cells(&serde_json::from_str(&event.data)?)))?;
-                }
-                "error" => {
-                    let problem: Problem = serde_json::from_str(&event.data)?;
-                    return Err(Failure::new(problem.detail).into());
-                }
-                "end" => return Ok(()),
-                _ => {}
-            }
+    let printer = &session.printer;
+    let mut has_headings = printer.is_json;
+    sse::follow(session, path, &[], |event| {
+        if event.name != "sample" {
+            return Ok(());
         }
-    }
+        if printer.is_json {
+            return printer.data(&event.data);
+        }
+        if !std::mem::replace(&mut has_headings, true) {
+            printer.data(&line(&HEADINGS.map(str::to_owned)))?;
+        }
+        printer.data(&line(&cells(&serde_json::from_str(&event.data)?)))
+    })
+    .await
 }
 
 const HEADINGS: [&str; 6] = ["CPU", "MEMORY", "LIMIT", "PIDS", "NETWORK IN/OUT", "DISK IN/OUT"];

@@ -223,6 +223,17 @@ fn answer_as_platform(seen: &Seen) -> Response {
             })
             .to_string(),
         ),
+        ("GET", "/api/v1/events") => fake::events(
+            &[
+                format!("event: machine\ndata: {}\n\n", views::machine("online")),
+                format!("event: container\ndata: {}\n\n", views::container("running")),
+                "event: listed\ndata: {}\n\n".to_owned(),
+                format!("event: build\ndata: {}\n\n", views::build("running", "building")),
+                "event: removed\ndata: {\"kind\":\"container\",\"id\":\"31\"}\n\n".to_owned(),
+                "event: end\ndata: {}\n\n".to_owned(),
+            ],
+            false,
+        ),
         ("GET", "/healthz") => fake::ok(&json!({ "version": env!("CARGO_PKG_VERSION") })),
         ("GET", "/readyz") => fake::ok(&json!({
             "ready": true,
@@ -293,6 +304,8 @@ fn commands(code: &str) -> Vec<Vec<String>> {
         "machine resume m1",
         "machine release m1",
         "machine delete m1",
+        "watch",
+        "watch --new",
         "doctor",
     ];
     let filled = |word: &str| match word {

@@ -14,6 +14,7 @@ mod containers;
 mod database;
 mod documents;
 mod engine;
+mod events;
 mod faults;
 mod images;
 mod link;

@@ -43,6 +43,11 @@ impl FeedEvent {
         Self { name, data: serde_json::to_value(data).unwrap_or(Value::Null) }
     }
 
+    /// An event with a JSON body that is written already.
+    pub fn of(name: &'static str, data: Value) -> Self {
+        Self { name, data }
+    }
+
     fn sse(&self) -> Event {
         sse::event(self.name, &self.data)
     }

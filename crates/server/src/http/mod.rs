@@ -17,6 +17,7 @@ pub mod console;
 pub mod containers;
 pub mod door;
 pub mod error;
+pub mod events;
 pub mod extract;
 pub mod feed;
 pub mod health;

@@ -105,6 +105,7 @@ pub const RIGHTS: &[(&str, &str, Access)] = &[
     ("GET", "/api/v1/containers/{id}/terminal", OwnOrTicket),
     ("GET", "/api/v1/containers/{id}/terminals", Own),
     ("DELETE", "/api/v1/containers/{id}/terminals/{terminal}", Own),
+    ("GET", "/api/v1/events", Account),
     ("GET", "/api/v1/machines", Account),
     ("GET", "/api/v1/machines/{id}", Account),
     ("PATCH", "/api/v1/machines/{id}", Admin),

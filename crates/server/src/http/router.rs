@@ -9,8 +9,8 @@ use utoipa_axum::routes;
 
 use super::compat::{gpu_platform, paas};
 use super::{
-    accounts, audit, auth, builds, console, containers, health, images, invites, linger, link, machines,
-    openapi, registry, request, terminals, tokens,
+    accounts, audit, auth, builds, console, containers, events, health, images, invites, linger, link,
+    machines, openapi, registry, request, terminals, tokens,
 };
 use crate::app::App;
 
@@ -87,6 +87,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(invites::list, invites::create))
         .routes(routes!(invites::delete))
         .routes(routes!(invites::join))
+        .routes(routes!(events::watch))
         .routes(routes!(link::connect))
 }
 

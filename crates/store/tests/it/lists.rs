@@ -89,3 +89,21 @@ db_test! {
         assert_eq!(beyond.rows.len(), 0);
     }
 }
+
+db_test! {
+    async fn changes_are_told_when_they_can_be_read(db: &TestDb) {
+        let versions = db.versions();
+        let told = || versions.borrow().get("images").copied().unwrap_or(0);
+
+        let tx = db.begin().await.unwrap();
+        let made = images::insert(&tx, &new_image("alice/app:1", 1)).await.unwrap();
+        images::insert(&tx, &new_image("alice/app:2", 2)).await.unwrap();
+        assert_eq!(told(), 0, "nobody can read it yet");
+        tx.commit().await.unwrap();
+        assert_eq!(told(), 1);
+        images::get(&**db, made.id).await.unwrap();
+        assert_eq!(told(), 1, "reading changes nothing");
+        images::delete(&**db, made.id).await.unwrap();
+        assert!(told() > 1);
+    }
+}
