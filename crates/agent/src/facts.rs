@@ -1,4 +1,4 @@
-//! What the machine is: processors, memory, disk, address. Graphics processors are not looked for yet.
+//! What the machine is: processors, memory, disk, address. Graphics processors are read by `gpu`.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, UdpSocket};
@@ -54,7 +54,8 @@ pub(crate) async fn gather(agent: &Agent) -> MachineFacts {
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
     });
     let facts = read.await.expect("reading facts does not panic");
-    MachineFacts { engine_version: engine.map(|info| info.version), ..facts }
+    let gpu = agent.gpus().found().await.facts.clone();
+    MachineFacts { engine_version: engine.map(|info| info.version), gpu, ..facts }
 }
 
 /// Whether a change is worth telling: memory and disk always move a little.

@@ -5,7 +5,7 @@
 //! - `dial`: keeps the connections to a server open; `door`: carries what the engine asks of the registry
 //! - `membership`: to which server this machine belongs, and the key that proves it; `tls`: recognising that server
 //! - `policy`: the machine's own bounds, from a file that only root writes
-//! - `facts`: what the machine is
+//! - `facts`: what the machine is; `gpu`: its graphics processors; `processes`: what the kernel says of a process
 //! - `engine`: everything that is asked of Docker; the only place that names bollard
 //! - `backoff`: waits between tries
 
@@ -14,8 +14,10 @@ mod dial;
 mod door;
 mod engine;
 mod facts;
+mod gpu;
 pub mod membership;
 mod policy;
+mod processes;
 mod serve;
 pub mod tls;
 
@@ -34,6 +36,7 @@ use crate::engine::Engine;
 use crate::engine::exec::Execs;
 use crate::engine::stats::Pasts;
 pub use crate::facts::machine_id;
+use crate::gpu::Gpus;
 pub use crate::membership::{MachineKey, Membership};
 
 /// How long [`Agent::stopped`] waits for work that is being given up to clean behind itself.
@@ -52,6 +55,8 @@ pub struct Config {
     pub machine_id: Option<MachineId>,
     /// Where the agent keeps the id of a machine that has none, and notes which commands it holds open.
     pub state_dir: PathBuf,
+    /// Where the NVIDIA driver's library is; none = where the system looks for `libnvidia-ml.so.1`.
+    pub nvml: Option<PathBuf>,
 }
 
 /// Why an agent does not start.
@@ -91,6 +96,7 @@ struct Inner {
     engine: Engine,
     execs: Execs,
     pasts: Pasts,
+    gpus: Gpus,
     policy: Policy,
     machine_id: MachineId,
     tasks: TaskTracker,
@@ -109,7 +115,10 @@ impl Agent {
         };
         let execs = Execs::new(&config.state_dir);
         let pasts = Pasts::default();
-        Ok(Self { inner: Arc::new(Inner { engine, execs, pasts, policy, machine_id, tasks, shutdown }) })
+        let gpus = Gpus::start(config.nvml, policy.gpus == 0);
+        Ok(Self {
+            inner: Arc::new(Inner { engine, execs, pasts, gpus, policy, machine_id, tasks, shutdown }),
+        })
     }
 
     /// Who this machine is.
@@ -156,6 +165,10 @@ impl Agent {
 
     fn execs(&self) -> &Execs {
         &self.inner.execs
+    }
+
+    fn gpus(&self) -> &Gpus {
+        &self.inner.gpus
     }
 
     fn policy(&self) -> &Policy {

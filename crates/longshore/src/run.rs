@@ -82,6 +82,8 @@ pub struct AgentSettings {
     pub registry_listen: SocketAddr,
     /// What containers may ask for on this machine.
     pub policy_file: Option<PathBuf>,
+    /// The NVIDIA driver's library; none = the system's.
+    pub nvml: Option<PathBuf>,
     /// The agent's folder.
     pub state_dir: PathBuf,
 }
@@ -104,6 +106,7 @@ pub fn agent(settings: &AgentSettings) -> Result<()> {
             policy_file: settings.policy_file.clone(),
             machine_id: Some(membership.machine_id),
             state_dir: settings.state_dir.clone(),
+            nvml: settings.nvml.clone(),
         };
         let agent = agent::Agent::new(config, shutdown.clone())?;
         let server = agent::Server { url: membership.url, fingerprint: membership.fingerprint, key };
@@ -147,6 +150,7 @@ pub async fn start(config: Config) -> Result<Server> {
             policy_file: machine.policy_file,
             machine_id: None,
             state_dir,
+            nvml: machine.nvml,
         };
         let agent = agent::Agent::new(config, server.app.shutdown.clone())
             .context("cannot set up this host as a machine")?;

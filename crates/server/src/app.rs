@@ -22,6 +22,7 @@ use crate::blobs::Blobs;
 use crate::caller::Caller;
 use crate::clients::registry::Registry;
 use crate::config::Config;
+use crate::gpu_readings::GpuReadings;
 use crate::keys::Keys;
 use crate::limits::Limiter;
 use crate::link::Hub;
@@ -43,6 +44,8 @@ pub struct Inner {
     pub db: Db,
     /// The machines that are connected.
     pub hub: Hub,
+    /// What their graphics processors do.
+    pub gpu_readings: GpuReadings,
     /// The installation's keys.
     pub keys: Keys,
     /// How the server's port is protected.

@@ -151,6 +151,12 @@ pub const SETTINGS: &[Setting] = &[
         "What containers on this machine may ask for (`agent-policy.toml`); built-in bounds when not set.",
     ),
     setting(
+        "machine.nvml",
+        Kind::Text,
+        None,
+        "The NVIDIA driver's library; the system's `libnvidia-ml.so.1` when not set. Without one the machine has no GPUs.",
+    ),
+    setting(
         "auth.registration",
         Kind::Text,
         Some("\"open\""),
@@ -362,6 +368,7 @@ pub struct MachineConfig {
     pub enabled: bool,
     pub docker: Option<String>,
     pub policy_file: Option<PathBuf>,
+    pub nvml: Option<PathBuf>,
 }
 
 /// Logins.

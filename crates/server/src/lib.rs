@@ -8,7 +8,7 @@
 //! - `reconcile/`: makes the world match the store
 //! - `archive/`, `log_lines`, `picture`, `passwords`, `jwt`, `limits`, `network`: pieces without knowledge of the rest
 //! - `database`: the database from outside a running server, for `longshore db`
-//! - `app`, `config`, `keys`, `blobs`, `caller`, `error`, `operation_logs`, `streams`, `terminals`, `start`, `tls`: what
+//! - `app`, `config`, `keys`, `blobs`, `caller`, `error`, `gpu_readings`, `operation_logs`, `streams`, `terminals`, `start`, `tls`: what
 //!   everything shares
 
 pub mod app;
@@ -20,6 +20,7 @@ pub mod config;
 pub mod database;
 pub mod domain;
 pub mod error;
+pub mod gpu_readings;
 pub mod http;
 pub mod jobs;
 pub mod jwt;

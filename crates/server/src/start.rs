@@ -22,6 +22,7 @@ use crate::clients::registry::Registry;
 use crate::config::Config;
 use crate::domain::accounts;
 use crate::error::{Error, Result};
+use crate::gpu_readings::GpuReadings;
 use crate::http::{door, router, serve};
 use crate::keys::Keys;
 use crate::limits::Limiter;
@@ -132,6 +133,7 @@ async fn assemble(config: Config, db: Db) -> Result<App> {
             register_address: Limiter::new(auth.registrations_per_minute),
         },
         hub: Hub::new(tasks.clone(), shutdown.clone()),
+        gpu_readings: GpuReadings::default(),
         clock: Clock::default(),
         random: SystemRandom::new(),
         operation_logs: OperationLogs::new(blobs.clone()),

@@ -491,6 +491,45 @@ pub(crate) async fn of_image(c: &dyn Conn, image: ImageId) -> Result<Vec<Row>> {
     rows(c, &query).await
 }
 
+/// The container behind an engine's id, and whose it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Behind {
+    /// The engine's id.
+    pub engine_id: String,
+    /// The container's number.
+    pub id: ContainerId,
+    /// Its name.
+    pub name: ContainerName,
+    /// Whose it is.
+    pub account_id: AccountId,
+    /// Whose it is, by name.
+    pub account: AccountName,
+}
+
+/// Which of our containers are behind a machine's engine's ids; those that are not ours have none.
+pub async fn behind(c: &dyn Conn, machine: &MachineId, engine_ids: &[&str]) -> Result<Vec<Behind>> {
+    if engine_ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut query = select(TABLE, &["engine_id", "id", "name", "account_id"]);
+    query
+        .column(("accounts", "account"))
+        .inner_join("accounts", Expr::col(("accounts", "id")).equals((TABLE, "account_id")))
+        .and_where(Expr::col((TABLE, "machine_id")).eq(machine.as_str()))
+        .and_where(Expr::col((TABLE, "engine_id")).is_in(engine_ids.iter().copied()));
+    let read = |row: &QueryResult| {
+        let cells = Cells(row);
+        Ok(Behind {
+            engine_id: cells.text("engine_id")?,
+            id: ContainerId(cells.int("id")?),
+            name: cells.parsed("name")?,
+            account_id: AccountId(cells.int("account_id")?),
+            account: cells.parsed("account")?,
+        })
+    };
+    c.on().rows(&query).await?.iter().map(read).collect()
+}
+
 /// How many containers an account has.
 pub async fn count_of_account(c: &dyn Conn, account: AccountId) -> Result<u64> {
     let mut query = count_query(TABLE);

@@ -1,9 +1,12 @@
 //! Machines: what their agents said last.
 
+use std::collections::BTreeMap;
+
 use sea_orm::QueryResult;
 use sea_orm::sea_query::{Expr, ExprTrait, Order, Query};
+use wire::gpus::{GPUS_MAX, INSTANCES_MAX, NAME_CHARS_MAX};
 use wire::ids::MachineId;
-use wire::machines::{MachineFacts, MachineState};
+use wire::machines::{CpuFacts, GpuFacts, GpuInstanceFacts, MachineFacts, MachineState};
 use wire::page::PageQuery;
 use wire::time::Timestamp;
 
@@ -13,6 +16,10 @@ use crate::pages::{KeyKind, List, PageOf, keys};
 use crate::sql::{Cell, Cells, Word, insert, json, select, shortened, update, words};
 
 const TABLE: &str = "machines";
+/// Sockets of one machine that are kept.
+const SOCKETS_MAX: usize = 64;
+/// Of a socket's or a graphics processor's number.
+const KEY_CHARS_MAX: usize = 20;
 const COLUMNS: &[&str] = &[
     "id",
     "hostname",
@@ -80,12 +87,32 @@ fn row(row: &QueryResult) -> Result<Row> {
 /// What an agent reports, in columns. It is not trusted to be short: what does not fit is cut.
 fn cells(facts: &MachineFacts, now: Timestamp) -> Result<[Cell; 13]> {
     let fit = |text: &str, max| shortened(text, max).to_owned();
+    let model = |text: &str| fit(text, NAME_CHARS_MAX);
+    let key = |text: &str| fit(text, KEY_CHARS_MAX);
+    let cpu: BTreeMap<String, CpuFacts> = facts
+        .cpu
+        .iter()
+        .take(SOCKETS_MAX)
+        .map(|(number, cpu)| (key(number), CpuFacts { model: model(&cpu.model), cores: cpu.cores }))
+        .collect();
+    let instance =
+        |found: &GpuInstanceFacts| GpuInstanceFacts { model: model(&found.model), ..found.clone() };
+    let gpu: BTreeMap<String, GpuFacts> = facts
+        .gpu
+        .iter()
+        .take(GPUS_MAX)
+        .map(|(number, gpu)| {
+            let instances =
+                gpu.instances.as_ref().map(|found| found.iter().take(INSTANCES_MAX).map(instance).collect());
+            (key(number), GpuFacts { model: model(&gpu.model), instances, ..gpu.clone() })
+        })
+        .collect();
     Ok([
         ("hostname", fit(&facts.hostname, 255).into()),
         ("ip", fit(&facts.ip, 64).into()),
         ("url", fit(&facts.registry, 255).into()),
-        ("cpu", json(&facts.cpu)?.into()),
-        ("gpu", json(&facts.gpu)?.into()),
+        ("cpu", json(&cpu)?.into()),
+        ("gpu", json(&gpu)?.into()),
         ("memory", json(&facts.memory)?.into()),
         ("disk", json(&facts.disk)?.into()),
         ("engine_version", facts.engine_version.as_deref().map(|text| fit(text, 100)).into()),

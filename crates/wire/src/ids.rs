@@ -114,6 +114,49 @@ impl InstanceId {
     }
 }
 
+/// The driver's id of a graphics processor or of an instance of one: `GPU-` or `MIG-` and at most 76 of `0-9a-zA-Z-/`. The
+/// driver's words for several at once (`all`, `0,1`) are not ids and do not parse.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, ToSchema)]
+#[serde(transparent)]
+#[schema(value_type = String)]
+pub struct GpuId(String);
+
+impl GpuId {
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for GpuId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for GpuId {
+    type Err = crate::names::NameError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let rest = text.strip_prefix("GPU-").or_else(|| text.strip_prefix("MIG-"));
+        let is_valid = rest.is_some_and(|rest| {
+            (1..=76).contains(&rest.len())
+                && rest.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'/')
+        });
+        if !is_valid {
+            let rule = "`GPU-` or `MIG-` and at most 76 of `0-9`, `a-z`, `A-Z`, `-` and `/`";
+            return Err(crate::names::NameError::new("graphics processor's id", text, rule));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl<'de> Deserialize<'de> for GpuId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 /// A machine's id, given by the machine itself (its `/etc/machine-id`): 1 to 64 of `0-9a-z-`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, ToSchema)]
 #[serde(transparent)]
@@ -149,5 +192,38 @@ impl FromStr for MachineId {
 impl<'de> Deserialize<'de> for MachineId {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_graphics_processors_id_names_exactly_one() {
+        for id in [
+            "GPU-8932f937-d72c-4106-c12f-20bd9faed9f6",
+            "MIG-3d5e3f5b-7d3e-5a8c-9f2e-0f1b2c3d4e5f",
+            "MIG-GPU-8932f937-d72c-4106-c12f-20bd9faed9f6/1/0",
+        ] {
+            assert_eq!(id.parse::<GpuId>().unwrap().as_str(), id);
+        }
+        for id in [
+            "all",
+            "none",
+            "void",
+            "0",
+            "0,1",
+            "",
+            "GPU-",
+            "GPU-a,GPU-b",
+            "GPU-a b",
+            "gpu-a",
+            "GPU-a\n",
+            "GPU-\u{e9}",
+        ] {
+            assert!(id.parse::<GpuId>().is_err(), "{id}");
+        }
+        assert!(format!("GPU-{}", "a".repeat(77)).parse::<GpuId>().is_err());
     }
 }

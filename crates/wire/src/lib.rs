@@ -3,7 +3,7 @@
 //!
 //! - `ids`, `names`, `time`, `secret`: the small types that everything else is made of
 //! - `problem`, `page`: the shape of errors and of lists
-//! - `accounts`, `audit`, `builds`, `containers`, `images`, `invites`, `machines`: one file per noun, requests and views
+//! - `accounts`, `audit`, `builds`, `containers`, `gpus`, `images`, `invites`, `machines`: one file per noun, requests and views
 //! - `policy`: what a container may ask for; checked by the server and again by the agent
 //! - `terminals`: commands in containers, and what a viewer and the server say to each other on their WebSocket
 //! - `link`: the calls between server and agent; `frames`: pieces of a byte stream that belong together
@@ -13,6 +13,7 @@ pub mod audit;
 pub mod builds;
 pub mod containers;
 pub mod frames;
+pub mod gpus;
 pub mod ids;
 pub mod images;
 pub mod invites;

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::containers::{ContainerSample, ContainerSpec};
 use crate::frames::Frame;
+use crate::gpus::GpuReading;
 use crate::ids::{AgentProcessId, BuildId, ContainerId, InstanceId, MachineId};
 use crate::machines::MachineFacts;
 use crate::names::{AccountName, Digest, Tag};
@@ -263,6 +264,8 @@ pub enum WatchEvent {
     },
     /// Sent every few seconds, so that a dead link is noticed.
     Alive,
+    /// What the machine's graphics processors do: at the beginning if there are any, then when it changes.
+    Gpus(Box<GpuReading>),
 }
 
 /// A container of ours as the engine shows it.

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::ids::MachineId;
+use crate::gpus::GpuView;
+use crate::ids::{GpuId, MachineId};
 use crate::time::Timestamp;
 
 /// What an agent says of its machine.
@@ -48,13 +49,34 @@ pub struct CpuFacts {
 }
 
 /// One graphics processor.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct GpuFacts {
     /// Model name.
     #[serde(rename = "type")]
     pub model: String,
     /// Memory in MiB.
     pub memory: u64,
+    /// The driver's id of it, by which it is leased.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uuid: Option<GpuId>,
+    /// Its instances, when it is divided (MIG); containers then get instances and not the whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instances: Option<Vec<GpuInstanceFacts>>,
+    /// Whether the machine's own policy keeps it from containers.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_kept: bool,
+}
+
+/// An instance of a divided graphics processor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct GpuInstanceFacts {
+    /// Model name with the instance's profile.
+    #[serde(rename = "type")]
+    pub model: String,
+    /// Memory in MiB.
+    pub memory: u64,
+    /// The driver's id of it, by which it is leased.
+    pub uuid: GpuId,
 }
 
 /// A total and what is left of it.
@@ -98,6 +120,12 @@ pub struct MachineView {
     pub quarantine_reason: Option<String>,
     /// When it joined; null for the server's own machine, which need not.
     pub joined_at: Option<Timestamp>,
+    /// Its graphics processors with what they do now and who holds them.
+    #[serde(default)]
+    pub gpus: Vec<GpuView>,
+    /// What is wrong with its graphics processors or their driver, in plain words.
+    #[serde(default)]
+    pub gpu_problem: Option<String>,
 }
 
 /// Changes a machine (admin); absent fields stay.

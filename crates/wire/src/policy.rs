@@ -41,6 +41,8 @@ pub struct Policy {
     pub env: usize,
     /// Bytes of environment, command and entry point together.
     pub text_bytes: usize,
+    /// Graphics processors per container; 0 keeps them all from containers.
+    pub gpus: usize,
 }
 
 impl Default for Policy {
@@ -59,6 +61,7 @@ impl Default for Policy {
             pids_default: 1_024,
             env: 256,
             text_bytes: 128 << 10,
+            gpus: 16,
         }
     }
 }

@@ -2,6 +2,7 @@
 //! when the engine comes back, and a look at the whole list every minute in case an event was missed.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::models::EventMessage;
@@ -17,6 +18,7 @@ use wire::time::Timestamp;
 
 use super::{LABEL_INSTANCE, containers, engine_down, exec, link_error, stats};
 use crate::backoff::Backoff;
+use crate::gpu::Found;
 use crate::{Agent, facts};
 
 const ALIVE_EVERY: Duration = Duration::from_secs(5);
@@ -55,6 +57,7 @@ pub(crate) async fn watch(agent: &Agent, call: Watch, events: &Sender<WatchEvent
         () = stay_alive(events) => {}
         () = tell_facts(agent, machine, events, &is_news) => {}
         () = stats::remember(agent, call.instance) => {}
+        () = tell_gpus(agent, events, &is_news) => {}
         () = watcher.run() => {}
     }
 }
@@ -89,6 +92,31 @@ async fn tell_facts(
         told = now.clone();
         if events.send(WatchEvent::Facts(Box::new(now))).await.is_err() {
             return;
+        }
+    }
+}
+
+/// Tells what the graphics processors do as often as it changes, and nothing where there are none. That others are there is
+/// told with the facts.
+async fn tell_gpus(agent: &Agent, events: &Sender<WatchEvent>, is_news: &Notify) {
+    let mut gpus = agent.gpus().subscribe();
+    let mut told = Arc::<Found>::default();
+    loop {
+        let now = gpus.borrow_and_update().clone();
+        if let Some(now) = now {
+            if told.reading != now.reading
+                && events.send(WatchEvent::Gpus(Box::new(now.reading.clone()))).await.is_err()
+            {
+                return;
+            }
+            if told.facts != now.facts {
+                is_news.notify_one();
+            }
+            told = now;
+        }
+        if gpus.changed().await.is_err() {
+            // Nobody reads them any more: there is nothing to tell, and the watch goes on.
+            std::future::pending::<()>().await;
         }
     }
 }

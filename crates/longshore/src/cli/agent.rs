@@ -103,6 +103,9 @@ pub(crate) struct AgentArgs {
     /// What containers may ask for on this machine; owned by root
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
+    /// The NVIDIA driver's library [default: the system's `libnvidia-ml.so.1`]
+    #[arg(long, value_name = "FILE")]
+    nvml: Option<PathBuf>,
     /// Folder for what the agent keeps
     #[arg(long, value_name = "FOLDER", default_value = AGENT_FOLDER)]
     data_dir: PathBuf,
@@ -115,6 +118,7 @@ impl AgentArgs {
             docker: self.docker.clone(),
             registry_listen: self.registry_listen,
             policy_file: self.policy.clone(),
+            nvml: self.nvml.clone(),
             state_dir: self.data_dir.clone(),
         }
     }
@@ -209,6 +213,7 @@ async fn check_machine(report: &mut Report, args: &AgentArgs) {
         docker: args.docker.clone(),
         registry: args.registry_listen.to_string(),
         policy_file: args.policy.clone(),
+        nvml: args.nvml.clone(),
         machine_id: None,
         state_dir: args.data_dir.clone(),
     };

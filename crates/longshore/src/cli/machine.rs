@@ -7,7 +7,7 @@ use wire::machines::{MachineState, MachineUpdate, MachineView};
 
 use super::list::{self, PageArgs, name_of};
 use super::session::Session;
-use super::{environment, human, words};
+use super::{environment, gpu, human, words};
 
 /// Verbs of `longshore machine`.
 #[derive(Debug, Subcommand)]
@@ -208,8 +208,16 @@ fn show(session: &Session, machine: &MachineView) -> anyhow::Result<()> {
     for (key, cpu) in &facts.cpu {
         lines.push(("cpu", Some(format!("{key}: {} ({} cores)", cpu.model, cpu.cores))));
     }
-    for (key, gpu) in &facts.gpu {
-        lines.push(("gpu", Some(format!("{key}: {} ({})", gpu.model, human::size(gpu.memory << 20)))));
+    if machine.gpus.is_empty() {
+        for (key, gpu) in &facts.gpu {
+            lines.push(("gpu", Some(format!("{key}: {} ({})", gpu.model, human::size(gpu.memory << 20)))));
+        }
     }
+    for found in &machine.gpus {
+        let state = name_of(&found.state);
+        lines
+            .push(("gpu", Some(format!("{}: {} ({}), {state}", found.key, found.model, gpu::memory(found)))));
+    }
+    lines.push(("gpu problem", machine.gpu_problem.clone()));
     session.printer.facts(&lines)
 }

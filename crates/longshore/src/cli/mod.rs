@@ -1,7 +1,7 @@
 //! The command line: how commands are typed and where they go. It talks to a server only through HTTP.
 //!
 //! - `server`, `agent`, `database`: the commands of this machine (`server`, `config`, `agent`, `db`)
-//! - `login`, `account`, `token`, `audit`, `image`, `build`, `container`, `machine`, `doctor`: one file per noun
+//! - `login`, `account`, `token`, `audit`, `image`, `build`, `container`, `machine`, `gpu`, `watch`, `doctor`: one file per noun
 //! - `terminal`: commands in containers, for `container exec`
 //! - `session`, `client`, `socket`, `sse`, `pack`, `ignore`, `credentials`, `password`: what commands are made of
 //! - `printer`, `words`, `human`, `json`, `list`, `failure`: what people and programs see
@@ -18,6 +18,7 @@ mod database;
 mod doctor;
 mod environment;
 mod failure;
+mod gpu;
 mod human;
 mod ignore;
 mod image;
@@ -109,6 +110,9 @@ pub(crate) enum Command {
     Machine(machine::MachineCommand),
     /// Show what happens: containers, builds, images, machines
     Watch(watch::WatchArgs),
+    /// Graphics processors: what they do and who has them
+    #[command(subcommand)]
+    Gpu(gpu::GpuCommand),
     /// Look at everything and say what is wrong
     Doctor(doctor::DoctorArgs),
     /// Run the server, with its own agent and registry
@@ -194,6 +198,7 @@ async fn dispatch(command: Command, global: &Global, printer: &Printer) -> anyho
         Command::Container(command) => container::run(command, &session()?).await,
         Command::Watch(args) => watch::watch(&session()?, &args).await,
         Command::Machine(command) => machine::run(command, &session()?).await,
+        Command::Gpu(command) => gpu::run(command, &session()?).await,
         Command::Doctor(args) => doctor::run(args, global, printer).await,
         Command::Db(args) => database::run(args, printer).await,
         // As the server serves it, to the byte.

@@ -234,6 +234,7 @@ fn answer_as_platform(seen: &Seen) -> Response {
             ],
             false,
         ),
+        ("GET", "/api/v1/gpus") => fake::page(&[views::gpu("0", "free"), views::gpu("1", "outside")]),
         ("GET", "/healthz") => fake::ok(&json!({ "version": env!("CARGO_PKG_VERSION") })),
         ("GET", "/readyz") => fake::ok(&json!({
             "ready": true,
@@ -306,6 +307,7 @@ fn commands(code: &str) -> Vec<Vec<String>> {
         "machine delete m1",
         "watch",
         "watch --new",
+        "gpu list",
         "doctor",
     ];
     let filled = |word: &str| match word {

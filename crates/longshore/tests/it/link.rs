@@ -48,6 +48,7 @@ fn agent_without_engine(folder: &Path, stop: &CancellationToken) -> Agent {
         registry: "127.0.0.1:5000".into(),
         policy_file: None,
         machine_id: Some(machine_id()),
+        nvml: None,
         state_dir: folder.to_owned(),
     };
     Agent::new(config, stop.clone()).unwrap()

@@ -159,6 +159,7 @@ fn agent_of(folder: &Path, machine: &str, stop: &CancellationToken) -> Agent {
         policy_file: None,
         machine_id: Some(machine.parse().unwrap()),
         state_dir: folder.to_owned(),
+        nvml: None,
     };
     Agent::new(config, stop.clone()).unwrap()
 }

@@ -9,6 +9,7 @@ use wire::machines::{MachineDeleted, MachineInfo, MachineState, MachineUpdate, M
 use wire::page::{MAX_LIMIT, Page, PageQuery};
 
 use super::audit::{self, Event};
+use super::gpus;
 use crate::app::App;
 use crate::caller::Caller;
 use crate::error::{Error, ErrorKind, Result};
@@ -17,14 +18,16 @@ use crate::error::{Error, ErrorKind, Result};
 const MAX_REASON_CHARS: usize = 200;
 
 /// Lists machines. Every account may: it has to choose one, and to reach what it publishes there.
-pub async fn list(app: &App, _: &Caller, page: PageQuery) -> Result<Page<MachineView>> {
+pub async fn list(app: &App, caller: &Caller, page: PageQuery) -> Result<Page<MachineView>> {
     let found = machines::list(&app.db, page).await?;
     let ids: Vec<MachineId> = found.rows.iter().map(|row| row.facts.machine_id.clone()).collect();
     let mut keys = keys(app, &ids).await?;
-    Ok(super::page_of(found, page, |row| {
+    let mut data = Vec::with_capacity(found.rows.len());
+    for row in found.rows {
         let key = keys.remove(&row.facts.machine_id);
-        view(row, key)
-    }))
+        data.push(view(app, caller, row, key).await?);
+    }
+    Ok(Page { data, total: found.total, limit: page.limit(), offset: page.offset() })
 }
 
 async fn keys(app: &App, machines: &[MachineId]) -> Result<BTreeMap<MachineId, machine_keys::Row>> {
@@ -33,10 +36,10 @@ async fn keys(app: &App, machines: &[MachineId]) -> Result<BTreeMap<MachineId, m
 }
 
 /// One machine.
-pub async fn get(app: &App, _: &Caller, id: &str) -> Result<MachineView> {
+pub async fn get(app: &App, caller: &Caller, id: &str) -> Result<MachineView> {
     let row = find(app, id).await?;
     let key = machine_keys::get(&app.db, &row.facts.machine_id).await?;
-    Ok(view(row, key))
+    view(app, caller, row, key).await
 }
 
 /// Takes a machine out of the choice for new containers and builds, or puts it back (admin). What runs on it goes on.
@@ -148,7 +151,7 @@ pub async fn local_engine(app: &App) -> Result<(), String> {
     }
 }
 
-async fn all(app: &App) -> Result<Vec<Row>> {
+pub(super) async fn all(app: &App) -> Result<Vec<Row>> {
     let page = PageQuery { limit: Some(MAX_LIMIT), offset: None };
     Ok(machines::list(&app.db, page).await?.rows)
 }
@@ -191,9 +194,10 @@ pub(super) async fn pick(app: &App, wanted: Option<&str>) -> Result<Row> {
     Ok(row)
 }
 
-fn view(row: Row, key: Option<machine_keys::Row>) -> MachineView {
-    MachineView {
-        facts: row.facts,
+async fn view(app: &App, caller: &Caller, row: Row, key: Option<machine_keys::Row>) -> Result<MachineView> {
+    let gpus = gpus::of_machine(app, caller, &row).await?;
+    let gpu_problem = gpus::problem(app, &row);
+    Ok(MachineView {
         state: row.state,
         state_since: row.state_since,
         online: row.state == MachineState::Online,
@@ -201,18 +205,22 @@ fn view(row: Row, key: Option<machine_keys::Row>) -> MachineView {
         drain_reason: row.drain_reason,
         joined_at: key.as_ref().map(|key| key.joined_at),
         quarantine_reason: key.and_then(|key| key.quarantine_reason),
-    }
+        facts: row.facts,
+        gpus,
+        gpu_problem,
+    })
 }
 
 fn info_of(row: Row) -> MachineInfo {
-    let view = view(row, None);
+    let online = row.state == MachineState::Online;
+    let facts = row.facts;
     MachineInfo {
-        machine_id: view.facts.machine_id,
-        ip: view.facts.ip,
-        gpu: view.facts.gpu,
-        cpu: view.facts.cpu,
-        disk: view.facts.disk,
-        memory: view.facts.memory,
-        online: view.online,
+        machine_id: facts.machine_id,
+        ip: facts.ip,
+        gpu: facts.gpu,
+        cpu: facts.cpu,
+        disk: facts.disk,
+        memory: facts.memory,
+        online,
     }
 }

@@ -4,7 +4,7 @@
 //!
 //! - `accounts`, `sessions`, `tokens`: who is who
 //! - `images`, `builds`, `registry`: from an archive to an image that can be pulled
-//! - `containers`, `machines`, `invites`: what runs where, and how machines join; `terminals`: commands in containers;
+//! - `containers`, `machines`, `gpus`, `invites`: what runs where, and how machines join; `terminals`: commands in containers;
 //!   `logs`: what they print; `stats`: what they use; `events`: what happens to everything
 //! - `audit`: who changed what; `readiness`: whether the server can work
 
@@ -14,6 +14,7 @@ pub mod builds;
 mod container_names;
 pub mod containers;
 pub mod events;
+pub mod gpus;
 pub mod images;
 pub mod invites;
 pub mod logs;

@@ -117,6 +117,7 @@ pub const RIGHTS: &[(&str, &str, Access)] = &[
     ("POST", "/api/v1/machines/join", Secret),
     // Agents prove themselves on the socket, by their machine's key, before anything is carried.
     ("GET", "/api/v1/link", Public),
+    ("GET", "/api/v1/gpus", Account),
 ];
 
 /// Who may call this route; none when there is no row for it. HEAD is GET without a body.

@@ -9,7 +9,7 @@ use utoipa_axum::routes;
 
 use super::compat::{gpu_platform, paas};
 use super::{
-    accounts, audit, auth, builds, console, containers, events, health, images, invites, linger, link,
+    accounts, audit, auth, builds, console, containers, events, gpus, health, images, invites, linger, link,
     machines, openapi, registry, request, terminals, tokens,
 };
 use crate::app::App;
@@ -89,6 +89,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(invites::join))
         .routes(routes!(events::watch))
         .routes(routes!(link::connect))
+        .routes(routes!(gpus::list))
 }
 
 /// The description of every route.

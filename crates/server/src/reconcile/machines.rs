@@ -66,6 +66,7 @@ async fn follow(app: App, world: Arc<World>, machine: MachineId, watched: Arc<Mu
         let Err(error) = ended;
         tracing::warn!(machine.id = %machine, %error, is_connected, "lost sight of a machine");
         world.lost(&machine);
+        app.gpu_readings.forget(&machine);
         if let Err(error) = set_unreachable(&app, &machine, MachineState::Unknown).await {
             tracing::warn!(machine.id = %machine, %error, "cannot note that a machine is out of reach; tried again soon");
         }
@@ -130,6 +131,7 @@ async fn watch(
                 set_unreachable(app, machine, MachineState::EngineDown).await?;
             }
             WatchEvent::Alive => {}
+            WatchEvent::Gpus(reading) => app.gpu_readings.put(machine, *reading),
         }
     }
 }

@@ -1,9 +1,12 @@
 //! Machines, the keys by which they prove themselves, and the invitations by which they came.
 
+use std::collections::BTreeMap;
+
 use store::{Error, containers, images, invites, machine_keys, machines};
 use uuid::Uuid;
+use wire::gpus::{GPUS_MAX, INSTANCES_MAX, NAME_CHARS_MAX};
 use wire::ids::InviteId;
-use wire::machines::MachineState;
+use wire::machines::{CpuFacts, GpuFacts, GpuInstanceFacts, MachineFacts, MachineState};
 
 use crate::support::{NOW, account, db_test, facts, later, machine, new_container, new_image, page};
 
@@ -100,5 +103,50 @@ db_test! {
         containers::delete(&**db, made.id).await.unwrap();
         assert!(machines::delete(&**db, &id).await.unwrap());
         assert!(!machines::delete(&**db, &id).await.unwrap());
+    }
+}
+
+db_test! {
+    async fn graphics_processors_are_kept_with_all_that_is_known(db: &TestDb) {
+        let c = &**db;
+        let instance = GpuInstanceFacts { model: "A100 MIG 1g.5gb".to_owned(), memory: 4_864, uuid: "MIG-1".parse().unwrap() };
+        let gpu = GpuFacts {
+            model: "A100".to_owned(),
+            memory: 40_960,
+            uuid: Some("GPU-1".parse().unwrap()),
+            instances: Some(vec![instance]),
+            is_kept: true,
+        };
+        let told = MachineFacts { gpu: BTreeMap::from([("0".to_owned(), gpu)]), ..facts("m-1") };
+
+        machines::upsert(c, &told, MachineState::Online, NOW).await.unwrap();
+
+        assert_eq!(machines::get(c, &told.machine_id).await.unwrap().unwrap().facts, told);
+    }
+}
+
+db_test! {
+    async fn a_machine_that_says_too_much_is_cut_short(db: &TestDb) {
+        let c = &**db;
+        let long = "ä".repeat(20_000);
+        let instance = GpuInstanceFacts { model: long.clone(), memory: 1, uuid: "MIG-1".parse().unwrap() };
+        let gpu = GpuFacts { model: long.clone(), instances: Some(vec![instance; 500]), ..GpuFacts::default() };
+        let cpu = CpuFacts { model: long.clone(), cores: 1 };
+        let numbered = |number: usize| format!("{number:05}{}", "0".repeat(1_000));
+        let told = MachineFacts {
+            hostname: long.clone(),
+            cpu: (0..500).map(|number| (numbered(number), cpu.clone())).collect(),
+            gpu: (0..500).map(|number| (numbered(number), gpu.clone())).collect(),
+            ..facts("m-1")
+        };
+
+        machines::upsert(c, &told, MachineState::Online, NOW).await.unwrap();
+
+        let kept = machines::list(c, page(10, 0)).await.unwrap().rows.remove(0).facts;
+        assert_eq!((kept.hostname.chars().count(), kept.cpu.len(), kept.gpu.len()), (255, 64, GPUS_MAX));
+        let (key, gpu) = kept.gpu.first_key_value().unwrap();
+        assert_eq!((key.len(), gpu.model.chars().count()), (20, NAME_CHARS_MAX));
+        let instances = gpu.instances.as_ref().unwrap();
+        assert_eq!((instances.len(), instances[0].model.chars().count()), (INSTANCES_MAX, NAME_CHARS_MAX));
     }
 }

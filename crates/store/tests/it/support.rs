@@ -234,7 +234,10 @@ pub(crate) fn facts(id: &str) -> MachineFacts {
         hostname: "gpu-01".to_owned(),
         ip: "192.0.2.7".to_owned(),
         cpu: BTreeMap::from([("0".to_owned(), CpuFacts { model: "EPYC \"7763\"".to_owned(), cores: 64 })]),
-        gpu: BTreeMap::from([("0".to_owned(), GpuFacts { model: "A100".to_owned(), memory: 81_920 })]),
+        gpu: BTreeMap::from([(
+            "0".to_owned(),
+            GpuFacts { model: "A100".to_owned(), memory: 81_920, ..Default::default() },
+        )]),
         memory: Capacity { total: 515_000, free: 400_000 },
         disk: Capacity { total: 3_500, free: 1_200 },
         engine_version: Some("28.1.1".to_owned()),

@@ -81,6 +81,18 @@ pub(super) fn machine(state: &str) -> Value {
         "engine_version": "28.2.2", "os": "Debian 13", "architecture": "amd64", "registry": "127.0.0.1:5000",
         "agent_version": "0.1.0", "state": state, "state_since": ago(7200), "online": state == "online",
         "drained_at": null, "drain_reason": null, "quarantine_reason": null, "joined_at": ago(90_000),
+        "gpus": [gpu("0", "free")], "gpu_problem": "GPU 1 cannot be used: it fell off the bus",
+    })
+}
+
+pub(super) fn gpu(key: &str, state: &str) -> Value {
+    json!({
+        "machine_id": "m1", "key": key, "uuid": format!("GPU-{key}"), "type": "Some GPU", "memory": 24_576,
+        "memory_used": 1_536, "utilization_percent": 42, "temperature_celsius": 61, "power_watts": 150, "state": state,
+        "processes": [
+            { "pid": 4711, "name": "python3", "user": "root", "memory": 1_024, "container_id": 31, "container": "web", "account": "alice" },
+            { "pid": 4712, "name": "blender", "user": "carol", "memory": null, "container_id": null, "container": null, "account": null },
+        ],
     })
 }
 

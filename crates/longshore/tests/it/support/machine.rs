@@ -82,6 +82,7 @@ impl Machine {
             policy_file,
             machine_id: Some(id.clone()),
             state_dir: state.path().to_owned(),
+            nvml: None,
         };
         let agent = Agent::new(config, stop.clone()).unwrap();
         match way {

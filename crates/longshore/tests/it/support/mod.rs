@@ -5,6 +5,7 @@ pub(crate) mod api;
 pub(crate) mod archives;
 pub(crate) mod builds;
 pub(crate) mod engine;
+pub(crate) mod gpus;
 pub(crate) mod machine;
 pub(crate) mod network;
 pub(crate) mod process;

@@ -1,0 +1,73 @@
+//! `longshore gpu`: graphics processors of all machines.
+
+use clap::Subcommand;
+use wire::gpus::GpuView;
+use wire::ids::MachineId;
+
+use super::human;
+use super::list::{self, PageArgs, name_of};
+use super::session::Session;
+
+/// Verbs of `longshore gpu`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum GpuCommand {
+    /// List graphics processors: what they do, and whether they can be had
+    #[command(visible_alias = "ls")]
+    List {
+        #[command(flatten)]
+        page: PageArgs,
+        /// Only on this machine
+        #[arg(long, value_name = "ID")]
+        machine: Option<MachineId>,
+    },
+}
+
+/// Runs a verb.
+pub(crate) async fn run(command: GpuCommand, session: &Session) -> anyhow::Result<()> {
+    let GpuCommand::List { page, machine } = command;
+    let mut query = page.query();
+    query.extend(machine.map(|machine| ("machine", machine.to_string())));
+    let answer = session.client.get(&["api", "v1", "gpus"], &query).await?;
+    if session.shown_as_json(&answer)? {
+        return Ok(());
+    }
+    let gpus = list::page::<GpuView>(&session.printer, &answer)?;
+    let rows: Vec<_> = gpus.iter().map(row).collect();
+    session
+        .printer
+        .table(["MACHINE", "GPU", "MODEL", "MEMORY", "BUSY", "TEMP", "POWER", "STATE", "PROCESSES"], &rows)
+}
+
+/// Memory in use and in all.
+pub(crate) fn memory(gpu: &GpuView) -> String {
+    let total = human::size(gpu.memory << 20);
+    match gpu.memory_used {
+        Some(used) => format!("{} of {total}", human::size(used << 20)),
+        None => total,
+    }
+}
+
+fn row(gpu: &GpuView) -> [String; 9] {
+    let with_unit = |number: Option<u32>, unit: &str| number.map(|number| format!("{number}{unit}"));
+    [
+        gpu.machine_id.to_string(),
+        gpu.key.clone(),
+        gpu.model.clone(),
+        memory(gpu),
+        with_unit(gpu.utilization_percent, "%").unwrap_or_default(),
+        with_unit(gpu.temperature_celsius, "°C").unwrap_or_default(),
+        with_unit(gpu.power_watts, " W").unwrap_or_default(),
+        name_of(&gpu.state),
+        processes(gpu),
+    ]
+}
+
+/// Who uses it, as far as the server tells.
+fn processes(gpu: &GpuView) -> String {
+    let told = |process: &wire::gpus::GpuProcessView| match (&process.container, &process.user) {
+        (Some(container), _) => format!("{} ({container})", process.name),
+        (None, Some(user)) => format!("{} ({user}, pid {})", process.name, process.pid),
+        (None, None) => process.name.clone(),
+    };
+    gpu.processes.iter().map(told).collect::<Vec<_>>().join(", ")
+}
