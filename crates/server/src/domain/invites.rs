@@ -22,6 +22,18 @@ use crate::caller::{self, Caller, RequestContext};
 use crate::error::{Error, ErrorKind, Result};
 use crate::jwt;
 
+/// The points of small order of Ed25519 in every form in which they can be written, as y coordinates with the lowest byte
+/// first: order 4, 1, 8, 8 and 2, then 0 and 1 written as p and p + 1. The same list as libsodium's.
+const WEAK_KEYS: [&str; 7] = [
+    "0000000000000000000000000000000000000000000000000000000000000000",
+    "0100000000000000000000000000000000000000000000000000000000000000",
+    "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+    "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+    "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+];
+
 /// Life of an invitation when nobody says otherwise.
 const LIFETIME_SECS: u64 = 3_600;
 /// Shortest and longest life of an invitation.
@@ -256,7 +268,18 @@ fn is_signed(public_key: &str, statement: &[u8], signature: &str) -> bool {
     let (Ok(public_key), Ok(signature)) = (hex::decode(public_key), hex::decode(signature)) else {
         return false;
     };
-    UnparsedPublicKey::new(&ED25519, public_key).verify(statement, &signature).is_ok()
+    !is_weak(&public_key)
+        && UnparsedPublicKey::new(&ED25519, public_key).verify(statement, &signature).is_ok()
+}
+
+/// Whether a key is a point of small order. For one of those anybody can make signatures that the equation accepts, and the
+/// library checks only the equation. Compared without the sign bit, which such points may carry or not.
+fn is_weak(public_key: &[u8]) -> bool {
+    let mut y = public_key.to_vec();
+    if let Some(last) = y.last_mut() {
+        *last &= 0x7f;
+    }
+    WEAK_KEYS.contains(&hex::encode(y).as_str())
 }
 
 fn hash_of(secret: &str) -> String {
@@ -268,4 +291,31 @@ fn require_admin(caller: &Caller) -> Result<()> {
         return Ok(());
     }
     Err(Error::new(ErrorKind::Forbidden, "admin_only", "only an admin can invite machines"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The point at infinity and zero: what whoever has no key can always send.
+    fn forged() -> String {
+        format!("01{}", "0".repeat(126))
+    }
+
+    #[test]
+    fn keys_for_which_anybody_can_sign_are_refused() {
+        let statements = || (0..512_u32).map(u32::to_be_bytes);
+        let signature = hex::decode(forged()).unwrap();
+        for key in WEAK_KEYS {
+            for sign in [0, 0x80] {
+                let mut bytes = hex::decode(key).unwrap();
+                bytes[31] |= sign;
+                let weak = UnparsedPublicKey::new(&ED25519, bytes.clone());
+                // The control: for some statements the forged signature passes.
+                assert!(statements().any(|statement| weak.verify(&statement, &signature).is_ok()), "{key}");
+                let key = hex::encode(bytes);
+                assert!(!statements().any(|statement| is_signed(&key, &statement, &forged())), "{key}");
+            }
+        }
+    }
 }
