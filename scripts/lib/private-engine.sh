@@ -5,6 +5,8 @@
 #
 # Everything is remembered in one folder, so that a later process can stop what a killed one left:
 #   RUN_DIR/docker.sock        the engine
+#   RUN_DIR/bin                first on the engine's PATH; holds what stands in for NVIDIA's container toolkit
+#   RUN_DIR/gpus.log           what that was called with: one JSON object for each container that got GPUs
 #   RUN_DIR/{containerd,dockerd}.{pid,log}, RUN_DIR/bridge, RUN_DIR/data-root (the path of the image store)
 
 private_engine_url() { printf 'unix://%s/docker.sock\n' "$1"; }
@@ -23,9 +25,33 @@ private_engine_start() {
   mkdir -p "$run" "$data"
   printf '%s\n' "$data" >"$run/data-root"
   mount_cgroups_when_missing
+  private_toolkit_create "$run"
   private_bridge_create "$run"
   private_containerd_start "$run" "$data"
   private_dockerd_start "$run" "$data"
+}
+
+# The engine has a driver for GPUs when it finds this program, and has runc call it before each container that got some. It
+# writes down for which GPUs, and refuses those whose name says that they are broken, as the real one does with unknown ones.
+# PRIVATE_ENGINE_GPUS=no leaves it out.
+private_toolkit_create() {
+  local run=$1 hook=$1/bin/nvidia-container-runtime-hook
+  mkdir -p "$run/bin"
+  as_root rm -f "$hook"
+  [ "${PRIVATE_ENGINE_GPUS:-yes}" = yes ] || return 0
+  cat >"$hook" <<EOF
+#!/bin/sh
+bundle=\$(jq -r .bundle)
+said=\$(jq -c --arg verb "\$1" '{verb: \$verb, root: .root.path, devices: [.process.env[] | select(startswith("NVIDIA_VISIBLE_DEVICES=")) | sub("^[^=]*="; "")]}' "\$bundle/config.json")
+printf '%s\n' "\$said" >>"$run/gpus.log"
+case \$said in
+  *GPU-broken*)
+    echo "nvidia-container-cli: device error: GPU-broken: unknown device" >&2
+    exit 1
+    ;;
+esac
+EOF
+  chmod 0755 "$hook"
 }
 
 private_containerd_start() {
@@ -43,7 +69,7 @@ private_dockerd_start() {
   local run=$1 data=$2
   process_runs "$(pid_in "$run/dockerd.pid")" dockerd "unix://$run/docker.sock" && return 0
   as_root rm -f "$run/dockerd.pid" "$run/docker.pid" "$run/docker.sock"
-  start_detached_as_root "$run/dockerd.pid" "$run/dockerd.log" dockerd \
+  start_detached_as_root "$run/dockerd.pid" "$run/dockerd.log" env PATH="$run/bin:$PATH" dockerd \
     --containerd "$run/containerd.sock" --data-root "$data/docker" --exec-root "$run/exec" \
     --pidfile "$run/docker.pid" --host "unix://$run/docker.sock" --group "$(id -gn)" --config-file "$run/daemon.json" \
     --bridge "$(cat "$run/bridge")" --iptables=false --ip-forward=false --ip-masq=false

@@ -22,13 +22,13 @@ use tokio::sync::mpsc::{self, Sender};
 use tokio_util::task::TaskTracker;
 use wire::link::{
     BuildImage, ByteCall, CALL_HEADER, Call, CleanBuilds, CleanBuildsDone, ContainerAction,
-    ContainerActionDone, ContainerLogs, ContainerStats, CreateContainer, Exec, GetFacts, LEVEL_HEADER,
-    LINK_LEVEL, LinkError, LinkErrorCode, ObservedContainer, PullImage, PushBuild, RemoveImage,
-    RemoveImageDone, StatsEvent, StreamCall, Watch,
+    ContainerActionDone, ContainerLogs, ContainerStats, CopyContainer, CopyContainerDone, CreateContainer,
+    Exec, GetFacts, LEVEL_HEADER, LINK_LEVEL, LinkError, LinkErrorCode, ObservedContainer, PullImage,
+    PushBuild, RemoveImage, RemoveImageDone, StatsEvent, StreamCall, Watch,
 };
 use wire::machines::MachineFacts;
 
-use crate::engine::{build, containers, exec, images, logs, stats, watch};
+use crate::engine::{build, containers, copies, exec, images, logs, stats, watch};
 use crate::{Agent, facts};
 
 /// A call is at most the text of one container and some numbers.
@@ -95,6 +95,7 @@ impl Agent {
             .route(ContainerLogs::PATH, post(read_logs))
             .route(Exec::PATH, post(run_command))
             .route(ContainerStats::PATH, post(read_stats))
+            .route(CopyContainer::PATH, post(copy_container))
             .fallback(unknown_call)
             .layer(middleware::from_fn(check_level))
             .with_state(self.clone())
@@ -132,7 +133,7 @@ impl IntoResponse for Refusal {
             LinkErrorCode::Invalid | LinkErrorCode::WrongLevel => StatusCode::BAD_REQUEST,
             LinkErrorCode::BuildFailed => StatusCode::UNPROCESSABLE_ENTITY,
             LinkErrorCode::EngineDown => StatusCode::SERVICE_UNAVAILABLE,
-            LinkErrorCode::Engine => StatusCode::BAD_GATEWAY,
+            LinkErrorCode::Engine | LinkErrorCode::GpuUnavailable => StatusCode::BAD_GATEWAY,
             LinkErrorCode::Timeout => StatusCode::GATEWAY_TIMEOUT,
         };
         (status, axum::Json(self.0)).into_response()
@@ -307,6 +308,14 @@ async fn act_on_container(
 ) -> Result<axum::Json<ContainerActionDone>, Refusal> {
     let call: ContainerAction = read_call(body).await?;
     Ok(axum::Json(containers::act(agent.engine(), call).await?))
+}
+
+async fn copy_container(
+    State(agent): State<Agent>,
+    body: Body,
+) -> Result<axum::Json<CopyContainerDone>, Refusal> {
+    let call: CopyContainer = read_call(body).await?;
+    Ok(axum::Json(copies::copy(agent.engine(), call).await?))
 }
 
 async fn read_logs(State(agent): State<Agent>, body: Body) -> Result<Response, Refusal> {

@@ -146,6 +146,8 @@ pub struct Signals {
     pub jobs: Notify,
     /// A container's wish or state changed.
     pub containers: Notify,
+    /// Somebody in the line may get what it waits for.
+    pub line: Notify,
 }
 
 /// How long a token's caller is believed without asking the store: the bound on how late another server's changes are

@@ -198,6 +198,7 @@ impl From<wire::link::LinkError> for Error {
             Code::NotFound => (ErrorKind::NotFound, "not_found_on_machine"),
             Code::Conflict => (ErrorKind::Conflict, "conflict_on_machine"),
             Code::PortTaken => (ErrorKind::Conflict, "port_taken"),
+            Code::GpuUnavailable => (ErrorKind::Conflict, "gpu_unavailable"),
             Code::Denied => (ErrorKind::Invalid, "denied_by_machine"),
             Code::ImageUnavailable => (ErrorKind::Conflict, "image_unavailable"),
             Code::Invalid => (ErrorKind::Invalid, "invalid"),

@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use sea_orm::QueryResult;
 use sea_orm::sea_query::{Cond, Expr, ExprTrait, Order, Query, SelectStatement};
 use wire::containers::{ContainerSpec, ContainerState, Port, Protocol};
+use wire::gpus::GpuWish;
 use wire::ids::{AccountId, ContainerId, ImageId, MachineId};
 use wire::names::{AccountName, ContainerName, Digest};
 use wire::page::PageQuery;
@@ -46,6 +47,11 @@ const COLUMNS: &[&str] = &[
     "attempt",
     "created_at",
     "updated_at",
+    "gpu_wish",
+    "leased_at",
+    "queued_at",
+    "placement",
+    "copy_of",
 ];
 
 words!(ContainerState {
@@ -72,6 +78,19 @@ pub enum Desired {
 }
 
 words!(Desired { Running = "running", Stopped = "stopped", Deleted = "deleted" });
+
+/// Whether a container has its machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placement {
+    /// It does: its disk is there, or it was decided that it will be.
+    Fixed,
+    /// It never was on a machine, and asks for the one that its row names.
+    Named,
+    /// It never was on a machine, and takes any; the one that its row names is a placeholder.
+    Any,
+}
+
+words!(Placement { Fixed = "fixed", Named = "named", Any = "any" });
 
 /// A container.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,6 +139,16 @@ pub struct Row {
     pub created_at: Timestamp,
     /// When it was changed last.
     pub updated_at: Timestamp,
+    /// Graphics processors that it asks for; which it was given stands in `spec`.
+    pub gpu_wish: Option<GpuWish>,
+    /// Since when it holds those in `spec`; none = it holds none, and `spec` names those that it had last.
+    pub leased_at: Option<Timestamp>,
+    /// Since when it stands in the line of those who wait; none = it does not.
+    pub queued_at: Option<Timestamp>,
+    /// Whether it has its machine.
+    pub placement: Placement,
+    /// The engine's id of the container whose disk its machine has copied: it is made anew from that copy.
+    pub copy_of: Option<String>,
 }
 
 /// What makes a container.
@@ -147,6 +176,10 @@ pub struct New {
     pub desired: Desired,
     /// The time.
     pub now: Timestamp,
+    /// Graphics processors that it asks for.
+    pub gpu_wish: Option<GpuWish>,
+    /// Not fixed = it goes to the end of the line, and its ports are claimed when it is placed.
+    pub placement: Placement,
 }
 
 /// Which containers; what is none does not narrow.
@@ -220,6 +253,11 @@ fn row(row: &QueryResult) -> Result<Row> {
         attempt: cells.count("attempt")?,
         created_at: cells.time("created_at")?,
         updated_at: cells.time("updated_at")?,
+        gpu_wish: cells.opt_json("gpu_wish")?,
+        leased_at: cells.opt_time("leased_at")?,
+        queued_at: cells.opt_time("queued_at")?,
+        placement: cells.opt_word("placement")?.unwrap_or(Placement::Fixed),
+        copy_of: cells.opt_text("copy_of")?,
     })
 }
 
@@ -231,11 +269,14 @@ fn first_port(ports: &[Port]) -> Option<i64> {
     ports.first().map(|port| i64::from(port.host))
 }
 
-/// Stores a container and claims its ports, all or nothing. [`Error::Duplicate`] when the account has one of that name,
+/// Stores a container and, when it has its machine, claims its ports, all or nothing. [`Error::Duplicate`] when the account has one of that name,
 /// [`Error::PortTaken`] when a port of the machine is another's. Inside a transaction of the caller, drop it after either.
 pub async fn insert(c: &dyn Conn, new: &New) -> Result<Row> {
     let on = c.on();
     let scope = on.scope().await?;
+    let is_fixed = new.placement == Placement::Fixed;
+    let queued_at = (!is_fixed).then_some(new.now);
+    let gpu_wish = new.gpu_wish.as_ref().map(json).transpose()?;
     let id = insert_numbered(
         &scope.on(),
         TABLE,
@@ -249,7 +290,7 @@ pub async fn insert(c: &dyn Conn, new: &New) -> Result<Row> {
             ("image_repository", new.image_repository.as_str().into()),
             ("image_digest", new.image_digest.as_str().into()),
             ("spec", json(&new.spec)?.into()),
-            ("port", first_port(&new.spec.ports).into()),
+            ("port", first_port(&new.spec.ports).filter(|_| is_fixed).into()),
             ("desired", new.desired.text().into()),
             ("restart_requested", false.into()),
             ("stop_timeout_secs", i64::from(STOP_TIMEOUT_SECS).into()),
@@ -259,10 +300,15 @@ pub async fn insert(c: &dyn Conn, new: &New) -> Result<Row> {
             ("attempt", 0_i64.into()),
             ("created_at", new.now.0.into()),
             ("updated_at", new.now.0.into()),
+            ("gpu_wish", gpu_wish.into()),
+            ("queued_at", queued_at.map(|time| time.0).into()),
+            ("placement", (!is_fixed).then(|| new.placement.text()).into()),
         ],
     )
     .await?;
-    claim_ports(&scope.on(), ContainerId(id), &new.machine_id, &new.spec.ports).await?;
+    if is_fixed {
+        claim_ports(&scope.on(), ContainerId(id), &new.machine_id, &new.spec.ports).await?;
+    }
     scope.commit().await?;
     Ok(Row {
         id: ContainerId(id),
@@ -287,6 +333,11 @@ pub async fn insert(c: &dyn Conn, new: &New) -> Result<Row> {
         attempt: 0,
         created_at: new.now,
         updated_at: new.now,
+        gpu_wish: new.gpu_wish.clone(),
+        leased_at: None,
+        queued_at,
+        placement: new.placement,
+        copy_of: None,
     })
 }
 
@@ -369,6 +420,69 @@ pub async fn free_ports(
     let taken = c.on().rows(&query).await?;
     let taken = taken.iter().map(|row| Cells(row).count("host_port")).collect::<Result<BTreeSet<u16>>>()?;
     Ok(range.filter(|port| !taken.contains(port)).take(count).collect())
+}
+
+/// Everybody in the line, first come first: those who wait for a machine or a graphics processor.
+pub async fn line(c: &dyn Conn) -> Result<Vec<Row>> {
+    rows(c, &in_line(COLUMNS)).await
+}
+
+/// The numbers of those in the line, first come first.
+pub async fn line_ids(c: &dyn Conn) -> Result<Vec<ContainerId>> {
+    let found = c.on().rows(&in_line(&["id"])).await?;
+    found.iter().map(|row| Cells(row).int("id").map(ContainerId)).collect()
+}
+
+fn in_line(columns: &[&'static str]) -> SelectStatement {
+    let mut query = select(TABLE, columns);
+    query
+        .and_where(Expr::col("queued_at").is_not_null())
+        .order_by("queued_at", Order::Asc)
+        .order_by("id", Order::Asc);
+    query
+}
+
+/// Puts a container at the end of the line, or takes it out; false when there is no such container.
+pub async fn set_queued(c: &dyn Conn, id: ContainerId, queued_at: Option<Timestamp>) -> Result<bool> {
+    let query = update_of(id, [("queued_at", queued_at.map(|time| time.0).into())]);
+    Ok(c.on().change(TABLE, &query).await? > 0)
+}
+
+/// Takes a container out of the line and gives it its machine, with the specification that it has there; a container that
+/// had none before claims its ports. False when it does not stand in the line any more. [`Error::PortTaken`] when a port is
+/// another's: drop the transaction then.
+pub async fn place(
+    c: &Tx,
+    row: &Row,
+    machine: &MachineId,
+    spec: &ContainerSpec,
+    now: Timestamp,
+) -> Result<bool> {
+    let cells = [
+        ("machine_id", machine.as_str().into()),
+        ("spec", json(spec)?.into()),
+        ("port", first_port(&spec.ports).into()),
+        ("queued_at", None::<i64>.into()),
+        ("placement", None::<String>.into()),
+        ("reason", None::<String>.into()),
+        ("message", None::<String>.into()),
+        ("updated_at", now.0.into()),
+    ];
+    let mut query = update_of(row.id, cells);
+    query.and_where(Expr::col("queued_at").is_not_null());
+    if c.on().change(TABLE, &query).await? == 0 {
+        return Ok(false);
+    }
+    if row.placement != Placement::Fixed {
+        claim_ports(&c.on(), row.id, machine, &spec.ports).await?;
+    }
+    Ok(true)
+}
+
+/// Notes that a machine has copied the disk of the container with this engine's id; none = it has no copy.
+pub async fn set_copy_of(c: &dyn Conn, id: ContainerId, engine_id: Option<&str>) -> Result<bool> {
+    let query = update_of(id, [("copy_of", engine_id.into())]);
+    Ok(c.on().change(TABLE, &query).await? > 0)
 }
 
 /// Changes what the owner wants; false when there is no such container, or it is to be deleted already.
@@ -538,7 +652,8 @@ pub async fn count_of_account(c: &dyn Conn, account: AccountId) -> Result<u64> {
 }
 
 /// The containers of a machine that are not as their owner wants, by number: to be restarted or deleted, wanted running and neither
-/// running nor failed, wanted stopped and neither stopped nor failed. Failed ones wait for their owner.
+/// running nor failed, wanted stopped and neither stopped nor failed or with graphics processors that they do not need. Failed
+/// ones wait for their owner, and those in the line for their turn.
 pub async fn unsettled(c: &dyn Conn, machine: &MachineId) -> Result<Vec<Row>> {
     use ContainerState::{Failed, Running, Stopped};
 
@@ -555,8 +670,14 @@ pub async fn unsettled(c: &dyn Conn, machine: &MachineId) -> Result<Vec<Row>> {
                 .add(Expr::col("restart_requested").eq(true))
                 .add(Expr::col("desired").eq(Desired::Deleted.text()))
                 .add(is_not(Desired::Running, [Running, Failed]))
-                .add(is_not(Desired::Stopped, [Stopped, Failed])),
+                .add(is_not(Desired::Stopped, [Stopped, Failed]))
+                .add(
+                    Cond::all()
+                        .add(Expr::col("desired").eq(Desired::Stopped.text()))
+                        .add(Expr::col("leased_at").is_not_null()),
+                ),
         )
+        .and_where(Expr::col("queued_at").is_null())
         .order_by("id", Order::Asc);
     rows(c, &query).await
 }

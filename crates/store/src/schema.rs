@@ -248,12 +248,22 @@ pub(crate) const TABLES: &[Table] = &[
             int("created_at"),
             int("updated_at"),
             opt(text("wished_limits")),
+            opt(text("gpu_wish")),
+            opt(int("leased_at")),
+            opt(int("queued_at")),
+            opt(text("placement")),
+            opt(text("copy_of")),
         ],
     ),
     table(
         "container_ports",
         &["machine_id", "protocol", "host_port"],
         &[text("machine_id"), text("protocol"), int("host_port"), int("container_id")],
+    ),
+    table(
+        "gpu_leases",
+        &["machine_id", "gpu"],
+        &[text("machine_id"), text("gpu"), int("container_id"), int("since")],
     ),
     table(
         "kept_logs",

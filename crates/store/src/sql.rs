@@ -82,6 +82,20 @@ impl Cells<'_> {
         T::from_text(&text).ok_or_else(|| Error::corrupt(format!("column `{column}` holds an unknown word")))
     }
 
+    pub(crate) fn opt_word<T: Word>(&self, column: &str) -> Result<Option<T>> {
+        match self.opt_text(column)? {
+            None => Ok(None),
+            Some(_) => self.word(column).map(Some),
+        }
+    }
+
+    pub(crate) fn opt_json<T: DeserializeOwned>(&self, column: &str) -> Result<Option<T>> {
+        match self.opt_text(column)? {
+            None => Ok(None),
+            Some(_) => self.json(column).map(Some),
+        }
+    }
+
     pub(crate) fn json<T: DeserializeOwned>(&self, column: &str) -> Result<T> {
         serde_json::from_str(&self.text(column)?).map_err(|error| {
             Error::corrupt(format!("column `{column}` holds other JSON than expected: {error}"))

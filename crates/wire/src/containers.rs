@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::ids::{AccountId, ContainerId, ImageId, MachineId};
+use crate::gpus::GpuWish;
+use crate::ids::{AccountId, ContainerId, GpuId, ImageId, MachineId};
 use crate::names::{AccountName, ContainerName};
 use crate::time::Timestamp;
 
@@ -158,6 +159,9 @@ pub struct ContainerCreate {
     /// Processes at most; the policy's default when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pids: Option<u32>,
+    /// Graphics processors, for the container alone as long as it runs; none when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpus: Option<GpuWish>,
 }
 
 /// What the agent is told to make: everything decided, nothing left to defaults. Checked by [`crate::policy`] on both
@@ -181,6 +185,9 @@ pub struct ContainerSpec {
     pub cpu_millis: u32,
     /// Processes at most.
     pub pids: u32,
+    /// Graphics processors, by the driver's ids.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gpus: Vec<GpuId>,
 }
 
 /// A container.
@@ -193,8 +200,8 @@ pub struct ContainerView {
     pub name: ContainerName,
     /// The name to show.
     pub display_name: Option<String>,
-    /// Where it is.
-    pub machine_id: MachineId,
+    /// Where it is; null while it waits for any machine.
+    pub machine_id: Option<MachineId>,
     /// The image it was made from.
     pub image_id: ImageId,
     /// That image's name.
@@ -236,6 +243,24 @@ pub struct ContainerView {
     pub pids: u32,
     /// When it was asked for.
     pub created_at: Timestamp,
+    /// Graphics processors that it asks for.
+    #[serde(default)]
+    pub gpus: Option<GpuWish>,
+    /// Those that it holds now, by the driver's ids; empty when it does not run.
+    #[serde(default)]
+    pub gpu_ids: Vec<GpuId>,
+    /// Its place in the line, while it waits; `reason` and `message` then say for what.
+    #[serde(default)]
+    pub queue: Option<QueuePlace>,
+}
+
+/// A place in the line of those who wait for a machine or a graphics processor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct QueuePlace {
+    /// From 1.
+    pub position: u64,
+    /// Since when it waits.
+    pub since: Timestamp,
 }
 
 /// A log that is kept of a container that is gone.

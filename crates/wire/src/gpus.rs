@@ -1,10 +1,11 @@
-//! Graphics processors: what machines say of them while they work, and what is shown of it.
+//! Graphics processors: what a container may ask for, what machines say of them while they work, and what is shown of it.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::ids::{ContainerId, GpuId, MachineId};
 use crate::names::{AccountName, ContainerName};
+use crate::time::Timestamp;
 
 /// Graphics processors of one machine that are looked at.
 pub const GPUS_MAX: usize = 64;
@@ -14,6 +15,21 @@ pub const INSTANCES_MAX: usize = 16;
 pub const PROCESSES_MAX: usize = 64;
 /// Of a model's or a process's name.
 pub const NAME_CHARS_MAX: usize = 100;
+
+/// Asks for graphics processors. They are of one machine and of one model. An instance of a divided one will do as well, for
+/// one alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GpuWish {
+    /// How many.
+    pub count: u32,
+    /// Part of the model's name, such as `a100`; upper and lower case are alike.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Least memory of each in MiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_mib: Option<u64>,
+}
 
 /// What a machine's graphics processors do.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +78,8 @@ pub struct GpuProcess {
 pub enum GpuState {
     /// Nobody has it.
     Free,
+    /// A container holds it.
+    Leased,
     /// A process that did not come through Longshore uses it.
     Outside,
     /// It is divided; its instances are listed on their own.
@@ -96,8 +114,25 @@ pub struct GpuView {
     pub power_watts: Option<u32>,
     /// Whether it can be had.
     pub state: GpuState,
+    /// The container that holds it, also while its processes do not use it.
+    pub lease: Option<GpuLeaseView>,
     /// Who uses it: to an account its own containers' processes, to admins all.
     pub processes: Vec<GpuProcessView>,
+}
+
+/// A container's hold on a graphics processor. Whose it is, is told to that account and to admins.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct GpuLeaseView {
+    /// Since when.
+    pub since: Timestamp,
+    /// The container; null to others.
+    pub container_id: Option<ContainerId>,
+    /// The container's name; null to others.
+    #[schema(value_type = Option<String>)]
+    pub container: Option<ContainerName>,
+    /// Whose container it is; null to others.
+    #[schema(value_type = Option<String>)]
+    pub account: Option<AccountName>,
 }
 
 /// A process that uses a graphics processor.

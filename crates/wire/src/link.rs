@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::containers::{ContainerSample, ContainerSpec};
 use crate::frames::Frame;
 use crate::gpus::GpuReading;
-use crate::ids::{AgentProcessId, BuildId, ContainerId, InstanceId, MachineId};
+use crate::ids::{AgentProcessId, BuildId, ContainerId, GpuId, InstanceId, MachineId};
 use crate::machines::MachineFacts;
 use crate::names::{AccountName, Digest, Tag};
 use crate::secret::Secret;
@@ -149,6 +149,8 @@ pub enum LinkErrorCode {
     Conflict,
     /// A host port is taken by something else.
     PortTaken,
+    /// The engine cannot give the container its graphics processors.
+    GpuUnavailable,
     /// The machine's policy does not allow it.
     Denied,
     /// The registry refused the credentials or does not know the image.
@@ -286,6 +288,9 @@ pub struct ObservedContainer {
     /// Counts the agent's looks at its engine, from the moment each begins: of two looks at one container the one with the
     /// larger number is the newer, whichever way and in whatever order they arrive. Starts over with the agent's process.
     pub look: u64,
+    /// The graphics processors that it was made with; an engine cannot change them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gpus: Vec<GpuId>,
 }
 
 impl ObservedContainer {
@@ -361,6 +366,9 @@ pub struct CreateContainer {
     pub image: RegistryImage,
     /// Everything else.
     pub spec: ContainerSpec,
+    /// Whether it is made from the machine's copy of its disk (see [`CopyContainer`]) and not from the image.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_from_copy: bool,
 }
 
 impl Call for CreateContainer {
@@ -396,8 +404,10 @@ pub enum ContainerVerb {
         /// As in `Stop`.
         timeout_secs: u32,
     },
-    /// Ends and removes it with its disk.
+    /// Ends and removes it with its disk, its volumes and its copy.
     Remove,
+    /// Ends and removes it, and leaves what it is made anew from: its copy and its volumes.
+    Replace,
     /// Nothing: only says how it is.
     Look,
 }
@@ -412,6 +422,32 @@ impl Call for ContainerAction {
 pub struct ContainerActionDone {
     /// The container as it is now; none when it is gone.
     pub container: Option<ObservedContainer>,
+}
+
+/// Keeps the disk of a container that does not run as an image of the machine's own, under a name that belongs to the
+/// container: an engine cannot give a container that is made other graphics processors, so that it is made anew from this. A
+/// later copy replaces an earlier one.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CopyContainer {
+    /// This installation.
+    pub instance: InstanceId,
+    /// Which container.
+    pub container: ContainerId,
+    /// The engine's id of it: never another one's disk.
+    pub engine_id: String,
+}
+
+impl Call for CopyContainer {
+    const PATH: &'static str = "/link/v1/containers/copy";
+    type Reply = CopyContainerDone;
+}
+
+/// The copy is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CopyContainerDone {
+    /// Layers that it has.
+    pub layers: u64,
 }
 
 /// Reads a container's output.

@@ -11,6 +11,9 @@ use crate::terminals::{ExecSpec, SIZE_MAX};
 /// Least processor time in thousandths of a core: kernels refuse a smaller share of a period.
 const CPU_MILLIS_MIN: u32 = 10;
 
+/// The variable by which NVIDIA's toolkit decides what a container sees. It belongs to the platform.
+pub const GPUS_VARIABLE: &str = "NVIDIA_VISIBLE_DEVICES";
+
 /// The bounds. On an agent they come from `agent-policy.toml`; the defaults are these.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -120,6 +123,19 @@ impl Policy {
         if !(1..=self.pids_max).contains(&spec.pids) {
             refuse("pids".into(), format!("must be 1 to {}", self.pids_max));
         }
+        if spec.env.contains_key(GPUS_VARIABLE) {
+            refuse(format!("env.{GPUS_VARIABLE}"), "is set by the platform: ask for GPUs with `gpus`".into());
+        }
+        if spec.gpus.len() > self.gpus {
+            let message = match self.gpus {
+                0 => "are kept from containers by this machine's policy".to_owned(),
+                gpus => format!("are {}; at most {gpus} can be had", spec.gpus.len()),
+            };
+            refuse("gpus".into(), message);
+        }
+        if (1..spec.gpus.len()).any(|i| spec.gpus[..i].contains(&spec.gpus[i])) {
+            refuse("gpus".into(), "name one twice".into());
+        }
         violations
     }
 
@@ -198,6 +214,7 @@ mod tests {
             memory_bytes: 64 << 20,
             cpu_millis: 500,
             pids: 64,
+            gpus: vec!["GPU-1".parse().unwrap()],
         }
     }
 
@@ -224,6 +241,15 @@ mod tests {
         assert_eq!(fields(|s| s.cpu_millis = 9), ["cpu_millis"]);
         assert_eq!(fields(|s| s.pids = 0), ["pids"]);
         assert_eq!(fields(|s| s.pids = 1_000_000), ["pids"]);
+        assert_eq!(fields(|s| s.gpus.push(s.gpus[0].clone())), ["gpus"]);
+        assert_eq!(
+            fields(|s| s.gpus = (0..17).map(|i| format!("GPU-{i}").parse().unwrap()).collect()),
+            ["gpus"]
+        );
+        assert_eq!(
+            fields(|s| drop(s.env.insert(GPUS_VARIABLE.into(), "all".into()))),
+            ["env.NVIDIA_VISIBLE_DEVICES"]
+        );
         assert_eq!(fields(|s| s.working_dir = Some("relative".into())), ["working_dir"]);
         assert_eq!(fields(|s| s.command = Some(vec!["a\0".into()])), ["command"]);
         assert_eq!(fields(|s| drop(s.env.insert("A=B".into(), String::new()))), ["env"]);
@@ -262,6 +288,17 @@ mod tests {
         assert_eq!(fields(|e| e.working_dir = Some("..".into())), ["working_dir"]);
         assert_eq!(fields(|e| e.size.rows = 0), ["columns"]);
         assert_eq!(fields(|e| e.size.columns = 1001), ["columns"]);
+    }
+
+    #[test]
+    fn a_machine_can_keep_its_graphics_processors_to_itself() {
+        let policy = Policy { gpus: 0, ..Policy::default() };
+
+        let violations = policy.check(&honest());
+
+        assert_eq!(violations.len(), 1);
+        assert!(violations[0].to_string().contains("kept from containers"), "{}", violations[0]);
+        assert_eq!(policy.check(&ContainerSpec { gpus: Vec::new(), ..honest() }), []);
     }
 
     #[test]

@@ -6,20 +6,22 @@ use std::time::Duration;
 
 use bollard::models::{
     ContainerCreateBody, ContainerInspectResponse, ContainerState, ContainerStateStatusEnum,
-    ContainerSummary, HostConfig, HostConfigLogConfig, PortBinding, RestartPolicy, RestartPolicyNameEnum,
+    ContainerSummary, DeviceInfo, DeviceRequest, HostConfig, HostConfigLogConfig, Mount, MountType,
+    PortBinding, RestartPolicy, RestartPolicyNameEnum,
 };
 use bollard::query_parameters::{
     CreateContainerOptions, InspectContainerOptions, ListContainersOptions, RemoveContainerOptions,
     RestartContainerOptions, StartContainerOptions, StopContainerOptions,
 };
 use wire::containers::ContainerSpec;
-use wire::ids::{ContainerId, InstanceId};
+use wire::ids::{ContainerId, GpuId, InstanceId};
 use wire::link::{
     ContainerAction, ContainerActionDone, ContainerVerb, CreateContainer, LinkError, LinkErrorCode,
     ObservedContainer, ObservedState, RegistryReference,
 };
-use wire::policy::Policy;
+use wire::policy::{GPUS_VARIABLE, Policy};
 
+use super::copies::{self, Volume};
 use super::{
     CALL_TIMEOUT, Engine, LABEL_ACCOUNT, LABEL_CONTAINER, LABEL_INSTANCE, container_name, is_not_found,
     within,
@@ -41,6 +43,11 @@ const CAPABILITIES: &[&str] = &[
     "SETUID",
     "SYS_CHROOT",
 ];
+/// What the engine calls NVIDIA's own way to hand over graphics processors, and the Container Device Interface.
+const NVIDIA_DRIVER: &str = "nvidia";
+const CDI_DRIVER: &str = "cdi";
+/// What names of that interface begin with, for graphics processors of NVIDIA.
+const CDI_KIND: &str = "nvidia.com/gpu";
 /// The engine keeps at most this much of what a container prints.
 const LOG_FILES: (&str, &str) = ("10m", "3");
 /// A longer wait than this between asking and ending is a mistake.
@@ -61,14 +68,24 @@ pub(crate) async fn create(
         let message = "containers are made from an image's digest: a tag may move between pull and creation";
         return Err(LinkError::new(LinkErrorCode::Invalid, message));
     }
-    let image = engine.reference(&call.image)?;
+    let (image, volumes) = if call.is_from_copy {
+        let volumes = copies::volumes(engine, call.instance, call.container).await?;
+        (copies::reference(call.instance, call.container), volumes)
+    } else {
+        (engine.reference(&call.image)?, Vec::new())
+    };
+    let devices = devices(engine, &call.spec.gpus).await?;
     let name = container_name(call.instance, call.container);
     let labels = HashMap::from([
         (LABEL_INSTANCE.to_owned(), call.instance.to_string()),
         (LABEL_CONTAINER.to_owned(), call.container.to_string()),
         (LABEL_ACCOUNT.to_owned(), call.account.to_string()),
     ]);
-    let body = engine_body(image.clone(), labels, call.spec);
+    let mut body = engine_body(image.clone(), labels, call.spec);
+    if let Some(host_config) = &mut body.host_config {
+        host_config.device_requests = devices;
+        host_config.mounts = (!volumes.is_empty()).then(|| volumes.into_iter().map(mount).collect());
+    }
     let options = CreateContainerOptions { name: Some(name.clone()), ..Default::default() };
 
     let docker = engine.docker().await?;
@@ -77,12 +94,74 @@ pub(crate) async fn create(
         Err(error) if error.code == LinkErrorCode::Conflict => {
             adopt(engine, &name, call.instance, call.container).await
         }
+        Err(error) if is_not_found(&error) && call.is_from_copy => {
+            let message = "the copy of the container's disk is not on the machine any more";
+            Err(LinkError::new(LinkErrorCode::NotFound, message))
+        }
         Err(error) if is_not_found(&error) => {
             let message = format!("image `{image}` is not on the machine: pull it first");
             Err(LinkError::new(LinkErrorCode::ImageUnavailable, message))
         }
         Err(error) => Err(error),
     }
+}
+
+/// What the container may see, in the words of NVIDIA's toolkit; `void` is as if it were not there.
+fn visible_devices(gpus: &[GpuId]) -> String {
+    if gpus.is_empty() {
+        return "void".to_owned();
+    }
+    gpus.iter().map(GpuId::as_str).collect::<Vec<_>>().join(",")
+}
+
+/// A volume that the container had before it was made anew.
+fn mount(volume: Volume) -> Mount {
+    Mount {
+        target: Some(volume.target),
+        source: Some(volume.name),
+        typ: Some(MountType::VOLUME),
+        ..Default::default()
+    }
+}
+
+/// How the engine is asked for graphics processors: by the names of the Container Device Interface where it has found such
+/// for all of them, by NVIDIA's own driver otherwise.
+async fn devices(engine: &Engine, gpus: &[GpuId]) -> Result<Option<Vec<DeviceRequest>>, LinkError> {
+    if gpus.is_empty() {
+        return Ok(None);
+    }
+    let docker = engine.docker().await?;
+    let discovered = within(CALL_TIMEOUT, docker.info()).await?.discovered_devices.unwrap_or_default();
+    Ok(Some(vec![device_request(gpus, &discovered)]))
+}
+
+fn device_request(gpus: &[GpuId], discovered: &[DeviceInfo]) -> DeviceRequest {
+    let cdi_name = |gpu: &GpuId| format!("{CDI_KIND}={gpu}");
+    let is_found = |gpu: &GpuId| discovered.iter().any(|device| device.id == Some(cdi_name(gpu)));
+    if gpus.iter().all(is_found) {
+        return DeviceRequest {
+            driver: Some(CDI_DRIVER.to_owned()),
+            device_ids: Some(gpus.iter().map(cdi_name).collect()),
+            ..Default::default()
+        };
+    }
+    DeviceRequest {
+        driver: Some(NVIDIA_DRIVER.to_owned()),
+        device_ids: Some(gpus.iter().map(GpuId::to_string).collect()),
+        capabilities: Some(vec![vec!["gpu".to_owned()]]),
+        ..Default::default()
+    }
+}
+
+/// The graphics processors that a container was made with.
+fn gpus_of(found: &ContainerInspectResponse) -> Vec<GpuId> {
+    let requests = found.host_config.as_ref().and_then(|config| config.device_requests.as_ref());
+    let names = requests.into_iter().flatten().flat_map(|request| request.device_ids.iter().flatten());
+    let id = |name: &String| match name.split_once('=') {
+        Some((CDI_KIND, id)) => id.parse().ok(),
+        _ => name.parse().ok(),
+    };
+    names.filter_map(id).collect()
 }
 
 /// The name exists. It is ours if the labels say so: then an earlier call made it and its answer was lost.
@@ -120,6 +199,10 @@ fn engine_body(image: String, labels: HashMap<String, String>, spec: ContainerSp
         }
         bindings.entry(key).or_insert_with(|| Some(Vec::new())).get_or_insert_default().push(binding);
     }
+    let mut env: Vec<String> = spec.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    // Images for NVIDIA's toolkit say `all` here, and on an engine whose standard runtime is NVIDIA's that alone is enough to
+    // get them: so it is said for every container, and last.
+    env.push(format!("{GPUS_VARIABLE}={}", visible_devices(&spec.gpus)));
     let memory = i64::try_from(spec.memory_bytes).unwrap_or(i64::MAX);
     let (log_size, log_count) = LOG_FILES;
     let host_config = HostConfig {
@@ -151,7 +234,7 @@ fn engine_body(image: String, labels: HashMap<String, String>, spec: ContainerSp
     ContainerCreateBody {
         image: Some(image),
         labels: Some(labels),
-        env: Some(spec.env.iter().map(|(name, value)| format!("{name}={value}")).collect()),
+        env: Some(env),
         cmd: spec.command,
         entrypoint: spec.entrypoint,
         working_dir: spec.working_dir,
@@ -186,8 +269,19 @@ pub(crate) async fn act(engine: &Engine, call: ContainerAction) -> Result<Contai
             Ok(ContainerActionDone { container: gone_is_none(inspect(engine, call.instance, &id).await)? })
         }
         ContainerVerb::Remove => {
+            let carried = match &found {
+                Some(id) => carried_volumes(engine, id).await?,
+                None => Vec::new(),
+            };
             if let Some(id) = found {
                 remove(engine, &id).await?;
+            }
+            copies::remove(engine, call.instance, call.container, carried).await?;
+            Ok(ContainerActionDone { container: None })
+        }
+        ContainerVerb::Replace => {
+            if let Some(id) = found {
+                remove_with(engine, &id, false).await?;
             }
             Ok(ContainerActionDone { container: None })
         }
@@ -209,10 +303,21 @@ async fn patient(engine: &Engine, secs: u32) -> Result<(bollard::Docker, i32, Du
     Ok((engine.docker().await?.with_timeout(limit), t, limit))
 }
 
+async fn carried_volumes(engine: &Engine, id: &str) -> Result<Vec<String>, LinkError> {
+    let docker = engine.docker().await?;
+    let look = docker.inspect_container(id, None::<InspectContainerOptions>);
+    let found = gone_is_none(within(CALL_TIMEOUT, look).await)?;
+    Ok(found.map(|found| copies::carried(&found)).unwrap_or_default())
+}
+
 /// Ends and removes a container with its anonymous volumes; gone already is fine.
 pub(super) async fn remove(engine: &Engine, id: &str) -> Result<(), LinkError> {
+    remove_with(engine, id, true).await
+}
+
+async fn remove_with(engine: &Engine, id: &str, with_volumes: bool) -> Result<(), LinkError> {
     let docker = engine.docker().await?;
-    let options = RemoveContainerOptions { force: true, v: true, ..Default::default() };
+    let options = RemoveContainerOptions { force: true, v: with_volumes, ..Default::default() };
     match gone_is_fine(within(CALL_TIMEOUT, docker.remove_container(id, Some(options))).await) {
         // The engine is removing it already.
         Err(error) if error.code == LinkErrorCode::Conflict => wait_until_gone(engine, id).await,
@@ -325,6 +430,7 @@ fn observed(instance: InstanceId, found: &ContainerInspectResponse, look: u64) -
         // All of a machine's containers must fit in one event.
         error: error.map(|error| error.chars().take(ERROR_CHARS_MAX).collect()),
         look,
+        gpus: gpus_of(found),
     })
 }
 
@@ -345,5 +451,53 @@ pub(super) fn gone_is_none<T>(found: Result<T, LinkError>) -> Result<Option<T>, 
         Ok(found) => Ok(Some(found)),
         Err(error) if is_not_found(&error) => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gpus(ids: &[&str]) -> Vec<GpuId> {
+        ids.iter().map(|id| id.parse().unwrap()).collect()
+    }
+
+    fn made_with(request: DeviceRequest) -> ContainerInspectResponse {
+        let host_config = HostConfig { device_requests: Some(vec![request]), ..Default::default() };
+        ContainerInspectResponse { host_config: Some(host_config), ..Default::default() }
+    }
+
+    #[test]
+    fn graphics_processors_are_asked_for_by_their_ids() {
+        let wanted = gpus(&["GPU-1", "MIG-2"]);
+
+        let request = device_request(&wanted, &[]);
+
+        assert_eq!(request.driver.as_deref(), Some("nvidia"));
+        assert_eq!(request.device_ids, Some(vec!["GPU-1".to_owned(), "MIG-2".to_owned()]));
+        assert_eq!(request.capabilities, Some(vec![vec!["gpu".to_owned()]]));
+        assert_eq!(request.count, None, "a count and ids exclude each other");
+        assert_eq!(gpus_of(&made_with(request)), wanted);
+    }
+
+    #[test]
+    fn a_container_sees_what_it_was_given_whatever_its_image_says() {
+        assert_eq!(visible_devices(&[]), "void");
+        assert_eq!(visible_devices(&gpus(&["GPU-1", "GPU-2"])), "GPU-1,GPU-2");
+    }
+
+    #[test]
+    fn an_engine_that_knows_all_by_the_device_interface_is_asked_that_way() {
+        let device = |id: &str| DeviceInfo { source: Some("cdi".to_owned()), id: Some(id.to_owned()) };
+        let discovered = [device("nvidia.com/gpu=0"), device("nvidia.com/gpu=GPU-1")];
+
+        let known = device_request(&gpus(&["GPU-1"]), &discovered);
+        let half_known = device_request(&gpus(&["GPU-1", "GPU-2"]), &discovered);
+
+        assert_eq!(known.driver.as_deref(), Some("cdi"));
+        assert_eq!(known.device_ids, Some(vec!["nvidia.com/gpu=GPU-1".to_owned()]));
+        assert_eq!(half_known.driver.as_deref(), Some("nvidia"));
+        assert_eq!(gpus_of(&made_with(known)), gpus(&["GPU-1"]));
+        assert_eq!(gpus_of(&ContainerInspectResponse::default()), []);
     }
 }

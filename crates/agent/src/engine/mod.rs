@@ -1,7 +1,7 @@
 //! What is asked of Docker. Every request body is written here, from our own types, after the policy has passed them; no
 //! path, query or body of a caller is ever forwarded.
 //!
-//! - `containers`: make, find, start, stop, remove
+//! - `containers`: make, find, start, stop, remove; `copies`: disks from which they are made anew
 //! - `images`: pull, push, forget
 //! - `build`: a context into an image; cleaning up behind builds
 //! - `cgroup`: the control groups in which the steps of builds run
@@ -13,6 +13,7 @@
 pub(crate) mod build;
 mod cgroup;
 pub(crate) mod containers;
+pub(crate) mod copies;
 pub(crate) mod exec;
 mod hangup;
 pub(crate) mod images;
@@ -212,11 +213,21 @@ fn engine_down(reason: impl std::fmt::Display) -> LinkError {
     LinkError::new(LinkErrorCode::EngineDown, format!("the engine does not answer: {reason}"))
 }
 
-/// An answer of the engine that is not 2xx. A taken port and a program that is not there have to be told by their words,
-/// because the engine gives them no status of their own: this is the one place that does so.
+/// An answer of the engine that is not 2xx. A taken port, a missing driver and a program that is not there have to be told by
+/// their words, because the engine gives them no status of their own: this is the one place that does so.
 fn refused(status: u16, message: &str) -> LinkError {
     let is_port_taken =
         message.contains("port is already allocated") || message.contains("address already in use");
+    // The engine has no driver for them, or NVIDIA's tool could not hand them over.
+    let is_without_gpus =
+        message.contains("could not select device driver") || message.contains("nvidia-container-");
+    if is_without_gpus {
+        let message = format!(
+            "the engine cannot give the container its GPUs; is the NVIDIA container toolkit installed on the machine, and was the engine restarted after that? It said: {}",
+            message.trim()
+        );
+        return LinkError::new(LinkErrorCode::GpuUnavailable, clip(&message));
+    }
     let code = match status {
         _ if is_port_taken => LinkErrorCode::PortTaken,
         400 => LinkErrorCode::Invalid,
@@ -335,6 +346,20 @@ mod tests {
             assert_eq!(refused(400, &format!("{start}{cause}")).message, words);
         }
         assert_eq!(refused(500, "disk full").message, "disk full");
+    }
+
+    #[test]
+    fn an_engine_without_gpus_is_told_apart() {
+        let engines_words = [
+            "could not select device driver \"nvidia\" with capabilities: [[gpu]]",
+            "OCI runtime create failed: runc create failed: error running hook #0: exit status 1, stderr: nvidia-container-cli: device error: GPU-1: unknown device: unknown",
+        ];
+
+        for words in engines_words {
+            let error = refused(500, words);
+            assert_eq!(error.code, LinkErrorCode::GpuUnavailable);
+            assert!(error.message.contains("toolkit") && error.message.contains(words), "{error}");
+        }
     }
 
     #[test]

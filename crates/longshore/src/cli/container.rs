@@ -11,7 +11,8 @@ use tokio::time::Instant;
 use wire::containers::{
     Bind, ContainerCreate, ContainerState, ContainerView, KeptLogView, Port, PortCreate, Protocol,
 };
-use wire::ids::{ContainerId, MachineId};
+use wire::gpus::GpuWish;
+use wire::ids::{ContainerId, GpuId, MachineId};
 use wire::names::{ContainerName, ImageReference};
 
 use super::build::LogOutput;
@@ -121,6 +122,15 @@ pub(crate) struct RunArgs {
     /// Most processes
     #[arg(long)]
     pids: Option<u32>,
+    /// GPUs for the container alone as long as it runs; it waits in line until they can be had
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=64))]
+    gpus: Option<u32>,
+    /// GPUs whose model's name contains this, such as `a100`
+    #[arg(long, value_name = "TEXT")]
+    gpu_model: Option<String>,
+    /// GPUs with at least so much memory each, such as `24g`
+    #[arg(long, value_name = "SIZE", value_parser = human::parse_size)]
+    gpu_memory: Option<u64>,
     /// Run on this machine
     #[arg(long, value_name = "ID")]
     machine: Option<MachineId>,
@@ -320,21 +330,31 @@ async fn all(session: &Session, page: &PageArgs, whose: &WhoseArgs) -> anyhow::R
                 state_in_words(&container),
                 container.image.clone(),
                 ports_in_words(&container.ports),
-                container.machine_id.to_string(),
+                container.gpus.as_ref().map(|wish| wish.count.to_string()).unwrap_or_default(),
+                container.machine_id.as_ref().map(MachineId::to_string).unwrap_or_default(),
                 human::ago(container.created_at, now, session.printer.language),
             ]
         })
         .collect();
-    session.printer.table(["ID", "NAME", "STATE", "IMAGE", "PORTS", "MACHINE", "CREATED"], &rows)
+    session.printer.table(["ID", "NAME", "STATE", "IMAGE", "PORTS", "GPUS", "MACHINE", "CREATED"], &rows)
 }
 
-/// The state, with the exit code where the process has ended.
+/// The state, with the exit code where the process has ended and the place in the line where there is one.
 fn state_in_words(container: &ContainerView) -> String {
     let state = name_of(&container.state);
-    match container.exit_code {
-        Some(code) if container.state == ContainerState::Stopped => format!("{state} (exit {code})"),
+    match (container.exit_code, container.queue) {
+        (_, Some(queue)) => format!("{state} (number {} in line)", queue.position),
+        (Some(code), None) if container.state == ContainerState::Stopped => format!("{state} (exit {code})"),
         _ => state,
     }
+}
+
+/// What it asks for, as it would be typed.
+fn gpus_in_words(wish: &GpuWish) -> String {
+    let model = wish.model.as_ref().map(|model| format!(" of {model}")).unwrap_or_default();
+    let memory =
+        wish.memory_mib.map(|mib| format!(", at least {}", human::size(mib << 20))).unwrap_or_default();
+    format!("{}{model}{memory}", wish.count)
 }
 
 fn ports_in_words(ports: &[Port]) -> String {
@@ -367,7 +387,9 @@ async fn show(session: &Session, container: &ContainerArg) -> anyhow::Result<()>
         ("reason", container.reason.clone()),
         ("message", container.message.clone()),
         ("image", Some(container.image.clone())),
-        ("machine", Some(container.machine_id.to_string())),
+        ("machine", container.machine_id.as_ref().map(MachineId::to_string)),
+        ("gpus", container.gpus.as_ref().map(gpus_in_words)),
+        ("gpu ids", some(container.gpu_ids.iter().map(GpuId::as_str).collect::<Vec<_>>().join(" "))),
         ("ports", some(ports_in_words(&container.ports))),
         ("url", some(urls(&container).join(" ")).filter(|_| container.state.is_running())),
         ("entrypoint", container.entrypoint.as_ref().map(|words| words.join(" "))),
@@ -424,6 +446,12 @@ fn asked_for(args: RunArgs) -> anyhow::Result<ContainerCreate> {
         let (key, value) = variable(text).map_err(Failure::usage)?;
         env.insert(key, value);
     }
+    let has_wish = args.gpus.is_some() || args.gpu_model.is_some() || args.gpu_memory.is_some();
+    let gpus = has_wish.then(|| GpuWish {
+        count: args.gpus.unwrap_or(1),
+        model: args.gpu_model,
+        memory_mib: args.gpu_memory.map(|bytes| bytes.div_ceil(1 << 20)),
+    });
     Ok(ContainerCreate {
         image: args.image.0,
         name: args.name,
@@ -437,6 +465,7 @@ fn asked_for(args: RunArgs) -> anyhow::Result<ContainerCreate> {
         memory_bytes: args.memory,
         cpu_millis: args.cpus,
         pids: args.pids,
+        gpus,
     })
 }
 
@@ -465,19 +494,16 @@ async fn settled(
     let id = container.id.to_string();
     let bar = session.printer.status_bar();
     let (mut answer, mut container) = (accepted, container);
-    let mut shown = None;
+    let mut shown = String::new();
     let mut pause = PAUSE.0;
     loop {
-        if shown != Some(container.state) {
-            shown = Some(container.state);
-            let text = session
-                .printer
-                .language
-                .say(words::CONTAINER_IS, &[container.name.as_str(), &name_of(&container.state)]);
+        let text = progress_in_words(session, &container);
+        if shown != text {
             if bar.is_hidden() {
                 session.printer.line(&text);
             }
-            bar.set_message(text);
+            bar.set_message(text.clone());
+            shown = text;
         }
         bar.tick();
         let is_settled = matches!(
@@ -499,6 +525,18 @@ async fn settled(
         pause = (pause * 2).min(PAUSE.1);
         answer = session.client.get(&["api", "v1", "containers", &id], &[]).await?;
         container = answer.view()?;
+    }
+}
+
+/// Where a container is on its way, and what it waits for.
+fn progress_in_words(session: &Session, container: &ContainerView) -> String {
+    let language = session.printer.language;
+    let name = container.name.as_str();
+    match (container.queue, &container.message) {
+        (Some(queue), Some(message)) => {
+            language.say(words::CONTAINER_WAITS, &[name, &queue.position.to_string(), message])
+        }
+        _ => language.say(words::CONTAINER_IS, &[name, &name_of(&container.state)]),
     }
 }
 

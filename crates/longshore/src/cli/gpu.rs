@@ -1,17 +1,17 @@
 //! `longshore gpu`: graphics processors of all machines.
 
 use clap::Subcommand;
-use wire::gpus::GpuView;
+use wire::gpus::{GpuLeaseView, GpuView};
 use wire::ids::MachineId;
 
-use super::human;
 use super::list::{self, PageArgs, name_of};
 use super::session::Session;
+use super::{environment, human};
 
 /// Verbs of `longshore gpu`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum GpuCommand {
-    /// List graphics processors: what they do, and whether they can be had
+    /// List graphics processors: what they do, and who has them
     #[command(visible_alias = "ls")]
     List {
         #[command(flatten)]
@@ -32,10 +32,21 @@ pub(crate) async fn run(command: GpuCommand, session: &Session) -> anyhow::Resul
         return Ok(());
     }
     let gpus = list::page::<GpuView>(&session.printer, &answer)?;
-    let rows: Vec<_> = gpus.iter().map(row).collect();
-    session
-        .printer
-        .table(["MACHINE", "GPU", "MODEL", "MEMORY", "BUSY", "TEMP", "POWER", "STATE", "PROCESSES"], &rows)
+    let rows: Vec<_> = gpus.iter().map(|gpu| row(session, gpu)).collect();
+    let headings = [
+        "MACHINE",
+        "GPU",
+        "MODEL",
+        "MEMORY",
+        "BUSY",
+        "TEMP",
+        "POWER",
+        "STATE",
+        "HOLDER",
+        "SINCE",
+        "PROCESSES",
+    ];
+    session.printer.table(headings, &rows)
 }
 
 /// Memory in use and in all.
@@ -47,7 +58,8 @@ pub(crate) fn memory(gpu: &GpuView) -> String {
     }
 }
 
-fn row(gpu: &GpuView) -> [String; 9] {
+fn row(session: &Session, gpu: &GpuView) -> [String; 11] {
+    let ago = |since| human::ago(since, environment::now(), session.printer.language);
     let with_unit = |number: Option<u32>, unit: &str| number.map(|number| format!("{number}{unit}"));
     [
         gpu.machine_id.to_string(),
@@ -58,8 +70,18 @@ fn row(gpu: &GpuView) -> [String; 9] {
         with_unit(gpu.temperature_celsius, "°C").unwrap_or_default(),
         with_unit(gpu.power_watts, " W").unwrap_or_default(),
         name_of(&gpu.state),
+        gpu.lease.as_ref().map(holder).unwrap_or_default(),
+        gpu.lease.as_ref().map(|lease| ago(lease.since)).unwrap_or_default(),
         processes(gpu),
     ]
+}
+
+/// Who holds it; the server does not tell everybody.
+fn holder(lease: &GpuLeaseView) -> String {
+    match (&lease.container, &lease.account) {
+        (Some(container), Some(account)) => format!("{container} ({account})"),
+        _ => "another account".to_owned(),
+    }
 }
 
 /// Who uses it, as far as the server tells.

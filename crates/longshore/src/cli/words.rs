@@ -287,6 +287,8 @@ pub(crate) const KEPT_LOG_DELETED: Word =
 pub(crate) const NOTHING_USED: Word =
     Word::new("container `{}` uses nothing: it is {}", "容器 `{}` 未占用资源: 状态为 {}");
 pub(crate) const CONTAINER_IS: Word = Word::new("container `{}`: {}", "容器 `{}`: {}");
+pub(crate) const CONTAINER_WAITS: Word =
+    Word::new("container `{}`: number {} in line; {}", "容器 `{}`: 排在第 {} 位; {}");
 pub(crate) const CONTAINER_RUNS: Word = Word::new("container `{}` runs", "容器 `{}` 正在运行");
 pub(crate) const CONTAINER_ENDED: Word =
     Word::new("container `{}` has done its work and ended", "容器 `{}` 已完成并结束");

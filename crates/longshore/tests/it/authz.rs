@@ -90,9 +90,12 @@ async fn things_of(server: &TestServer, alice: &Api) -> Things {
             memory_bytes: 64 << 20,
             cpu_millis: 100,
             pids: 10,
+            gpus: Vec::new(),
         },
         desired: containers::Desired::Stopped,
         now,
+        gpu_wish: None,
+        placement: containers::Placement::Fixed,
     };
     let container = containers::insert(db, &container).await.unwrap();
     containers::set_state(db, container.id, &container.change(ContainerState::Unknown), now).await.unwrap();

@@ -234,7 +234,7 @@ fn answer_as_platform(seen: &Seen) -> Response {
             ],
             false,
         ),
-        ("GET", "/api/v1/gpus") => fake::page(&[views::gpu("0", "free"), views::gpu("1", "outside")]),
+        ("GET", "/api/v1/gpus") => fake::page(&[views::gpu("0", "leased"), views::gpu("1", "outside")]),
         ("GET", "/healthz") => fake::ok(&json!({ "version": env!("CARGO_PKG_VERSION") })),
         ("GET", "/readyz") => fake::ok(&json!({
             "ready": true,
@@ -282,6 +282,7 @@ fn commands(code: &str) -> Vec<Vec<String>> {
         "build cancel BUILD",
         "container list",
         "container run app:v1 --name web -p 8000",
+        "container run app:v1 --gpus 2 --gpu-model a100 --gpu-memory 24g",
         "container show web",
         "container start web",
         "container stop web",

@@ -1,13 +1,12 @@
 //! Graphics processors: what machines say of them, through the real binding and a simulated driver.
 
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::support::api::Api;
 use crate::support::eventually;
-use crate::support::gpus::{Driver, gpu, used_by};
+use crate::support::gpus::{Driver, Outsider, gpu, used_by};
 use crate::support::server::TestServer;
 use crate::support::shop::Shop;
 
@@ -94,22 +93,6 @@ async fn graphics_processors_are_shown_with_what_they_do() {
     server.stop().await;
 }
 
-/// A process of the machine's own; ended with the test.
-struct Outsider(Child);
-
-impl Outsider {
-    fn start() -> Self {
-        Self(Command::new("sleep").arg("600").stdin(Stdio::null()).spawn().unwrap())
-    }
-}
-
-impl Drop for Outsider {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_is_followed_to_its_container_and_only_told_to_whom_it_concerns() {
     let bare = || gpu("GPU-a", "NVIDIA GeForce RTX 3060", 12_288);
@@ -135,7 +118,7 @@ async fn a_process_is_followed_to_its_container_and_only_told_to_whom_it_concern
     assert_eq!(to_admin["processes"][0]["account"], "alice");
     assert!(to_admin["processes"][0]["user"].is_string());
 
-    driver.show(&json!({"gpus": [used_by(bare(), &[outsider.0.id()])]}));
+    driver.show(&json!({"gpus": [used_by(bare(), &[outsider.pid()])]}));
     let is_outside = |gpus: &[Value]| gpus.len() == 1 && gpus[0]["state"] == "outside";
     let to_bob = until_gpus(&bob, "bob sees that it is taken", is_outside).await[0].clone();
     let to_admin = until_gpus(&admin, "the admin sees by what", has_process).await[0].clone();

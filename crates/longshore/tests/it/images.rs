@@ -78,9 +78,12 @@ async fn container_of(server: &TestServer, image: i64, name: &str) -> i64 {
             memory_bytes: 64 << 20,
             cpu_millis: 100,
             pids: 10,
+            gpus: Vec::new(),
         },
         desired: containers::Desired::Stopped,
         now,
+        gpu_wish: None,
+        placement: containers::Placement::Fixed,
     };
     containers::insert(db, &container).await.unwrap().id.0
 }

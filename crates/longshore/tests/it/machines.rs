@@ -1,14 +1,13 @@
 //! Machines through the API: what is shown of them, how they connect, and what happens when they cannot be reached.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 
 use reqwest::header::{CONNECTION, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -17,59 +16,12 @@ use wire::link::{
     proof_statement,
 };
 
+use crate::support::engine::Wire;
 use crate::support::machine::docker;
 use crate::support::remote::{Remote, invite, until_machine};
 use crate::support::server::{ADMIN_PASSWORD, TestServer};
 use crate::support::shop::{Shop, push, with_image};
 use crate::support::{Wait, eventually};
-
-/// The engine's socket behind one that can be taken away: what an engine that died looks like, without killing the one
-/// that all tests share.
-struct Wire {
-    engine: PathBuf,
-    socket: PathBuf,
-    open: Mutex<CancellationToken>,
-    tasks: TaskTracker,
-}
-
-impl Wire {
-    fn new(engine: &str, folder: &Path) -> Arc<Self> {
-        let engine = engine.strip_prefix("unix://").unwrap().into();
-        let socket = folder.join("docker.sock");
-        Arc::new(Self { engine, socket, open: Mutex::default(), tasks: TaskTracker::new() })
-    }
-
-    fn url(&self) -> String {
-        format!("unix://{}", self.socket.display())
-    }
-
-    fn connect(self: &Arc<Self>) {
-        let listener = UnixListener::bind(&self.socket).unwrap();
-        let (open, wire) = (CancellationToken::new(), Arc::clone(self));
-        *self.open.lock().unwrap() = open.clone();
-        self.tasks.spawn(async move {
-            loop {
-                let mut client = tokio::select! {
-                    () = open.cancelled() => return,
-                    client = listener.accept() => client.unwrap().0,
-                };
-                let (open, engine) = (open.clone(), wire.engine.clone());
-                wire.tasks.spawn(async move {
-                    let mut engine = UnixStream::connect(engine).await.unwrap();
-                    tokio::select! {
-                        () = open.cancelled() => {}
-                        _ = tokio::io::copy_bidirectional(&mut client, &mut engine) => {}
-                    }
-                });
-            }
-        });
-    }
-
-    fn cut(&self) {
-        self.open.lock().unwrap().cancel();
-        std::fs::remove_file(&self.socket).unwrap();
-    }
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn machines_are_shown_to_every_account() {

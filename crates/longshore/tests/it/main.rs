@@ -18,6 +18,7 @@ mod events;
 mod faults;
 mod gpus;
 mod images;
+mod leases;
 mod link;
 mod logs;
 mod machines;

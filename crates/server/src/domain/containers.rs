@@ -5,9 +5,11 @@ use std::ops::RangeInclusive;
 
 use ring::rand::SecureRandom as _;
 use serde_json::json;
-use store::containers::{self, Desired, Row, StateChange};
-use store::{accounts, images, machines};
-use wire::containers::{ContainerCreate, ContainerSpec, ContainerState, ContainerView, Port, Protocol};
+use store::containers::{self, Desired, Placement, Row, StateChange};
+use store::{Conn, Tx, accounts, gpu_leases, images, machines};
+use wire::containers::{
+    ContainerCreate, ContainerSpec, ContainerState, ContainerView, Port, Protocol, QueuePlace,
+};
 use wire::ids::{ContainerId, ImageId, MachineId};
 use wire::images::ImageState;
 use wire::names::{AccountName, ContainerName, ImageReference};
@@ -17,6 +19,7 @@ use wire::policy::{Policy, Violation};
 use super::accounts::{Named, subject};
 use super::audit::{self, Event};
 use super::container_names;
+use super::leases::{self, PassError};
 use crate::app::App;
 use crate::caller::Caller;
 use crate::error::{Error, ErrorKind, Result};
@@ -34,13 +37,25 @@ const INSERT_TRIES: u32 = 16;
 pub async fn create(app: &App, caller: &Caller, new: &ContainerCreate) -> Result<ContainerView> {
     let policy = Policy::default();
     let image = image(app, caller, &new.image).await?;
-    let machine = super::machines::pick(app, new.machine.as_deref()).await?;
     let spec = spec(&policy, new);
     let mut violations = violations(&policy, new, &spec);
-    violations.extend(beyond_machine(&spec, &machine));
+    // Who asks for graphics processors may have to wait for a machine; all others get one now.
+    let wanted = new.machine.as_deref().filter(|wanted| *wanted != "any");
+    let machine = match (&new.gpus, wanted) {
+        (Some(_), None) => None,
+        _ => Some(super::machines::pick(app, wanted).await?),
+    };
+    if let Some(machine) = &machine {
+        violations.extend(beyond_machine(&spec, machine));
+    }
     if !violations.is_empty() {
         return Err(not_allowed("this container", &violations));
     }
+    let (machine_id, placement) = match (&new.gpus, machine.map(|machine| machine.facts.machine_id)) {
+        (Some(wish), named) => leases::stand(app, wish, named, &spec).await?,
+        (None, Some(machine)) => (machine, Placement::Fixed),
+        (None, None) => return Err(Error::internal("a container without a machine asks for nothing")),
+    };
     let image_name = match &image.tag {
         Some(tag) => format!("{}/{}:{tag}", image.owner, image.repo),
         None => format!("{}/{}@{}", image.owner, image.repo, image.digest),
@@ -50,7 +65,7 @@ pub async fn create(app: &App, caller: &Caller, new: &ContainerCreate) -> Result
         account_id: caller.account,
         name: placeholder(new),
         display_name: display_name.map(str::to_owned),
-        machine_id: machine.facts.machine_id,
+        machine_id,
         image_id: image.id,
         image_name,
         image_repository: format!("{}/{}", image.owner, image.repo),
@@ -58,18 +73,23 @@ pub async fn create(app: &App, caller: &Caller, new: &ContainerCreate) -> Result
         spec,
         desired: Desired::Running,
         now: app.now(),
+        gpu_wish: new.gpus.clone(),
+        placement,
     };
     for attempt in 0..INSERT_TRIES {
         if new.name.is_none() {
             row.name = container_names::make(&app.random, attempt)?;
         }
-        row.spec.ports = choose_ports(app, &row.machine_id, row.spec.ports).await?;
+        if placement == Placement::Fixed {
+            row.spec.ports = choose_ports(app, &app.db, &row.machine_id, row.spec.ports).await?;
+        }
         match insert(app, caller, &row).await {
             Ok(row) => {
                 app.signals.containers.notify_one();
                 tracing::info!(container.id = %row.id, machine.id = %row.machine_id, "container `{}` is wanted", row.name);
-                return Ok(view(row, caller.name.clone()));
+                return shown(app, row).await;
             }
+            Err(NotInserted::Overtaken) => {}
             Err(NotInserted::Name) if new.name.is_none() => {}
             Err(NotInserted::Name) => {
                 let detail = format!("you have a container named `{}` already", row.name);
@@ -101,11 +121,19 @@ fn placeholder(new: &ContainerCreate) -> ContainerName {
 enum NotInserted {
     Name,
     Port(u16),
+    /// What the line was to give was taken by another server meanwhile.
+    Overtaken,
     Other(Error),
 }
 
-impl<E: Into<Error>> From<E> for NotInserted {
-    fn from(error: E) -> Self {
+impl From<Error> for NotInserted {
+    fn from(error: Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl From<store::Error> for NotInserted {
+    fn from(error: store::Error) -> Self {
         Self::Other(error.into())
     }
 }
@@ -114,6 +142,9 @@ async fn insert(app: &App, caller: &Caller, new: &containers::New) -> Result<Row
     let tx = app.db.begin().await?;
     // The account's row stays locked until the end, so that two requests cannot both take the last place.
     accounts::locked(&tx, caller.account).await?;
+    if new.placement != Placement::Fixed {
+        gpu_leases::lock(&tx).await?;
+    }
     let limit = app.config.containers.per_account;
     if containers::count_of_account(&tx, caller.account).await? >= limit {
         let detail = format!("an account has at most {limit} containers");
@@ -134,8 +165,25 @@ async fn insert(app: &App, caller: &Caller, new: &containers::New) -> Result<Row
     };
     let event = Event { action: "container.create", target: row.name.as_str(), acting_for: None };
     audit::record(app, caller, &tx, event).await?;
+    let row = if row.queued_at.is_some() { through_line(app, &tx, row.id).await? } else { row };
     tx.commit().await?;
     Ok(row)
+}
+
+/// Lets the line move on in the transaction in which somebody joined it; the row of that one as it is then.
+async fn through_line(app: &App, tx: &Tx, id: ContainerId) -> Result<Row, PassError> {
+    leases::pass(app, tx).await?;
+    let row = containers::get(tx, id).await?;
+    row.ok_or_else(|| PassError::Other(Error::internal("a container was deleted in its own transaction")))
+}
+
+impl From<PassError> for NotInserted {
+    fn from(error: PassError) -> Self {
+        match error {
+            PassError::Overtaken => Self::Overtaken,
+            PassError::Other(error) => Self::Other(error),
+        }
+    }
 }
 
 /// The image of a request: by number, or by name as the caller types it. What the caller may not pull does not exist.
@@ -173,6 +221,7 @@ fn spec(policy: &Policy, new: &ContainerCreate) -> ContainerSpec {
         memory_bytes: new.memory_bytes.unwrap_or(policy.memory_bytes_default),
         cpu_millis: new.cpu_millis.unwrap_or(policy.cpu_millis_default),
         pids: new.pids.unwrap_or(policy.pids_default),
+        gpus: Vec::new(),
     }
 }
 
@@ -193,6 +242,9 @@ fn violations(policy: &Policy, new: &ContainerCreate, spec: &ContainerSpec) -> V
             "display_name",
             format!("must be at most {MAX_DISPLAY_CHARS} characters without control characters"),
         );
+    }
+    if let Some(wish) = &new.gpus {
+        violations.extend(leases::violations(policy, wish));
     }
     // Ports that are still to be chosen will be free ones of the pool; for the check any that nobody named will do.
     let named: Vec<u16> = spec.ports.iter().filter(|port| !port.is_pooled).map(|port| port.host).collect();
@@ -238,7 +290,12 @@ pub(super) fn not_allowed(what: &str, violations: &[Violation]) -> Error {
 
 /// Chooses a free port for each that is to be chosen, at random: so that what else a machine runs on the first ports of
 /// the pool, or another installation with the same pool, is not met each time.
-pub(crate) async fn choose_ports(app: &App, machine: &MachineId, mut ports: Vec<Port>) -> Result<Vec<Port>> {
+pub(crate) async fn choose_ports(
+    app: &App,
+    conn: &dyn Conn,
+    machine: &MachineId,
+    mut ports: Vec<Port>,
+) -> Result<Vec<Port>> {
     let policy = Policy::default();
     for protocol in [Protocol::Tcp, Protocol::Udp] {
         let is_open = |port: &Port| port.protocol == protocol && port.is_pooled;
@@ -246,7 +303,7 @@ pub(crate) async fn choose_ports(app: &App, machine: &MachineId, mut ports: Vec<
             continue;
         }
         let pool: RangeInclusive<u16> = policy.port_first..=policy.port_last;
-        let mut free = containers::free_ports(&app.db, machine, protocol, pool, usize::MAX).await?;
+        let mut free = containers::free_ports(conn, machine, protocol, pool, usize::MAX).await?;
         free.retain(|free| !ports.iter().any(|port| port.protocol == protocol && port.host == *free));
         for port in ports.iter_mut().filter(|port| is_open(port)) {
             if free.is_empty() {
@@ -320,7 +377,11 @@ pub async fn list(
         search: filter.search.as_deref().filter(|text| !text.is_empty()),
     };
     let found = containers::list(&app.db, filter, page).await?;
-    Ok(super::page_of(found, page, |(row, account)| view(row, account)))
+    let places = leases::places_in_line(app, found.rows.iter().map(|(row, _)| row)).await?;
+    Ok(super::page_of(found, page, |(row, account)| {
+        let place = places.get(&row.id).copied();
+        view(row, account, place)
+    }))
 }
 
 async fn image_of_filter(app: &App, caller: &Caller, text: &str) -> Result<Option<ImageId>> {
@@ -356,7 +417,8 @@ pub(super) async fn find(app: &App, caller: &Caller, id: &str) -> Result<Row> {
 async fn shown(app: &App, row: Row) -> Result<ContainerView> {
     let account = accounts::get(&app.db, row.account_id).await?;
     let account = account.ok_or_else(|| Error::internal("a container's account is missing"))?;
-    Ok(view(row, account.account))
+    let place = leases::places_in_line(app, std::iter::once(&row)).await?.remove(&row.id);
+    Ok(view(row, account.account, place))
 }
 
 /// Wants a container running; a failed one is tried again.
@@ -428,22 +490,67 @@ struct Wish {
 
 /// Writes a wish down and wakes the reconciler. What is wished already is not written again.
 async fn wish(app: &App, caller: &Caller, id: &str, wish: Wish) -> Result<ContainerView> {
+    let found = find(app, caller, id).await?;
+    for _ in 0..INSERT_TRIES {
+        match write_wish(app, caller, found.id, &wish).await {
+            Ok(Some(row)) => {
+                app.signals.containers.notify_one();
+                app.signals.line.notify_one();
+                return shown(app, row).await;
+            }
+            Ok(None) => return Err(Error::not_found("container", id)),
+            Err(PassError::Overtaken) => {}
+            Err(PassError::Other(error)) => return Err(error),
+        }
+    }
+    Err(Error::unavailable("busy", "others take GPUs faster than the line can be written").hint("try again"))
+}
+
+/// The row as it is then; none when there is none any more.
+async fn write_wish(
+    app: &App,
+    caller: &Caller,
+    id: ContainerId,
+    wish: &Wish,
+) -> Result<Option<Row>, PassError> {
     use ContainerState::{Deleting, Failed, Pending, Stopped, Stopping, Unknown};
 
-    let found = find(app, caller, id).await?;
     let tx = app.db.begin().await?;
-    let row = containers::locked(&tx, found.id).await?.ok_or_else(|| Error::not_found("container", id))?;
+    if wish.desired == Desired::Running {
+        // Before the container's row: whoever goes through the line locks in this order.
+        gpu_leases::lock(&tx).await?;
+    }
+    let Some(row) = containers::locked(&tx, id).await? else { return Ok(None) };
     if row.desired == Desired::Deleted {
         if wish.desired == Desired::Deleted {
-            drop(tx);
-            return shown(app, row).await;
+            return Ok(Some(row));
         }
-        return Err(Error::conflict("being_deleted", format!("container `{}` is being deleted", row.name)));
+        let detail = format!("container `{}` is being deleted", row.name);
+        return Err(Error::conflict("being_deleted", detail).into());
     }
     let now = app.now();
+    let event = Event { action: wish.action, target: row.name.as_str(), acting_for: Some(row.account_id) };
+    // It never was on a machine: nothing has to be removed there.
+    if wish.desired == Desired::Deleted && row.placement != Placement::Fixed {
+        audit::record(app, caller, &tx, event).await?;
+        containers::delete(&tx, row.id).await?;
+        tx.commit().await?;
+        return Ok(Some(Row { desired: Desired::Deleted, state: Deleting, queued_at: None, ..row }));
+    }
+    let is_waiting = row.queued_at.is_some();
+    if is_waiting && wish.desired != Desired::Running {
+        containers::set_queued(&tx, row.id, None).await?;
+    }
+    let needs_gpus = row.gpu_wish.is_some() && row.leased_at.is_none();
+    let joins_line = wish.desired == Desired::Running && needs_gpus && !is_waiting;
+    if joins_line {
+        containers::set_queued(&tx, row.id, Some(now)).await?;
+    }
     // A start that is newer than the process is told from a process that has ended by its state: see `reconcile/plan`.
     let state = match wish.desired {
         Desired::Running if matches!(row.state, Stopped | Stopping | Failed | Unknown) => Some(Pending),
+        // Who waits does not run.
+        Desired::Stopped if is_waiting => Some(Stopped),
         Desired::Deleted => Some(Deleting),
         _ => None,
     };
@@ -459,12 +566,13 @@ async fn wish(app: &App, caller: &Caller, id: &str, wish: Wish) -> Result<Contai
     if let Some(secs) = wish.stop_secs {
         containers::set_stop_timeout(&tx, row.id, secs).await?;
     }
-    let event = Event { action: wish.action, target: row.name.as_str(), acting_for: Some(row.account_id) };
     audit::record(app, caller, &tx, event).await?;
-    let row = containers::get(&tx, row.id).await?.ok_or_else(|| Error::not_found("container", id))?;
+    if joins_line {
+        leases::pass(app, &tx).await?;
+    }
+    let row = containers::get(&tx, row.id).await?;
     tx.commit().await?;
-    app.signals.containers.notify_one();
-    shown(app, row).await
+    Ok(row)
 }
 
 /// Whether the caller's proof still counts. A store that does not answer ends nothing.
@@ -476,16 +584,17 @@ pub(super) async fn may_still_read(app: &App, caller: &Caller, row: &Row) -> boo
     }
 }
 
-fn view(row: Row, account: AccountName) -> ContainerView {
+fn view(row: Row, account: AccountName, queue: Option<QueuePlace>) -> ContainerView {
     let spec = row.spec;
     ContainerView {
         id: row.id,
         name: row.name,
         display_name: row.display_name,
-        machine_id: row.machine_id,
+        machine_id: Some(row.machine_id).filter(|_| row.placement != Placement::Any),
         image_id: row.image_id,
         image: row.image_name,
-        port: spec.ports.first().map(|port| port.host),
+        // Ports that are to be chosen have no number yet.
+        port: spec.ports.first().map(|port| port.host).filter(|port| *port != 0),
         ports: spec.ports,
         user_id: row.account_id,
         account,
@@ -503,12 +612,16 @@ fn view(row: Row, account: AccountName) -> ContainerView {
         cpu_millis: spec.cpu_millis,
         pids: spec.pids,
         created_at: row.created_at,
+        gpus: row.gpu_wish,
+        gpu_ids: if row.leased_at.is_some() { spec.gpus } else { Vec::new() },
+        queue,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use wire::containers::{Bind, PortCreate};
+    use wire::gpus::GpuWish;
 
     use super::*;
 
@@ -546,6 +659,27 @@ mod tests {
         assert_eq!(fields(|new| new.ports = vec![port(Some(0))]), ["ports[0].host"]);
         assert_eq!(fields(|new| new.ports = vec![port(None); 33]), ["ports"]);
         assert_eq!(fields(|new| new.ports = vec![port(None); 50_000]), ["ports"]);
+    }
+
+    #[test]
+    fn a_wish_for_graphics_processors_is_held_to_bounds() {
+        let wish = |count, model: Option<&str>, memory_mib| {
+            fields(|new| new.gpus = Some(GpuWish { count, model: model.map(str::to_owned), memory_mib }))
+        };
+
+        assert_eq!(wish(1, Some("a100"), Some(40_000)), Vec::<String>::new());
+        assert_eq!(wish(0, None, None), ["gpus.count"]);
+        assert_eq!(wish(17, None, None), ["gpus.count"]);
+        assert_eq!(
+            wish(u32::MAX, Some(" "), Some(u64::MAX)),
+            ["gpus.count", "gpus.model", "gpus.memory_mib"]
+        );
+        assert_eq!(wish(1, Some(&"x".repeat(101)), None), ["gpus.model"]);
+        assert_eq!(wish(1, Some("a\u{1b}"), None), ["gpus.model"]);
+        for wrong in [json!(1), json!({"count": -1}), json!({"count": 1, "uuids": ["GPU-1"]}), json!("all")] {
+            let parsed = serde_json::from_value::<ContainerCreate>(json!({"image": "app", "gpus": wrong}));
+            assert!(parsed.is_err(), "{wrong}");
+        }
     }
 
     #[test]

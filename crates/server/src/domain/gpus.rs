@@ -1,11 +1,12 @@
-//! Graphics processors: what they are, what they do, and who uses them. Every account sees which can be had; by whom one
-//! is used is shown to that account and to admins.
+//! Graphics processors: what they are, what they do, and who has them. Every account sees which can be had; by whom one
+//! is held or used is shown to that account and to admins.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use store::containers::{self, Behind};
+use store::gpu_leases;
 use store::machines::Row;
-use wire::gpus::{GpuProcess, GpuProcessView, GpuReading, GpuSample, GpuState, GpuView};
+use wire::gpus::{GpuLeaseView, GpuProcess, GpuProcessView, GpuReading, GpuSample, GpuState, GpuView};
 use wire::ids::{GpuId, MachineId};
 use wire::page::{Page, PageQuery};
 
@@ -38,6 +39,24 @@ pub(super) fn problem(app: &App, row: &Row) -> Option<String> {
     app.gpu_readings.get(&row.facts.machine_id)?.problem.clone()
 }
 
+/// What of a machine works and is used by no process from outside.
+pub(super) async fn free(app: &App, row: &Row) -> Result<HashSet<GpuId>> {
+    let machine = &row.facts.machine_id;
+    let Some(reading) = app.gpu_readings.get(machine) else { return Ok(HashSet::new()) };
+    let users = users(app, machine, Some(&reading)).await?;
+    let is_free = |sample: &&GpuSample| !is_used_from_outside(sample, &users);
+    Ok(reading.gpus.iter().filter(is_free).map(|sample| sample.uuid.clone()).collect())
+}
+
+/// A process that is in none of our containers takes a graphics processor whatever our book says.
+fn is_used_from_outside(sample: &GpuSample, users: &Users) -> bool {
+    sample.processes.iter().any(|process| user(process, users).is_none())
+}
+
+fn user<'u>(process: &GpuProcess, users: &'u Users) -> Option<&'u Behind> {
+    users.get(process.engine_id.as_ref()?)
+}
+
 /// The graphics processors of one machine, each followed by its instances.
 pub(super) async fn of_machine(app: &App, caller: &Caller, row: &Row) -> Result<Vec<GpuView>> {
     if row.facts.gpu.is_empty() {
@@ -46,7 +65,8 @@ pub(super) async fn of_machine(app: &App, caller: &Caller, row: &Row) -> Result<
     let machine = &row.facts.machine_id;
     let reading = app.gpu_readings.get(machine);
     let users = users(app, machine, reading.as_deref()).await?;
-    let look = Look { caller, machine, reading: reading.as_deref(), users: &users };
+    let leases = gpu_leases::list(&app.db, Some(machine)).await?;
+    let look = Look { caller, machine, reading: reading.as_deref(), users: &users, leases: &leases };
     // As numbers, or 10 would come before 2.
     let mut numbered: Vec<_> = row.facts.gpu.iter().collect();
     numbered.sort_by_key(|(key, _)| key.parse::<u32>().unwrap_or(u32::MAX));
@@ -91,6 +111,7 @@ struct Look<'a> {
     machine: &'a MachineId,
     reading: Option<&'a GpuReading>,
     users: &'a Users,
+    leases: &'a [gpu_leases::Row],
 }
 
 /// One graphics processor, or an instance of one.
@@ -104,10 +125,13 @@ struct Shown<'a> {
 impl Look<'_> {
     fn view(&self, shown: Shown<'_>, own_state: Option<GpuState>) -> GpuView {
         let sample = self.sample(shown.uuid);
+        let lease = self.lease(shown.uuid);
         let state = match (own_state, sample) {
+            // Held also while its machine is out of reach: it is given to nobody else.
+            _ if lease.is_some() => GpuState::Leased,
             (_, None) => GpuState::Unknown,
             (Some(state), Some(_)) => state,
-            (None, Some(sample)) if self.is_used_from_outside(sample) => GpuState::Outside,
+            (None, Some(sample)) if is_used_from_outside(sample, self.users) => GpuState::Outside,
             (None, Some(_)) => GpuState::Free,
         };
         let processes = sample.map(|sample| sample.processes.iter()).into_iter().flatten();
@@ -122,6 +146,7 @@ impl Look<'_> {
             temperature_celsius: sample.and_then(|sample| sample.temperature_celsius),
             power_watts: sample.and_then(|sample| sample.power_watts),
             state,
+            lease: lease.map(|lease| self.lease_view(lease)),
             processes: processes.filter_map(|process| self.process(process)).collect(),
         }
     }
@@ -130,18 +155,23 @@ impl Look<'_> {
         self.reading?.gpus.iter().find(|sample| Some(&sample.uuid) == uuid)
     }
 
-    fn user(&self, process: &GpuProcess) -> Option<&Behind> {
-        self.users.get(process.engine_id.as_ref()?)
+    fn lease(&self, uuid: Option<&GpuId>) -> Option<&gpu_leases::Row> {
+        self.leases.iter().find(|lease| Some(&lease.gpu) == uuid)
     }
 
-    /// A process that is in none of our containers takes a graphics processor whatever our book says.
-    fn is_used_from_outside(&self, sample: &GpuSample) -> bool {
-        sample.processes.iter().any(|process| self.user(process).is_none())
+    fn lease_view(&self, lease: &gpu_leases::Row) -> GpuLeaseView {
+        let is_shown = self.caller.may_act_for(lease.account_id);
+        GpuLeaseView {
+            since: lease.since,
+            container_id: is_shown.then_some(lease.container_id),
+            container: is_shown.then(|| lease.container.clone()),
+            account: is_shown.then(|| lease.account.clone()),
+        }
     }
 
     /// None when the caller may not see it.
     fn process(&self, process: &GpuProcess) -> Option<GpuProcessView> {
-        let user = self.user(process);
+        let user = user(process, self.users);
         let is_admin = self.caller.is_admin();
         if !is_admin && user.is_none_or(|user| user.account_id != self.caller.account) {
             return None;

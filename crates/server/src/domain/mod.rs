@@ -6,6 +6,7 @@
 //! - `images`, `builds`, `registry`: from an archive to an image that can be pulled
 //! - `containers`, `machines`, `gpus`, `invites`: what runs where, and how machines join; `terminals`: commands in containers;
 //!   `logs`: what they print; `stats`: what they use; `events`: what happens to everything
+//! - `leases`, `placement`: who gets which graphics processors, and who waits for them
 //! - `audit`: who changed what; `readiness`: whether the server can work
 
 pub mod accounts;
@@ -17,8 +18,10 @@ pub mod events;
 pub mod gpus;
 pub mod images;
 pub mod invites;
+pub(crate) mod leases;
 pub mod logs;
 pub mod machines;
+mod placement;
 pub mod readiness;
 pub mod registry;
 pub mod sessions;

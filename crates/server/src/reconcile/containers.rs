@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use store::containers::{self, Desired, Row, StateChange};
+use store::gpu_leases;
 use wire::containers::{ContainerState, Port};
 use wire::ids::{ContainerId, MachineId};
 use wire::link::{ContainerAction, ContainerVerb, ObservedContainer, ObservedState};
@@ -236,6 +237,8 @@ impl Reconciler {
                 self.write(row, &change, Wish::Becomes(Desired::Running)).await.map(|_| Next::Again)
             }
             Step::Create { is_again } => self.create(row, is_again).await,
+            Step::Copy => self.copy(row).await,
+            Step::Release => self.give_up_gpus(row).await,
             Step::Start => self.start(row, view).await,
             Step::Stop => self.stop(row).await,
             Step::Restart => self.restart(row).await,
@@ -248,17 +251,17 @@ impl Reconciler {
     }
 
     async fn create(&self, row: &Row, is_again: bool) -> Result<Next> {
-        let begun = StateChange {
-            exit_code: None,
-            attempt: row.attempt.max(1),
-            ..row.change(ContainerState::Pulling)
-        };
+        // Its copy has all that the image has.
+        let has_copy = row.copy_of.is_some();
+        let state = if has_copy { ContainerState::Starting } else { ContainerState::Pulling };
+        let begun = StateChange { exit_code: None, attempt: row.attempt.max(1), ..row.change(state) };
         let Some(row) = self.write(row, &begun, Wish::Keep).await? else { return Ok(Next::Again) };
         let account = self.account(&row).await?;
-        if let Err(failure) = effects::pull(&self.app, &row, &account).await {
+        if !has_copy && let Err(failure) = effects::pull(&self.app, &row, &account).await {
             return self.failed(&row, failure).await;
         }
-        if is_again && let Err(failure) = self.act(&row, ContainerVerb::Remove).await {
+        let removal = if has_copy { ContainerVerb::Replace } else { ContainerVerb::Remove };
+        if is_again && let Err(failure) = self.act(&row, removal).await {
             return self.failed(&row, failure).await;
         }
         let Some(row) = self.write(&row, &row.change(ContainerState::Starting), Wish::Keep).await? else {
@@ -267,6 +270,9 @@ impl Reconciler {
         let asked_at = self.world.version();
         let made = match effects::create(&self.app, &row, &account).await {
             Ok(made) => made,
+            Err(Failure::Passing("not_found_on_machine", message)) if has_copy => {
+                return self.record_copy_gone(&row, &message).await;
+            }
             Err(failure) => return self.failed(&row, failure).await,
         };
         self.world.answered(&row.machine_id, row.id, asked_at, Some(made.clone()));
@@ -278,6 +284,56 @@ impl Reconciler {
         self.write(&row, &change, Wish::Keep).await.map(|_| Next::Again)
     }
 
+    /// Its disk is kept before the container goes that has it. The row names whose disk it is, so that it counts only as
+    /// long as nothing is written on that one.
+    async fn copy(&self, row: &Row) -> Result<Next> {
+        let Some(engine_id) = row.engine_id.clone() else { return Ok(Next::Again) };
+        let begun = StateChange {
+            exit_code: None,
+            attempt: row.attempt.max(1),
+            message: Some("it gets another GPU than it had, and its disk is copied for that"),
+            ..row.change(ContainerState::Starting)
+        };
+        let Some(row) = self.write(row, &begun, Wish::Keep).await? else { return Ok(Next::Again) };
+        if let Err(failure) = effects::copy(&self.app, &row, &engine_id).await {
+            return self.failed(&row, failure).await;
+        }
+        self.write_copy_of(&row, Some(&engine_id)).await?;
+        Ok(Next::Again)
+    }
+
+    async fn write_copy_of(&self, row: &Row, engine_id: Option<&str>) -> Result<()> {
+        let tx = self.app.db.begin().await?;
+        let current = containers::locked(&tx, row.id).await?;
+        if current.is_some_and(|current| current.engine_id == row.engine_id) {
+            containers::set_copy_of(&tx, row.id, engine_id).await?;
+            tx.commit().await?;
+        }
+        Ok(())
+    }
+
+    async fn record_copy_gone(&self, row: &Row, message: &str) -> Result<Next> {
+        self.write_copy_of(row, None).await?;
+        let message = format!("{message}, and its disk with it; start it to make it anew from its image");
+        self.record_failed(row, "gone", &message, false).await
+    }
+
+    async fn give_up_gpus(&self, row: &Row) -> Result<Next> {
+        let tx = self.app.db.begin().await?;
+        let Some(current) = containers::locked(&tx, row.id).await? else { return Ok(Next::Rest) };
+        let is_same = current.desired == row.desired
+            && current.state == row.state
+            && current.restart_requested == row.restart_requested
+            && current.engine_id == row.engine_id;
+        if is_same {
+            gpu_leases::release(&tx, row.id).await?;
+            tx.commit().await?;
+            tracing::info!(container.id = %row.id, machine.id = %row.machine_id, "container `{}` has given up its GPUs", row.name);
+            self.app.signals.line.notify_one();
+        }
+        Ok(Next::Again)
+    }
+
     async fn start(&self, row: &Row, view: &View) -> Result<Next> {
         let begun = StateChange {
             exit_code: None,
@@ -285,6 +341,10 @@ impl Reconciler {
             ..row.change(ContainerState::Starting)
         };
         let Some(row) = self.write(row, &begun, Wish::Keep).await? else { return Ok(Next::Again) };
+        // What it writes from now on is not in the copy.
+        if row.copy_of.is_some() && row.copy_of == row.engine_id {
+            self.write_copy_of(&row, None).await?;
+        }
         match self.act(&row, ContainerVerb::Start).await {
             Ok(Some(container)) => self.record_started(&row, container).await,
             Ok(None) => Ok(Next::Again),
@@ -353,6 +413,9 @@ impl Reconciler {
 
     async fn drop_row(&self, row: &Row) -> Result<Next> {
         containers::delete(&self.app.db, row.id).await?;
+        if row.leased_at.is_some() {
+            self.app.signals.line.notify_one();
+        }
         lock(&self.pauses).remove(&row.id);
         tracing::info!(container.id = %row.id, "container `{}` is deleted", row.name);
         Ok(Next::Rest)
@@ -367,7 +430,7 @@ impl Reconciler {
         if !can_move {
             return self.record_port_taken(row).await;
         }
-        let ports = choose_ports(&self.app, &row.machine_id, row.spec.ports.clone()).await?;
+        let ports = choose_ports(&self.app, &self.app.db, &row.machine_id, row.spec.ports.clone()).await?;
         let change =
             StateChange { engine_id: None, attempt: row.attempt + 1, ..row.change(ContainerState::Starting) };
         match self.write_with_ports(row, &change, Wish::Keep, Some(&ports)).await {
@@ -480,7 +543,7 @@ impl Reconciler {
     async fn act(&self, row: &Row, verb: ContainerVerb) -> Result<Option<ObservedContainer>, Failure> {
         let asked_at = self.world.version();
         let container = effects::act(&self.app, row, verb).await?;
-        if container.is_none() && verb == ContainerVerb::Remove {
+        if container.is_none() && matches!(verb, ContainerVerb::Remove | ContainerVerb::Replace) {
             self.world.forget(&row.machine_id, row.id);
         } else {
             self.world.answered(&row.machine_id, row.id, asked_at, container.clone());

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use store::containers::{self, Row};
 use wire::link::{
-    ContainerAction, ContainerVerb, CreateContainer, LinkError, LinkErrorCode, ObservedContainer, PullImage,
-    RegistryImage, RegistryReference, TransferEvent,
+    ContainerAction, ContainerVerb, CopyContainer, CreateContainer, LinkError, LinkErrorCode,
+    ObservedContainer, PullImage, RegistryImage, RegistryReference, TransferEvent,
 };
 use wire::names::AccountName;
 
@@ -17,6 +17,8 @@ use crate::link::CallError;
 
 /// For calls that the machine answers as soon as its engine does.
 const CALL_TIMEOUT: Duration = Duration::from_secs(90);
+/// A disk with many gigabytes takes its time; the agent gives up a little earlier.
+const COPY_TIMEOUT: Duration = Duration::from_mins(65);
 /// A pull that moves nothing for so long is given up.
 const PULL_SILENCE: Duration = Duration::from_mins(5);
 /// How often long work looks whether it is still wanted.
@@ -46,6 +48,7 @@ impl From<LinkError> for Failure {
             Code::NotFound => Self::Passing("not_found_on_machine", message),
             Code::Conflict => Self::Final("conflict_on_machine", message),
             Code::PortTaken => Self::PortTaken(message),
+            Code::GpuUnavailable => Self::Final("gpu_unavailable", message),
             Code::Denied => Self::Final("denied_by_machine", message),
             Code::ImageUnavailable => Self::Passing("image_unavailable", message),
             Code::Invalid | Code::BuildFailed => Self::Final("refused_by_engine", message),
@@ -111,8 +114,19 @@ pub(super) async fn create(
         account: account.clone(),
         image: image(row),
         spec: row.spec.clone(),
+        is_from_copy: row.copy_of.is_some(),
     };
     until_shutdown(app, async { Ok(app.hub.call(&row.machine_id, &call, CALL_TIMEOUT).await?) }).await
+}
+
+/// Has the machine keep the disk of the container that it has.
+pub(super) async fn copy(app: &App, row: &Row, engine_id: &str) -> Result<(), Failure> {
+    let call = CopyContainer { instance: app.instance, container: row.id, engine_id: engine_id.to_owned() };
+    let work = async {
+        app.hub.call(&row.machine_id, &call, COPY_TIMEOUT).await?;
+        Ok(())
+    };
+    while_wanted(app, row, work).await
 }
 
 /// Does something to the container; what may take long ends when its owner wants something else.

@@ -120,6 +120,7 @@ async fn watch(
                 world.list(machine, containers);
                 machines::set_state(&app.db, machine, MachineState::Online, app.now()).await?;
                 mark_all(app, world, machine).await?;
+                app.signals.line.notify_one();
                 tracing::info!(machine.id = %machine, containers = count, "sees a machine");
             }
             WatchEvent::Changed(container) => world.changed(machine, container),
@@ -131,7 +132,10 @@ async fn watch(
                 set_unreachable(app, machine, MachineState::EngineDown).await?;
             }
             WatchEvent::Alive => {}
-            WatchEvent::Gpus(reading) => app.gpu_readings.put(machine, *reading),
+            WatchEvent::Gpus(reading) => {
+                app.gpu_readings.put(machine, *reading);
+                app.signals.line.notify_one();
+            }
         }
     }
 }

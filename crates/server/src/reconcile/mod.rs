@@ -4,6 +4,7 @@
 //! - `machines`: follows what machines and their containers do
 //! - `observed`: what they were last seen doing, in memory
 //! - `containers`: makes containers as their owners want them; `plan`: which step is next; `effects`: how it is done
+//! - `line`: gives graphics processors to those who wait for them
 //! - `expired`: removes what has outlived its time
 //! - `backoff`: waits between tries
 
@@ -11,6 +12,7 @@ mod backoff;
 mod containers;
 mod effects;
 mod expired;
+mod line;
 mod machines;
 mod observed;
 mod plan;
@@ -23,6 +25,7 @@ use crate::app::App;
 pub fn start(app: &App) {
     let world = Arc::new(observed::World::default());
     app.spawn(expired::run(app.clone()));
+    app.spawn(line::run(app.clone()));
     app.spawn(machines::run(app.clone(), Arc::clone(&world)));
     app.spawn(containers::run(app.clone(), world));
 }

@@ -192,6 +192,7 @@ mod tests {
             is_oom_killed: false,
             error: None,
             look,
+            gpus: Vec::new(),
         }
     }
 

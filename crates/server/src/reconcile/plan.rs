@@ -3,6 +3,7 @@
 
 use store::containers::{Desired, Row};
 use wire::containers::ContainerState;
+use wire::ids::GpuId;
 use wire::link::{ObservedContainer, ObservedState};
 
 use super::observed::View;
@@ -38,6 +39,10 @@ pub(super) enum Step {
         /// Remove an unfinished one first.
         is_again: bool,
     },
+    /// Have its machine keep its disk, to make it anew with other graphics processors.
+    Copy,
+    /// Take the graphics processors from it that it does not need any more.
+    Release,
     /// Start its process.
     Start,
     /// Stop its process.
@@ -55,7 +60,13 @@ impl Step {
     pub(super) fn is_effect(&self) -> bool {
         matches!(
             self,
-            Self::Look | Self::Create { .. } | Self::Start | Self::Stop | Self::Restart | Self::Remove
+            Self::Look
+                | Self::Create { .. }
+                | Self::Copy
+                | Self::Start
+                | Self::Stop
+                | Self::Restart
+                | Self::Remove
         )
     }
 }
@@ -73,6 +84,8 @@ pub(super) fn plan(row: &Row, view: &View, is_sure: bool) -> Step {
     // or by an installation whose database this one is an older copy of (then it may be anybody's).
     let other = seen.filter(|container| !is_own(container));
     match row.desired {
+        // It has no graphics processors, or no machine: its turn comes.
+        Desired::Running if row.queued_at.is_some() => Step::Rest,
         Desired::Deleted if other.is_some_and(|container| container.state != ObservedState::Created) => {
             Step::DropRow
         }
@@ -93,7 +106,7 @@ fn plan_running(
             ObservedState::Running if row.restart_requested => Step::Restart,
             ObservedState::Running if row.state == ContainerState::Running => Step::Rest,
             ObservedState::Running => Step::RecordRunning,
-            _ if row.restart_requested || is_to_be_started(row) => Step::Start,
+            _ if row.restart_requested || is_to_be_started(row) => begin(row, container),
             // It ran and never ended: the engine forgot, or the report is late.
             ObservedState::Created if !is_sure => Step::Look,
             _ => stopped(container, true),
@@ -103,9 +116,28 @@ fn plan_running(
         Some(container) if container.state == ObservedState::Created => Step::Create { is_again: true },
         Some(_) => Step::RecordForeign,
         None if row.engine_id.is_none() => Step::Create { is_again: false },
+        // Its old container was removed to make room for the new one.
+        None if row.copy_of == row.engine_id => Step::Create { is_again: false },
         None if is_sure => Step::RecordGone,
         None => Step::Look,
     }
+}
+
+/// Starts a container that is made, or makes it anew when it was made with other graphics processors than it has now. What
+/// is on its disk is kept first; one that never ran has nothing there.
+fn begin(row: &Row, container: &ObservedContainer) -> Step {
+    let sorted = |gpus: &[GpuId]| {
+        let mut gpus = gpus.to_vec();
+        gpus.sort_unstable();
+        gpus
+    };
+    if sorted(&container.gpus) == sorted(&row.spec.gpus) {
+        return Step::Start;
+    }
+    if container.state == ObservedState::Created || row.copy_of == row.engine_id {
+        return Step::Create { is_again: true };
+    }
+    Step::Copy
 }
 
 /// Whether the wish is newer than the process: else a process that is not there has ended by itself.
@@ -129,6 +161,7 @@ fn plan_stopped(row: &Row, own: Option<&ObservedContainer>, is_sure: bool) -> St
         Some(container) => match row.state {
             // Engines may say why only after they have said that.
             Stopped if container.is_oom_killed && row.reason.is_none() => stopped(container, false),
+            Failed | Stopped if row.leased_at.is_some() => release(is_sure || has_ended(container)),
             Failed | Stopped => Step::Rest,
             _ => stopped(container, false),
         },
@@ -136,14 +169,25 @@ fn plan_stopped(row: &Row, own: Option<&ObservedContainer>, is_sure: bool) -> St
             (true, Failed) => Step::Forget,
             (true, _) if is_sure => Step::RecordGone,
             (true, _) => Step::Look,
+            (false, Failed | Stopped) if row.leased_at.is_some() => release(is_sure),
             (false, Failed | Stopped) => Step::Rest,
             (false, _) => Step::RecordStopped { exit_code: None, is_oom_killed: false, is_unasked: false },
         },
     }
 }
 
+/// Graphics processors are given to somebody else only when it is certain that no process of the container can use them:
+/// a start whose answer was lost may still be under way.
+fn release(is_certain: bool) -> Step {
+    if is_certain { Step::Release } else { Step::Look }
+}
+
+fn has_ended(container: &ObservedContainer) -> bool {
+    container.state != ObservedState::Created
+}
+
 fn stopped(container: &ObservedContainer, is_unasked: bool) -> Step {
-    let has_ended = container.state != ObservedState::Created;
+    let has_ended = has_ended(container);
     Step::RecordStopped {
         exit_code: container.exit_code.filter(|_| has_ended),
         is_oom_killed: container.is_oom_killed && has_ended,
@@ -156,6 +200,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use ContainerState::{Deleting, Failed, Pending, Pulling, Running, Starting, Stopped, Stopping, Unknown};
+    use store::containers::Placement;
     use wire::containers::ContainerSpec;
     use wire::ids::{AccountId, ContainerId, ImageId};
     use wire::time::Timestamp;
@@ -185,6 +230,7 @@ mod tests {
                 memory_bytes: 1,
                 cpu_millis: 1,
                 pids: 1,
+                gpus: Vec::new(),
             },
             desired,
             restart_requested: false,
@@ -198,7 +244,18 @@ mod tests {
             attempt: 0,
             created_at: Timestamp(0),
             updated_at: Timestamp(0),
+            gpu_wish: None,
+            leased_at: None,
+            queued_at: None,
+            placement: Placement::Fixed,
+            copy_of: None,
         }
+    }
+
+    /// A row that holds one graphics processor.
+    fn leased(row: Row) -> Row {
+        let spec = ContainerSpec { gpus: vec!["GPU-1".parse().unwrap()], ..row.spec };
+        Row { spec, leased_at: Some(Timestamp(1)), ..row }
     }
 
     fn present(engine_id: &str, state: ObservedState) -> View {
@@ -210,7 +267,13 @@ mod tests {
             is_oom_killed: false,
             error: None,
             look: 1,
+            gpus: Vec::new(),
         })
+    }
+
+    fn present_with(engine_id: &str, state: ObservedState, gpu: &str) -> View {
+        let View::Present(seen) = present(engine_id, state) else { panic!("it is there") };
+        View::Present(ObservedContainer { gpus: vec![gpu.parse().unwrap()], ..seen })
     }
 
     #[test]
@@ -336,6 +399,69 @@ mod tests {
     }
 
     #[test]
+    fn who_stands_in_the_line_is_left_alone() {
+        for state in STATES {
+            let waiting = Row { queued_at: Some(Timestamp(1)), ..row(Desired::Running, state, Some("a")) };
+            for view in
+                [View::Absent, present("a", ObservedState::Created), present("a", ObservedState::Exited)]
+            {
+                assert_eq!(plan(&waiting, &view, true), Step::Rest);
+            }
+        }
+    }
+
+    #[test]
+    fn a_container_starts_on_the_graphics_processors_that_it_was_made_with() {
+        let row = leased(row(Desired::Running, Pending, Some("a")));
+
+        assert_eq!(plan(&row, &present_with("a", ObservedState::Exited, "GPU-1"), false), Step::Start);
+    }
+
+    #[test]
+    fn other_graphics_processors_need_a_new_container_with_the_old_disk() {
+        let other = |state| present_with("a", state, "GPU-2");
+        let row = leased(row(Desired::Running, Pending, Some("a")));
+        let copied = Row { copy_of: Some("a".into()), ..row.clone() };
+        let of_an_older = Row { copy_of: Some("older".into()), ..row.clone() };
+
+        // What ran is copied, once; what never ran has nothing to copy.
+        assert_eq!(plan(&row, &other(ObservedState::Exited), false), Step::Copy);
+        assert_eq!(plan(&of_an_older, &other(ObservedState::Exited), false), Step::Copy);
+        assert_eq!(plan(&copied, &other(ObservedState::Exited), false), Step::Create { is_again: true });
+        assert_eq!(plan(&row, &other(ObservedState::Created), false), Step::Create { is_again: true });
+        // A server that was killed when the old one was gone and the new one was not there yet.
+        assert_eq!(plan(&copied, &View::Absent, false), Step::Create { is_again: false });
+        assert_eq!(plan(&copied, &View::Absent, true), Step::Create { is_again: false });
+        assert_eq!(plan(&of_an_older, &View::Absent, true), Step::RecordGone);
+    }
+
+    #[test]
+    fn graphics_processors_are_given_up_only_when_nothing_can_use_them() {
+        for state in [Stopped, Failed] {
+            let row = leased(row(Desired::Stopped, state, Some("a")));
+            let unmade = Row { engine_id: None, ..row.clone() };
+
+            assert_eq!(plan(&row, &View::Unreachable, true), Step::Rest, "its machine may be running it");
+            assert_eq!(plan(&row, &present("a", ObservedState::Running), false), Step::Stop);
+            assert_eq!(plan(&row, &present("a", ObservedState::Exited), false), Step::Release);
+            // A start whose answer was lost may be under way.
+            assert_eq!(plan(&row, &present("a", ObservedState::Created), false), Step::Look);
+            assert_eq!(plan(&row, &present("a", ObservedState::Created), true), Step::Release);
+            assert_eq!(plan(&unmade, &View::Absent, false), Step::Look);
+            assert_eq!(plan(&unmade, &View::Absent, true), Step::Release);
+        }
+        // While it is wanted, running or not, it keeps them.
+        for state in STATES {
+            let row = leased(row(Desired::Running, state, Some("a")));
+            for view in
+                [present("a", ObservedState::Exited), present("a", ObservedState::Created), View::Absent]
+            {
+                assert_ne!(plan(&row, &view, true), Step::Release);
+            }
+        }
+    }
+
+    #[test]
     fn every_state_comes_to_rest() {
         // Applies each step as if it succeeded at once: no combination may go round in circles.
         let views = [
@@ -354,11 +480,21 @@ mod tests {
                         for view in &views {
                             let row = Row { restart_requested, ..row(desired, state, engine_id) };
                             assert!(comes_to_rest(row.clone(), view.clone()), "{row:?} {view:?}");
+                            for copy_of in [None, Some("a".to_owned()), Some("older".to_owned())] {
+                                let row = Row { copy_of, ..leased(row.clone()) };
+                                assert!(comes_to_rest(row.clone(), view.clone()), "{row:?} {view:?}");
+                            }
                         }
                     }
                 }
             }
         }
+    }
+
+    /// The container as its machine makes it.
+    fn made(row: &Row, state: ObservedState) -> View {
+        let View::Present(seen) = present("a", state) else { panic!("it is there") };
+        View::Present(ObservedContainer { gpus: row.spec.gpus.clone(), ..seen })
     }
 
     fn comes_to_rest(mut row: Row, mut view: View) -> bool {
@@ -372,8 +508,10 @@ mod tests {
                 Step::RecordRunning | Step::Start | Step::Restart => {
                     row.state = Running;
                     row.restart_requested = false;
-                    view = present("a", ObservedState::Running);
+                    view = made(&row, ObservedState::Running);
                 }
+                Step::Copy => row.copy_of.clone_from(&row.engine_id),
+                Step::Release => row.leased_at = None,
                 Step::RecordStopped { .. } => {
                     row.state = Stopped;
                     row.desired = Desired::Stopped;
@@ -392,9 +530,9 @@ mod tests {
                 Step::Create { .. } => {
                     row.engine_id = Some("a".into());
                     row.state = Starting;
-                    view = present("a", ObservedState::Created);
+                    view = made(&row, ObservedState::Created);
                 }
-                Step::Stop => view = present("a", ObservedState::Exited),
+                Step::Stop => view = made(&row, ObservedState::Exited),
             }
         }
         false

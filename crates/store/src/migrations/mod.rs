@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 mod dialect;
 mod m0001_start;
 mod m0002_joining;
+mod m0003_gpus;
 mod m0004_sessions;
 
 /// The table that says which steps were applied.
@@ -31,6 +32,7 @@ impl MigratorTrait for Migrator {
         vec![
             Box::new(m0001_start::Migration),
             Box::new(m0002_joining::Migration),
+            Box::new(m0003_gpus::Migration),
             Box::new(m0004_sessions::Migration),
         ]
     }

@@ -10,6 +10,7 @@ mod backup;
 mod builds;
 mod containers;
 mod engines;
+mod gpu_leases;
 mod images;
 mod jobs;
 mod kept_logs;

@@ -285,9 +285,12 @@ pub(crate) fn new_container(
             memory_bytes: 512 << 20,
             cpu_millis: 1500,
             pids: 256,
+            gpus: Vec::new(),
         },
         desired: store::containers::Desired::Running,
         now: NOW,
+        gpu_wish: None,
+        placement: store::containers::Placement::Fixed,
     }
 }
 

@@ -69,7 +69,7 @@ pub(super) fn container(state: &str) -> Value {
         "user_id": 7, "account": "alice", "status": state == "running", "state": state, "state_since": ago(60),
         "reason": null, "message": null, "exit_code": null, "env": { "KEY": "s3cret" }, "command": null,
         "entrypoint": null, "working_dir": null, "memory_bytes": 536_870_912, "cpu_millis": 1500, "pids": 256,
-        "created_at": ago(180),
+        "created_at": ago(180), "gpus": { "count": 2, "model": "a100" }, "gpu_ids": ["GPU-0", "GPU-1"], "queue": null,
     })
 }
 
@@ -89,6 +89,11 @@ pub(super) fn gpu(key: &str, state: &str) -> Value {
     json!({
         "machine_id": "m1", "key": key, "uuid": format!("GPU-{key}"), "type": "Some GPU", "memory": 24_576,
         "memory_used": 1_536, "utilization_percent": 42, "temperature_celsius": 61, "power_watts": 150, "state": state,
+        "lease": if state == "leased" {
+            json!({ "since": ago(7200), "container_id": 31, "container": "web", "account": "alice" })
+        } else {
+            Value::Null
+        },
         "processes": [
             { "pid": 4711, "name": "python3", "user": "root", "memory": 1_024, "container_id": 31, "container": "web", "account": "alice" },
             { "pid": 4712, "name": "blender", "user": "carol", "memory": null, "container_id": null, "container": null, "account": null },

@@ -2,19 +2,35 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Arc, Mutex};
+
+use tokio::net::{UnixListener, UnixStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// Ends with the test, and with it all of its containers and images.
 pub(crate) struct PrivateEngine {
     /// Short, because Unix socket paths are.
     folder: tempfile::TempDir,
+    /// Whether it knows of GPUs.
+    gpus: &'static str,
 }
 
 impl PrivateEngine {
     /// None when the engine is skipped.
     pub(crate) fn start() -> Option<Self> {
+        Self::start_with("yes")
+    }
+
+    /// Without NVIDIA's toolkit, as on a machine where nobody has installed it.
+    pub(crate) fn without_gpus() -> Option<Self> {
+        Self::start_with("no")
+    }
+
+    fn start_with(gpus: &'static str) -> Option<Self> {
         super::engine()?;
         let folder = tempfile::Builder::new().prefix("ls-it-").tempdir_in("/tmp").unwrap();
-        let engine = Self { folder };
+        let engine = Self { folder, gpus };
         engine.bring_up();
         Some(engine)
     }
@@ -40,7 +56,12 @@ impl PrivateEngine {
 
     fn script(&self, verb: &str) {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/private-engine");
-        let output = Command::new(script).arg(verb).arg(self.home()).output().unwrap();
+        let output = Command::new(script)
+            .arg(verb)
+            .arg(self.home())
+            .env("PRIVATE_ENGINE_GPUS", self.gpus)
+            .output()
+            .unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 }
@@ -48,5 +69,53 @@ impl PrivateEngine {
 impl Drop for PrivateEngine {
     fn drop(&mut self) {
         self.script("stop");
+    }
+}
+
+/// The engine's socket behind one that can be taken away: what an engine that died looks like, without killing the one
+/// that all tests share.
+pub(crate) struct Wire {
+    engine: PathBuf,
+    socket: PathBuf,
+    open: Mutex<CancellationToken>,
+    tasks: TaskTracker,
+}
+
+impl Wire {
+    pub(crate) fn new(engine: &str, folder: &Path) -> Arc<Self> {
+        let engine = engine.strip_prefix("unix://").unwrap().into();
+        let socket = folder.join("docker.sock");
+        Arc::new(Self { engine, socket, open: Mutex::default(), tasks: TaskTracker::new() })
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("unix://{}", self.socket.display())
+    }
+
+    pub(crate) fn connect(self: &Arc<Self>) {
+        let listener = UnixListener::bind(&self.socket).unwrap();
+        let (open, wire) = (CancellationToken::new(), Arc::clone(self));
+        *self.open.lock().unwrap() = open.clone();
+        self.tasks.spawn(async move {
+            loop {
+                let mut client = tokio::select! {
+                    () = open.cancelled() => return,
+                    client = listener.accept() => client.unwrap().0,
+                };
+                let (open, engine) = (open.clone(), wire.engine.clone());
+                wire.tasks.spawn(async move {
+                    let mut engine = UnixStream::connect(engine).await.unwrap();
+                    tokio::select! {
+                        () = open.cancelled() => {}
+                        _ = tokio::io::copy_bidirectional(&mut client, &mut engine) => {}
+                    }
+                });
+            }
+        });
+    }
+
+    pub(crate) fn cut(&self) {
+        self.open.lock().unwrap().cancel();
+        std::fs::remove_file(&self.socket).unwrap();
     }
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
 
 use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
@@ -54,4 +55,24 @@ pub(crate) fn used_by(mut gpu: Value, processes: &[u32]) -> Value {
     let used: Vec<Value> = processes.iter().map(|pid| json!({ "pid": pid, "memory_mib": 300 })).collect();
     gpu["processes"] = json!(used);
     gpu
+}
+
+/// A process of the machine's own; ended with the test.
+pub(crate) struct Outsider(Child);
+
+impl Outsider {
+    pub(crate) fn start() -> Self {
+        Self(Command::new("sleep").arg("600").stdin(Stdio::null()).spawn().unwrap())
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for Outsider {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
 }

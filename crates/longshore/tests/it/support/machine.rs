@@ -184,7 +184,9 @@ impl Machine {
                 memory_bytes: 64 << 20,
                 cpu_millis: 500,
                 pids: 32,
+                gpus: Vec::new(),
             },
+            is_from_copy: false,
         }
     }
 

@@ -13,6 +13,7 @@ fn main() {
         ["touch", path] => std::fs::write(path, "touched").unwrap(),
         ["cat", path] => print!("{}", std::fs::read_to_string(path).unwrap()),
         ["sleep"] => sleep(),
+        ["live", rest @ ..] => live(rest),
         ["eat"] => eat(),
         // Lines of 1,000 bytes, then silence.
         ["flood", count] => {
@@ -25,6 +26,17 @@ fn main() {
         ["serve", port, text] => serve(port.parse().unwrap(), text),
         other => panic!("no such order: {other:?}"),
     }
+}
+
+/// Counts its lives in each of the files, and removes what the last word names; says what it found.
+fn live(words: &[&str]) {
+    let (files, gone) = words.split_at(words.len() - 1);
+    for file in files {
+        let before: u32 = std::fs::read_to_string(file).map_or(0, |text| text.parse().unwrap());
+        std::fs::write(file, (before + 1).to_string()).unwrap();
+        println!("{file}: life {}", before + 1);
+    }
+    println!("{}: {}", gone[0], if std::fs::remove_file(gone[0]).is_ok() { "removed" } else { "not there" });
 }
 
 fn sleep() {

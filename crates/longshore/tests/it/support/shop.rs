@@ -39,8 +39,15 @@ impl Shop {
         if is_skipped("engine") {
             return None;
         }
-        let docker = super::engine()?;
-        let server = TestServer::start_with(settings).await;
+        Self::open_on(&super::engine()?, settings).await
+    }
+
+    /// The same on an engine of the test's own.
+    pub(crate) async fn open_on(docker: &str, settings: &[(&str, &str)]) -> Option<Self> {
+        let docker = docker.to_owned();
+        let mut settings = settings.to_vec();
+        settings.insert(0, ("machine.docker", &docker));
+        let server = TestServer::start_with(&settings).await;
         let alice = server.account("alice").await;
         let shop = Self { server, alice, docker };
         shop.is_online().await;
@@ -88,6 +95,15 @@ impl Shop {
             (machines["data"][0]["state"] == "online").then_some(())
         };
         eventually("the machine is online", 60, online).await;
+    }
+
+    /// Waits until the machine's graphics processors are known.
+    pub(crate) async fn has_gpus(&self) {
+        let known = || async {
+            let gpus = self.alice.get("/api/v1/gpus").await.expect(200).json();
+            (gpus["data"][0]["state"] == "free").then_some(())
+        };
+        eventually("the machine's graphics processors are known", 60, known).await;
     }
 
     /// Waits until the server has everything it needs.
@@ -165,12 +181,17 @@ impl Shop {
 
     /// Stops the server and starts it again on the same folder.
     pub(crate) async fn restart_server(self) -> Self {
+        let shop = self.restart_server_without_machine().await;
+        shop.is_online().await;
+        shop
+    }
+
+    /// The same where the machine cannot be reached.
+    pub(crate) async fn restart_server_without_machine(self) -> Self {
         let Self { server, docker, .. } = self;
         let server = server.restart().await;
         let alice = server.login("alice", "alice password").await;
-        let shop = Self { server, alice, docker };
-        shop.is_online().await;
-        shop
+        Self { server, alice, docker }
     }
 }
 
@@ -183,7 +204,12 @@ pub(crate) fn engine_ids(engine: &str, instance: InstanceId) -> Vec<String> {
 
 /// Builds the probe's image on the engine and pushes it as its owner.
 pub(crate) fn push(engine: &str, registry: &str, name: &str) {
-    push_context(engine, registry, name, &context(PROBE));
+    push_made(engine, registry, name, PROBE);
+}
+
+/// The same with another Dockerfile.
+pub(crate) fn push_made(engine: &str, registry: &str, name: &str, dockerfile: &str) {
+    push_context(engine, registry, name, &context(dockerfile));
 }
 
 /// Builds an image from a context on the engine and pushes it as its owner.
