@@ -239,7 +239,12 @@ impl Watcher<'_> {
             _ => {}
         }
         let change = match self.look(&id).await? {
-            Some(found) => self.changed(found),
+            // Told whatever was told before: the engine may have served a call's look, which began after the last one here,
+            // before it. Then only this one is newer than what the call saw.
+            Some(found) => {
+                self.known.insert(id, found.clone());
+                Some(WatchEvent::Changed(found))
+            }
             None => self.removed(&id),
         };
         match change {

@@ -963,6 +963,26 @@ async fn a_watch_lists_and_then_tells_changes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_tells_what_it_sees_whenever_something_happened() {
+    let Some(machine) = Machine::start().await else { return };
+    let image = machine.image("alice/app", HELLO).await;
+    let made = machine.create(1, &image, &["sleep"]).await.unwrap();
+    machine.act(1, ContainerVerb::Start).await.unwrap();
+    let mut watch = watch(&machine).await;
+    let listed = next(&mut watch).await;
+    assert!(matches!(listed, WatchEvent::Containers(_)), "{listed:?}");
+
+    // Its process ends, and then it has stopped: two events, one sight.
+    machine.docker(&["stop", "-t", "0", &made.engine_id]);
+    let ended = until_changed(&mut watch, |container| container.state == ObservedState::Exited).await;
+    let stopped = until_changed(&mut watch, |_| true).await;
+
+    assert!(stopped.is_as(&ended), "{stopped:?}");
+    assert!(stopped.look > ended.look, "only the newest look is believed");
+    machine.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_watch_tells_who_was_killed_for_memory() {
     let Some(machine) = Machine::start().await else { return };
     let image = machine.image("alice/app", HELLO).await;
