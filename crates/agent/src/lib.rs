@@ -5,7 +5,8 @@
 //! - `dial`: keeps the connections to a server open; `door`: carries what the engine asks of the registry
 //! - `membership`: to which server this machine belongs, and the key that proves it; `tls`: recognising that server
 //! - `policy`: the machine's own bounds, from a file that only root writes
-//! - `facts`: what the machine is; `gpu`: its graphics processors; `processes`: what the kernel says of a process
+//! - `facts`: what the machine is; `gpu`: its graphics processors; `processes`: what the kernel says of a process;
+//!   `spool`: files on their way
 //! - `engine`: everything that is asked of Docker; the only place that names bollard
 //! - `backoff`: waits between tries
 
@@ -19,6 +20,7 @@ pub mod membership;
 mod policy;
 mod processes;
 mod serve;
+mod spool;
 pub mod tls;
 
 use std::path::PathBuf;
@@ -38,6 +40,7 @@ use crate::engine::stats::Pasts;
 pub use crate::facts::machine_id;
 use crate::gpu::Gpus;
 pub use crate::membership::{MachineKey, Membership};
+use crate::spool::Spool;
 
 /// How long [`Agent::stopped`] waits for work that is being given up to clean behind itself.
 const STOP_TIMEOUT: Duration = Duration::from_secs(15);
@@ -97,6 +100,7 @@ struct Inner {
     execs: Execs,
     pasts: Pasts,
     gpus: Gpus,
+    spool: Spool,
     policy: Policy,
     machine_id: MachineId,
     tasks: TaskTracker,
@@ -114,11 +118,18 @@ impl Agent {
             None => facts::machine_id(&config.state_dir)?,
         };
         let execs = Execs::new(&config.state_dir);
-        let pasts = Pasts::default();
-        let gpus = Gpus::start(config.nvml, policy.gpus == 0);
-        Ok(Self {
-            inner: Arc::new(Inner { engine, execs, pasts, gpus, policy, machine_id, tasks, shutdown }),
-        })
+        let inner = Inner {
+            engine,
+            execs,
+            pasts: Pasts::default(),
+            gpus: Gpus::start(config.nvml, policy.gpus == 0),
+            spool: Spool::new(&config.state_dir),
+            policy,
+            machine_id,
+            tasks,
+            shutdown,
+        };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Who this machine is.
@@ -157,6 +168,10 @@ impl Agent {
 
     fn engine(&self) -> &Engine {
         &self.inner.engine
+    }
+
+    fn spool(&self) -> &Spool {
+        &self.inner.spool
     }
 
     fn pasts(&self) -> &Pasts {

@@ -20,6 +20,10 @@ use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc::{self, Sender};
 use tokio_util::task::TaskTracker;
+use wire::files::{
+    FileOwner, FolderListing, GetFileOwner, ListFolder, ReadFiles, RemoveFile, RemoveFileDone, StatFile,
+    StatFileDone, WriteFiles, WriteFilesEvent,
+};
 use wire::link::{
     BuildImage, ByteCall, CALL_HEADER, Call, CleanBuilds, CleanBuildsDone, ContainerAction,
     ContainerActionDone, ContainerLogs, ContainerStats, CopyContainer, CopyContainerDone, CreateContainer,
@@ -28,7 +32,7 @@ use wire::link::{
 };
 use wire::machines::MachineFacts;
 
-use crate::engine::{build, containers, copies, exec, images, logs, stats, watch};
+use crate::engine::{build, containers, copies, exec, files, images, logs, stats, watch};
 use crate::{Agent, facts};
 
 /// A call is at most the text of one container and some numbers.
@@ -96,6 +100,12 @@ impl Agent {
             .route(Exec::PATH, post(run_command))
             .route(ContainerStats::PATH, post(read_stats))
             .route(CopyContainer::PATH, post(copy_container))
+            .route(StatFile::PATH, post(stat_file))
+            .route(ListFolder::PATH, post(list_folder))
+            .route(ReadFiles::PATH, post(read_files))
+            .route(WriteFiles::PATH, post(write_files))
+            .route(RemoveFile::PATH, post(remove_file))
+            .route(GetFileOwner::PATH, post(get_file_owner))
             .fallback(unknown_call)
             .layer(middleware::from_fn(check_level))
             .with_state(self.clone())
@@ -345,6 +355,49 @@ async fn read_stats(State(agent): State<Agent>, body: Body) -> Result<Response, 
             () = abandoned(&agent, &events) => {}
         }
     }))
+}
+
+async fn stat_file(State(agent): State<Agent>, body: Body) -> Result<axum::Json<StatFileDone>, Refusal> {
+    let call: StatFile = read_call(body).await?;
+    Ok(axum::Json(files::stat(agent.engine(), call).await?))
+}
+
+async fn list_folder(State(agent): State<Agent>, body: Body) -> Result<axum::Json<FolderListing>, Refusal> {
+    let call: ListFolder = read_call(body).await?;
+    Ok(axum::Json(files::list(&agent, call).await?))
+}
+
+async fn read_files(State(agent): State<Agent>, headers: HeaderMap) -> Result<Response, Refusal> {
+    let call: ReadFiles = read_call_header(&headers)?;
+    let body = files::read(&agent, call).await?;
+    Ok(([(header::CONTENT_TYPE, "application/x-tar")], body).into_response())
+}
+
+async fn write_files(
+    State(agent): State<Agent>,
+    headers: HeaderMap,
+    content: Body,
+) -> Result<Response, Refusal> {
+    let call: WriteFiles = read_call_header(&headers)?;
+    Ok(stream(&agent, |agent, events| async move {
+        tokio::select! {
+            done = files::write(&agent, call, content) => {
+                let last = done.map_or_else(WriteFilesEvent::Failed, |()| WriteFilesEvent::Done);
+                finish(&events, last).await;
+            }
+            () = abandoned(&agent, &events) => {}
+        }
+    }))
+}
+
+async fn remove_file(State(agent): State<Agent>, body: Body) -> Result<axum::Json<RemoveFileDone>, Refusal> {
+    let call: RemoveFile = read_call(body).await?;
+    Ok(axum::Json(files::remove(&agent, call).await?))
+}
+
+async fn get_file_owner(State(agent): State<Agent>, body: Body) -> Result<axum::Json<FileOwner>, Refusal> {
+    let call: GetFileOwner = read_call(body).await?;
+    Ok(axum::Json(files::owner(agent.engine(), call).await?))
 }
 
 async fn run_command(

@@ -70,6 +70,8 @@ pub struct Inner {
     pub operation_logs: OperationLogs,
     /// Streams that are followed.
     pub streams: Streams,
+    /// Places of those who read and write files of containers.
+    pub transfers: Streams,
     /// Open terminals.
     pub terminals: Terminals,
     /// Wakes workers and reconcilers.

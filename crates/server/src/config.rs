@@ -253,6 +253,12 @@ pub const SETTINGS: &[Setting] = &[
         Some("64"),
         "Logs, statistics and events that one account may follow at the same time.",
     ),
+    setting(
+        "files.per_account",
+        Kind::Number,
+        Some("4"),
+        "Files of containers that one account may read and write at the same time.",
+    ),
     setting("terminals.per_account", Kind::Number, Some("16"), "Terminals that one account may have open."),
     setting(
         "terminals.keep_secs",
@@ -328,6 +334,8 @@ pub struct Config {
     pub containers: ContainerConfig,
     /// Streams that are followed.
     pub streams: StreamConfig,
+    /// Files of containers that are read and written.
+    pub files: FileConfig,
     /// Terminals.
     pub terminals: TerminalConfig,
     /// The registry.
@@ -425,6 +433,14 @@ pub struct ContainerConfig {
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "described once, in SETTINGS")]
 pub struct StreamConfig {
+    pub per_account: u64,
+}
+
+/// Files of containers.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "described once, in SETTINGS")]
+pub struct FileConfig {
     pub per_account: u64,
 }
 

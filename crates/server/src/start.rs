@@ -141,6 +141,7 @@ async fn assemble(config: Config, db: Db) -> Result<App> {
         callers: CallerCache::default(),
         registry: Registry::new(&config, &keys, http.clone()),
         streams: Streams::new(config.streams.per_account),
+        transfers: Streams::new(config.files.per_account),
         terminals: Terminals::default(),
         signals: Signals::default(),
         metrics: metrics_handle(),

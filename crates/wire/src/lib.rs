@@ -5,6 +5,7 @@
 //! - `problem`, `page`: the shape of errors and of lists
 //! - `accounts`, `audit`, `builds`, `containers`, `gpus`, `images`, `invites`, `machines`: one file per noun, requests and views
 //! - `policy`: what a container may ask for; checked by the server and again by the agent
+//! - `files`: files in containers, and the link calls that reach them
 //! - `terminals`: commands in containers, and what a viewer and the server say to each other on their WebSocket
 //! - `link`: the calls between server and agent; `frames`: pieces of a byte stream that belong together
 
@@ -12,6 +13,7 @@ pub mod accounts;
 pub mod audit;
 pub mod builds;
 pub mod containers;
+pub mod files;
 pub mod frames;
 pub mod gpus;
 pub mod ids;

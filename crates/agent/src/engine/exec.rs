@@ -2,7 +2,7 @@
 //! when nobody holds them any more. An engine lets such a command go on for ever; what is open is therefore noted in the
 //! agent's folder, so that an agent that died finds what it left.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,16 +12,16 @@ use bollard::exec::{CreateExecOptions, ResizeExecOptions};
 use bollard::models::ExecInspectResponse;
 use futures::StreamExt;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::mpsc::Sender;
+use tokio::sync::mpsc::{self, Sender};
 use uuid::Uuid;
 use wire::frames::{Frame, FrameReader};
 use wire::link::{Exec, ExecInput, ExecOutput, LinkError, LinkErrorCode};
 use wire::policy::Policy;
-use wire::terminals::TerminalSize;
+use wire::terminals::{ExecSpec, TerminalSize};
 
 use super::output::{Pieces, Source};
 use super::{CALL_TIMEOUT, Engine, containers, engine_down, hangup, is_not_found, within};
-use crate::policy;
+use crate::{Agent, policy};
 
 /// Bytes of output that are sent on together; small, so that a key that is pressed meanwhile is not far behind them.
 const READ_BYTES: usize = 16 << 10;
@@ -139,7 +139,10 @@ pub(crate) async fn make(engine: &Engine, policy: &Policy, call: Exec) -> Result
         let message = format!("container {} is not on the machine", call.container);
         return Err(LinkError::new(LinkErrorCode::NotFound, message));
     };
-    let exec = call.exec;
+    make_in(engine, container, call.exec).await
+}
+
+async fn make_in(engine: &Engine, container: String, exec: ExecSpec) -> Result<Made, LinkError> {
     let mark = Uuid::now_v7().simple().to_string();
     let mut env: Vec<String> = Vec::new();
     if exec.is_tty && !exec.env.contains_key("TERM") {
@@ -166,6 +169,78 @@ pub(crate) async fn make(engine: &Engine, policy: &Policy, call: Exec) -> Result
     let made = within(CALL_TIMEOUT, docker.create_exec(&container, options)).await.map_err(not_running)?;
     let command = Command { exec: made.id, container, mark };
     Ok(Made { command, is_tty: exec.is_tty, has_input: exec.has_input, size: exec.size })
+}
+
+/// How long a command of ours may take, and how many pieces of what it says wait to be read.
+const HELPER_TIMEOUT: Duration = Duration::from_secs(20);
+const HELPER_WAITING: usize = 8;
+
+/// What became of a command of ours.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    /// How it ended; none when it was ended because it said too much.
+    pub(super) code: Option<i64>,
+    pub(super) out: Vec<u8>,
+    pub(super) err: Vec<u8>,
+    /// Whether it said more than it was let.
+    pub(super) is_cut: bool,
+}
+
+/// Runs a command of ours in a container, as the image's user, and takes what it says up to a bound. It is a program of
+/// the container's owner for all that: what it says proves nothing, and one that does not end is ended.
+pub(super) async fn run_helper(
+    agent: &Agent,
+    container: &str,
+    command: Vec<String>,
+    bytes_max: usize,
+) -> Result<Outcome, LinkError> {
+    let exec = ExecSpec {
+        command,
+        is_tty: false,
+        has_input: false,
+        env: BTreeMap::new(),
+        working_dir: Some("/".to_owned()),
+        size: TerminalSize::default(),
+    };
+    let made = make_in(agent.engine(), container.to_owned(), exec).await?;
+    let (sender, mut receiver) = mpsc::channel::<Bytes>(HELPER_WAITING);
+    let holder = agent.clone();
+    // In a task of its own: whoever asked may be gone before it is answered, and then it must be ended, too.
+    agent.tasks().spawn(async move {
+        let is_abandoned = async {
+            tokio::select! {
+                () = sender.closed() => {}
+                () = holder.shutdown().cancelled() => {}
+                () = tokio::time::sleep(HELPER_TIMEOUT) => {}
+            }
+        };
+        // It gets no input, and a body that ended would be taken for letting go.
+        let input = Body::from_stream(futures::stream::pending::<Result<Bytes, std::convert::Infallible>>());
+        made.run(holder.engine(), holder.execs(), input, &sender, is_abandoned).await;
+    });
+    let mut frames = FrameReader::<ExecOutput>::default();
+    let mut outcome = Outcome::default();
+    while let Some(piece) = receiver.recv().await {
+        frames.push(&piece);
+        while let Some(frame) = frames.next_frame().map_err(engine_down)? {
+            match frame {
+                ExecOutput::Out(bytes) => outcome.out.extend(bytes),
+                ExecOutput::Err(bytes) => outcome.err.extend(bytes),
+                ExecOutput::Exited(code) => outcome.code = Some(code),
+                ExecOutput::Failed(error) => return Err(error),
+            }
+        }
+        if outcome.out.len() > bytes_max {
+            outcome.out.truncate(bytes_max);
+            outcome.is_cut = true;
+            return Ok(outcome);
+        }
+        outcome.err.truncate(bytes_max);
+        if outcome.code.is_some() {
+            return Ok(outcome);
+        }
+    }
+    Err(super::timed_out(HELPER_TIMEOUT))
 }
 
 fn not_running(error: LinkError) -> LinkError {

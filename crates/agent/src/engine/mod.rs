@@ -6,6 +6,7 @@
 //! - `build`: a context into an image; cleaning up behind builds
 //! - `cgroup`: the control groups in which the steps of builds run
 //! - `exec`: commands beside a container's main process; `hangup`: how they are ended
+//! - `files`: files in containers
 //! - `logs`: what containers print; `output`: how the engine frames it
 //! - `stats`: what they use; `watch`: what they do
 //! - `raw`: the calls that bollard cannot express
@@ -15,6 +16,7 @@ mod cgroup;
 pub(crate) mod containers;
 pub(crate) mod copies;
 pub(crate) mod exec;
+pub(crate) mod files;
 mod hangup;
 pub(crate) mod images;
 pub(crate) mod logs;

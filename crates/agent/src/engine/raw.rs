@@ -133,6 +133,17 @@ impl Engine {
         }))
     }
 
+    /// Puts a body at a path that was written here.
+    pub(super) async fn put(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+        body: Body,
+    ) -> Result<(), LinkError> {
+        let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(query).finish();
+        self.send(Method::PUT, &format!("{path}?{query}"), &Credential::None, body).await.map(drop)
+    }
+
     /// Asks an image's own registry for it, past everything that the engine has stored; an error when the registry does
     /// not show it with this credential (or, if it is not ours, to everybody).
     pub(super) async fn ask_registry(

@@ -24,6 +24,10 @@ use crate::{Agent, facts};
 const ALIVE_EVERY: Duration = Duration::from_secs(5);
 const FACTS_EVERY: Duration = Duration::from_secs(30);
 const LIST_EVERY: Duration = Duration::from_mins(1);
+/// An engine says nothing of a container while it reads or writes its files. Others do not wait for that one for longer;
+/// it is looked at again after a while.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// Containers looked at together when all are listed.
 const INSPECTED_TOGETHER: usize = 8;
 /// The engine's words for what can change a container's state; the rest (exec, attach …) is noise.
@@ -133,6 +137,15 @@ impl From<LinkError> for End {
     }
 }
 
+/// What came of a look at one container.
+enum Look {
+    Found(Box<ObservedContainer>),
+    /// It is gone, or not ours for all that its labels say.
+    Gone,
+    /// The engine does not say.
+    Busy,
+}
+
 struct Watcher<'a> {
     agent: &'a Agent,
     instance: InstanceId,
@@ -186,7 +199,7 @@ impl Watcher<'_> {
         let docker = engine.docker().await?;
         let mut happenings = Box::pin(docker.events(Some(self.options(since))));
         self.known.clear();
-        self.list().await?;
+        self.list(super::CALL_TIMEOUT).await?;
         self.tell(WatchEvent::Containers(self.known.values().cloned().collect())).await?;
         backoff.reset();
         if std::mem::take(is_down) {
@@ -200,12 +213,14 @@ impl Watcher<'_> {
         loop {
             tokio::select! {
                 happened = happenings.next() => match happened {
-                    Some(Ok(event)) => self.take(event).await?,
+                    Some(Ok(event)) => if !self.take(event).await? {
+                        list.reset_after(LOOK_AGAIN);
+                    },
                     Some(Err(error)) => return Err(engine_down(link_error(error)).into()),
                     None => return Err(engine_down("it ended its events").into()),
                 },
                 _ = list.tick() => {
-                    for change in self.list().await? {
+                    for change in self.list(LOOK_TIMEOUT).await? {
                         self.tell(change).await?;
                     }
                 }
@@ -230,45 +245,51 @@ impl Watcher<'_> {
         format!("{LABEL_INSTANCE}={}", self.instance)
     }
 
-    /// Looks at one container that something happened to.
-    async fn take(&mut self, event: EventMessage) -> Result<(), End> {
-        let Some(id) = event.actor.and_then(|actor| actor.id) else { return Ok(()) };
+    /// Looks at one container that something happened to; false when it could not be looked at.
+    async fn take(&mut self, event: EventMessage) -> Result<bool, End> {
+        let Some(id) = event.actor.and_then(|actor| actor.id) else { return Ok(true) };
         match event.action.as_deref() {
             Some("oom") => drop(self.out_of_memory.insert(id.clone())),
             Some("start" | "destroy") => drop(self.out_of_memory.remove(&id)),
             _ => {}
         }
-        let change = match self.look(&id).await? {
+        let change = match self.look(&id, LOOK_TIMEOUT).await? {
             // Told whatever was told before: the engine may have served a call's look, which began after the last one here,
             // before it. Then only this one is newer than what the call saw.
-            Some(found) => {
-                self.known.insert(id, found.clone());
-                Some(WatchEvent::Changed(found))
+            Look::Found(found) => {
+                self.known.insert(id, (*found).clone());
+                Some(WatchEvent::Changed(*found))
             }
-            None => self.removed(&id),
+            Look::Gone => self.removed(&id),
+            Look::Busy => return Ok(false),
         };
-        match change {
-            Some(change) => self.tell(change).await,
-            None => Ok(()),
+        if let Some(change) = change {
+            self.tell(change).await?;
         }
+        Ok(true)
     }
 
-    /// None when it is gone, or not ours for all that its labels say.
-    async fn look(&self, id: &str) -> Result<Option<ObservedContainer>, LinkError> {
-        match containers::inspect(self.agent.engine(), self.instance, id).await {
-            Err(error) if error.code == LinkErrorCode::Conflict => Ok(None),
-            found => {
-                let is_out_of_memory = self.out_of_memory.contains(id);
-                Ok(containers::gone_is_none(found)?.map(|found| ObservedContainer {
-                    is_oom_killed: found.is_oom_killed || is_out_of_memory,
-                    ..found
-                }))
+    async fn look(&self, id: &str, patience: Duration) -> Result<Look, LinkError> {
+        let inspected = containers::inspect(self.agent.engine(), self.instance, id);
+        match tokio::time::timeout(patience, inspected).await {
+            Err(_) if patience < super::CALL_TIMEOUT => {
+                tracing::debug!(engine.container = id, "the engine is busy with a container");
+                Ok(Look::Busy)
             }
+            Err(_) => Err(super::timed_out(patience)),
+            Ok(Err(error)) if error.code == LinkErrorCode::Conflict => Ok(Look::Gone),
+            Ok(found) => Ok(match containers::gone_is_none(found)? {
+                None => Look::Gone,
+                Some(found) => {
+                    let is_oom_killed = found.is_oom_killed || self.out_of_memory.contains(id);
+                    Look::Found(Box::new(ObservedContainer { is_oom_killed, ..found }))
+                }
+            }),
         }
     }
 
     /// Brings `known` up to date with the engine's list; the differences as events.
-    async fn list(&mut self) -> Result<Vec<WatchEvent>, LinkError> {
+    async fn list(&mut self, patience: Duration) -> Result<Vec<WatchEvent>, LinkError> {
         let engine = self.agent.engine();
         let listed = containers::list(engine, self.instance, None).await?;
         let there: HashSet<&str> = listed.iter().map(|(id, _)| id.as_str()).collect();
@@ -279,8 +300,10 @@ impl Watcher<'_> {
             listed.iter().filter(|(id, state)| is_news(id, *state)).map(|(id, _)| id.as_str()).collect();
         let mut changes: Vec<WatchEvent> = gone.iter().filter_map(|id| self.removed(id)).collect();
         for some in news.chunks(INSPECTED_TOGETHER) {
-            for found in join_all(some.iter().map(|id| self.look(id))).await {
-                changes.extend(found?.and_then(|found| self.changed(found)));
+            for found in join_all(some.iter().map(|id| self.look(id, patience))).await {
+                if let Look::Found(found) = found? {
+                    changes.extend(self.changed(*found));
+                }
             }
         }
         Ok(changes)

@@ -103,6 +103,16 @@ pub(crate) fn is_in_the_clear(url: &Url) -> bool {
     url.scheme() == "http" && !is_loopback
 }
 
+/// What to ask, and where.
+pub(crate) struct Route<'a> {
+    /// The method.
+    pub(crate) method: Method,
+    /// The path's segments.
+    pub(crate) path: &'a [&'a str],
+    /// The query.
+    pub(crate) query: &'a [(&'a str, String)],
+}
+
 impl Client {
     /// A client for the server that the option, the environment or the last login names, in this order.
     pub(crate) fn from_settings(option: Option<&Url>, language: Language) -> anyhow::Result<Self> {
@@ -201,6 +211,12 @@ impl Client {
         self.answer(self.request(Method::PATCH, path).json(body)).await
     }
 
+    /// Asks for something to be done that is said in the query.
+    pub(crate) async fn ask(&self, route: &Route<'_>) -> anyhow::Result<Answer> {
+        let request = self.request(route.method.clone(), route.path).query(route.query);
+        self.answer(request.header(header::CONTENT_LENGTH, 0)).await
+    }
+
     /// Deletes something.
     pub(crate) async fn delete(&self, path: &[&str]) -> anyhow::Result<Answer> {
         self.answer(self.request(Method::DELETE, path)).await
@@ -232,15 +248,14 @@ impl Client {
     /// Sends a long body. `sent` counts its bytes as they leave; when it stands still for too long, the upload ends.
     pub(crate) async fn upload(
         &self,
-        path: &[&str],
-        query: &[(&str, String)],
+        route: &Route<'_>,
         body: reqwest::Body,
         length: Option<u64>,
         sent: &Arc<AtomicU64>,
     ) -> anyhow::Result<Answer> {
         let mut request = self
-            .request(Method::POST, path)
-            .query(query)
+            .request(route.method.clone(), route.path)
+            .query(route.query)
             .header(header::CONTENT_TYPE, "application/octet-stream")
             .body(body);
         if let Some(length) = length {

@@ -18,6 +18,7 @@ use wire::names::{ContainerName, ImageReference};
 use super::build::LogOutput;
 use super::client::Answer;
 use super::failure::Failure;
+use super::files::{self, CopyArgs, FileCommand};
 use super::list::{self, PageArgs, WhoseArgs, name_of};
 use super::session::Session;
 use super::stats;
@@ -75,6 +76,11 @@ pub(crate) enum ContainerCommand {
     /// Show what a container printed
     #[command(visible_alias = "logs")]
     Log(LogArgs),
+    /// Copy a file or a folder into a container, or out of one
+    Cp(CopyArgs),
+    /// Files in a container
+    #[command(subcommand)]
+    File(FileCommand),
     /// Show what a container uses: processor, memory, network, disk
     Stats {
         /// Its name or number
@@ -308,6 +314,8 @@ pub(crate) async fn run(command: ContainerCommand, session: &Session) -> anyhow:
             session.done(&answer, words::CONTAINER_DELETED, &[&container.0])
         }
         ContainerCommand::Log(args) => log(session, args).await,
+        ContainerCommand::Cp(args) => files::copy(session, &args).await,
+        ContainerCommand::File(command) => files::run(session, command).await,
         ContainerCommand::Stats { container, follow } => stats::show(session, &container.0, follow).await,
         ContainerCommand::KeptLog(command) => kept_log(session, command).await,
         ContainerCommand::Exec(args) => terminal::exec(session, args).await,

@@ -23,9 +23,20 @@ struct Rule {
 #[derive(Debug, Default)]
 pub(crate) struct Ignore {
     rules: Vec<Rule>,
+    keeps_git: bool,
 }
 
 impl Ignore {
+    /// Leaves nothing out, also not `.git`.
+    pub(crate) fn nothing() -> Self {
+        Self { rules: Vec::new(), keeps_git: true }
+    }
+
+    /// Whether folders named `.git` are packed.
+    pub(crate) fn keeps_git(&self) -> bool {
+        self.keeps_git
+    }
+
     /// Reads the rules of a folder: `<Dockerfile>.dockerignore` if there is one, else `.dockerignore`. The Dockerfile
     /// and the rules themselves are always uploaded.
     pub(crate) fn load(root: &Path, dockerfile: &str) -> anyhow::Result<Self> {
@@ -48,7 +59,7 @@ impl Ignore {
     fn parse(text: &str) -> Self {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let rules = text.lines().filter(|line| !line.starts_with('#')).filter_map(rule);
-        Self { rules: rules.collect() }
+        Self { rules: rules.collect(), keeps_git: false }
     }
 
     /// Whether a path (relative to the folder) is left out.

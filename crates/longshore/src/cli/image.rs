@@ -1,16 +1,9 @@
 //! `longshore image`: what is in the registry, and how it gets there.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::path::PathBuf;
 
-use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use futures::TryStreamExt as _;
-use indicatif::ProgressBar;
-use tokio::time::Instant;
-use tokio_util::io::ReaderStream;
+use reqwest::Method;
 use wire::accounts::AccountView;
 use wire::builds::BuildView;
 use wire::ids::ImageId;
@@ -19,17 +12,12 @@ use wire::names::{ImageName, ImageReference, Owner, RepoName};
 use wire::page::Page;
 
 use super::build::{self, LogArgs};
-use super::client::Answer;
 use super::failure::Failure;
 use super::ignore::Ignore;
 use super::list::{self, PageArgs, WhoseArgs, name_of};
 use super::session::Session;
+use super::upload::Source;
 use super::{environment, human, pack, words};
-
-/// How often a running upload says how far it is where no bar can be drawn.
-const PROGRESS_EVERY: Duration = Duration::from_secs(5);
-/// How often a bar is drawn.
-const BAR_EVERY: Duration = Duration::from_millis(100);
 
 /// Verbs of `longshore image`.
 #[derive(Debug, Subcommand)]
@@ -339,14 +327,14 @@ async fn delete(session: &Session, image: &ImageArg, yes: bool) -> anyhow::Resul
 }
 
 async fn upload(session: &Session, args: UploadArgs) -> anyhow::Result<()> {
-    let source = Source::open(session, &args)?;
+    let source = source(session, &args)?;
     // A refused token is learned before the first byte of the upload and not after its last.
     session.client.get(&["api", "v1", "me"], &[]).await?;
 
     let mut query = vec![("image", args.name.text.clone())];
     query.extend(args.dockerfile.clone().map(|path| ("dockerfile", path)));
     let answer = tokio::select! {
-        answer = source.send(session, &query) => answer?,
+        answer = source.send(session, Method::POST, &["api", "v1", "builds"], &query) => answer?,
         _ = tokio::signal::ctrl_c() => {
             return Err(Failure::new(session.printer.language.pick(words::UPLOAD_STOPPED)).into());
         }
@@ -363,125 +351,16 @@ async fn upload(session: &Session, args: UploadArgs) -> anyhow::Result<()> {
     build::follow_upload(session, accepted.id, args.quiet).await
 }
 
-/// What is uploaded: a folder packed on the way, or a file as it is.
-enum Source {
-    Folder { path: PathBuf, ignore: Ignore, bytes: u64 },
-    File { path: PathBuf, bytes: u64 },
-}
-
-impl Source {
-    fn open(session: &Session, args: &UploadArgs) -> anyhow::Result<Self> {
-        let printer = &session.printer;
-        let path = args.path.clone();
-        if !pack::is_folder(&path)? {
-            let bytes = std::fs::metadata(&path)?.len();
-            return Ok(Self::File { path, bytes });
-        }
-        let dockerfile = args.dockerfile.as_deref().unwrap_or("Dockerfile");
-        if !path.join(dockerfile).is_file() {
-            let message =
-                printer.language.say(words::NO_DOCKERFILE, &[&path.display().to_string(), dockerfile]);
-            return Err(Failure::new(message).hint(printer.language.pick(words::NO_DOCKERFILE_HINT)).into());
-        }
-        let ignore = Ignore::load(&path, dockerfile)?;
-        let survey = pack::survey(&path, &ignore)?;
-        for left_out in survey.left_out.iter().take(10) {
-            printer.warn(words::LEFT_OUT, &[&left_out.display().to_string()]);
-        }
-        if survey.left_out.len() > 10 {
-            printer.warn(words::LEFT_OUT_MORE, &[&(survey.left_out.len() - 10).to_string()]);
-        }
-        Ok(Self::Folder { path, ignore, bytes: survey.bytes })
+fn source(session: &Session, args: &UploadArgs) -> anyhow::Result<Source> {
+    let printer = &session.printer;
+    if !pack::is_folder(&args.path)? {
+        return Source::file(args.path.clone());
     }
-
-    async fn send(self, session: &Session, query: &[(&str, String)]) -> anyhow::Result<Answer> {
-        let moved = Arc::new(AtomicU64::new(0));
-        match self {
-            Self::Folder { path, ignore, bytes } => {
-                let (pieces, packing) = pack::stream(path, ignore, Arc::clone(&moved));
-                let body = reqwest::Body::wrap_stream(futures::stream::unfold(pieces, |mut pieces| async {
-                    let piece = pieces.recv().await?;
-                    Some((piece, pieces))
-                }));
-                let sent = send_shown(session, query, body, None, bytes, &moved).await;
-                // When packing failed, the request broke off because of it: that is the reason to show.
-                if sent.is_err() && packing.is_finished() {
-                    let packed = packing.await.context("packing ended badly")?;
-                    let is_own_doing = packed.as_ref().is_err_and(|error| !is_broken_pipe(error));
-                    if is_own_doing {
-                        packed?;
-                    }
-                }
-                sent
-            }
-            Self::File { path, bytes } => {
-                let file = open_file(&path).await?;
-                let counter = Arc::clone(&moved);
-                let pieces = ReaderStream::with_capacity(file, 64 << 10).inspect_ok(move |piece| {
-                    counter.fetch_add(piece.len() as u64, Ordering::Relaxed);
-                });
-                let body = reqwest::Body::wrap_stream(pieces);
-                send_shown(session, query, body, Some(bytes), bytes, &moved).await
-            }
-        }
+    let dockerfile = args.dockerfile.as_deref().unwrap_or("Dockerfile");
+    if !args.path.join(dockerfile).is_file() {
+        let shown = args.path.display().to_string();
+        let message = printer.language.say(words::NO_DOCKERFILE, &[&shown, dockerfile]);
+        return Err(Failure::new(message).hint(printer.language.pick(words::NO_DOCKERFILE_HINT)).into());
     }
-}
-
-async fn open_file(path: &Path) -> anyhow::Result<tokio::fs::File> {
-    tokio::fs::File::open(path).await.with_context(|| format!("cannot read `{}`", path.display()))
-}
-
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error
-        .chain()
-        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
-        .any(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
-}
-
-/// Sends the body while showing how far it is.
-async fn send_shown(
-    session: &Session,
-    query: &[(&str, String)],
-    body: reqwest::Body,
-    length: Option<u64>,
-    total_bytes: u64,
-    moved: &Arc<AtomicU64>,
-) -> anyhow::Result<Answer> {
-    let bar = session.printer.bytes_bar(total_bytes);
-    bar.set_message(session.printer.language.pick(words::UPLOADING));
-    let showing = show_progress(session, &bar, total_bytes, moved);
-    let sending = session.client.upload(&["api", "v1", "builds"], query, body, length, moved);
-    let answer = tokio::select! {
-        answer = sending => answer,
-        () = showing => unreachable!("the progress is shown until the upload ends"),
-    };
-    bar.finish_and_clear();
-    if answer.is_ok() {
-        session.printer.say(words::UPLOADED, &[&human::size(moved.load(Ordering::Relaxed))]);
-    }
-    answer
-}
-
-/// Shows how far an upload is, for ever.
-async fn show_progress(session: &Session, bar: &ProgressBar, total_bytes: u64, moved: &AtomicU64) {
-    let begin = Instant::now();
-    let every = if bar.is_hidden() { PROGRESS_EVERY } else { BAR_EVERY };
-    let mut is_checking = false;
-    loop {
-        tokio::time::sleep(every).await;
-        let bytes = moved.load(Ordering::Relaxed);
-        bar.set_position(bytes);
-        if bytes >= total_bytes && !is_checking {
-            is_checking = true;
-            bar.set_message(session.printer.language.pick(words::CHECKING));
-            if bar.is_hidden() {
-                session.printer.say(words::CHECKING, &[]);
-            }
-        }
-        if bar.is_hidden() && !is_checking {
-            let rate = bytes / begin.elapsed().as_secs().max(1);
-            let values = [human::size(bytes), human::size(total_bytes), human::size(rate)];
-            session.printer.say(words::UPLOAD_PROGRESS, &[&values[0], &values[1], &values[2]]);
-        }
-    }
+    Source::folder(session, args.path.clone(), Ignore::load(&args.path, dockerfile)?)
 }

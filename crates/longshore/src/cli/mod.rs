@@ -18,6 +18,7 @@ mod database;
 mod doctor;
 mod environment;
 mod failure;
+mod files;
 mod gpu;
 mod human;
 mod ignore;
@@ -36,6 +37,7 @@ mod sse;
 mod stats;
 mod terminal;
 mod token;
+mod upload;
 mod watch;
 mod words;
 

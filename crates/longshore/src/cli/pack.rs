@@ -132,7 +132,7 @@ fn walk(root: &Path, folder: &Path, ignore: &Ignore, visit: &mut Visit<'_>) -> a
         .collect::<io::Result<Vec<_>>>()
         .with_context(unreadable)?;
     names.sort();
-    for name in names.iter().filter(|name| name.as_os_str() != OsStr::new(".git")) {
+    for name in names.iter().filter(|name| ignore.keeps_git() || name.as_os_str() != OsStr::new(".git")) {
         let relative = folder.join(name);
         let path = root.join(&relative);
         let unreadable = || format!("cannot read `{}`", path.display());
@@ -159,7 +159,7 @@ fn walk(root: &Path, folder: &Path, ignore: &Ignore, visit: &mut Visit<'_>) -> a
 }
 
 /// Whether a link in `folder` (relative to the root) leads to somewhere below the root.
-fn stays_inside(folder: &Path, target: &Path) -> bool {
+pub(crate) fn stays_inside(folder: &Path, target: &Path) -> bool {
     let mut depth = folder.components().count();
     for component in target.components() {
         match component {

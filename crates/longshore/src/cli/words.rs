@@ -229,6 +229,21 @@ pub(crate) const LEFT_OUT: Word = Word::new(
     "已略过: `{}` (指向文件夹之外, 或不是普通文件)",
 );
 pub(crate) const LEFT_OUT_MORE: Word = Word::new("left out: {} more", "另略过 {} 项");
+pub(crate) const DOWNLOADING: Word = Word::new("downloading", "正在下载");
+pub(crate) const COPIED_TO: Word = Word::new("copied to `{}`", "已复制到 `{}`");
+pub(crate) const COPIED_HERE: Word =
+    Word::new("copied to `{}`: {} files, {}", "已复制到 `{}`: {} 个文件, {}");
+pub(crate) const COPY_ENDS: Word = Word::new(
+    "one of the two must be in a container, and one here",
+    "两个路径中必须一个在容器内, 一个在本机",
+);
+pub(crate) const COPY_ENDS_HINT: Word =
+    Word::new("write `CONTAINER:/PATH` for one of them", "其中一个请写成 `容器名:/路径`");
+pub(crate) const FOLDER_MADE: Word = Word::new("folder `{}` is there", "文件夹 `{}` 已就绪");
+pub(crate) const DELETE_FILE: Word = Word::new("Delete `{}` in container `{}`?", "删除 `{}` (容器 `{}`)?");
+pub(crate) const FILE_DELETED: Word = Word::new("`{}` is deleted", "`{}` 已删除");
+pub(crate) const LIST_CUT_OFF: Word =
+    Word::new("`{}` has more than could be listed", "`{}` 的内容未能全部列出");
 pub(crate) const UPLOADING: Word = Word::new("uploading", "正在上传");
 pub(crate) const UPLOAD_PROGRESS: Word = Word::new("uploading: {} of {} ({}/s)", "正在上传: {} / {} ({}/秒)");
 pub(crate) const CHECKING: Word = Word::new("the server checks the archive", "服务器正在检查压缩包");

@@ -179,7 +179,8 @@ fn attempt(method: &str, path: &str, things: &Things) -> Option<(String, Option<
         }
         (_, path_) if path_.starts_with("/api/v1/containers/") => {
             let path = path_of(&things.container.to_string());
-            (path.replace("{terminal}", &things.build), None)
+            let query = if path_.contains("/files") { "?path=/tmp" } else { "" };
+            (format!("{}{query}", path.replace("{terminal}", &things.build)), None)
         }
         ("DELETE", "/api/v1/kept-logs/{id}") => (path_of(&things.container.to_string()), None),
         ("POST", "/api/registry/token" | "/api/registry/events") => (path.to_owned(), None),
@@ -260,7 +261,8 @@ async fn every_route_keeps_out_whom_it_should() {
         // What is only a WebSocket answers no simple request.
         if !matches!(access, Access::Public | Access::Secret | Access::OwnOrTicket) {
             let status = try_as(&admin, method, path, &things).await;
-            if status >= 400 {
+            // The container has not been made, so that it has no files.
+            if status >= 400 && !(status == 409 && path.contains("/files")) {
                 wrong.push(format!("{method} {path} as the admin: {status}"));
             }
         }

@@ -197,6 +197,22 @@ fn answer_as_platform(seen: &Seen) -> Response {
                 fake::ok(&json!({ "state": "running", "history": [sample], "current": sample }))
             }
         }
+        ("GET", "/api/v1/containers/web/files") => {
+            let file = |name: &str, kind: &str, bytes: u64, target: Option<&str>| {
+                json!({
+                    "name": name, "kind": kind, "size_bytes": bytes, "mode": "644", "modified_at": views::ago(120),
+                    "target": target,
+                })
+            };
+            fake::ok(&json!({
+                "path": "/srv", "file": file("srv", "folder", 0, None), "total": 3, "limit": 500, "offset": 0,
+                "is_complete": false, "data": [
+                    file("app", "folder", 0, None), file("data.bin", "file", 2048, None),
+                    file("now", "link", 0, Some("/srv/app")),
+                ],
+            }))
+        }
+        ("POST", "/api/v1/containers/web/files/archive") => fake::ok(&json!({ "entries": 2, "bytes": 41 })),
         ("GET", "/api/v1/kept-logs") => fake::page(&[json!({
             "container_id": 30, "name": "old", "account": "alice", "image": "alice/app:v1", "machine_id": "m1",
             "bytes": 2048, "dropped_bytes": 0, "removed_at": views::ago(3600), "kept_until": views::ago(-86_430),
@@ -290,6 +306,10 @@ fn commands(code: &str) -> Vec<Vec<String>> {
         "container delete web",
         "container log web",
         "container log web --grep he.*o --regex -I",
+        "container cp CODE web:/srv",
+        "container file list web /srv",
+        "container file mkdir web /srv/new",
+        "container file delete web /srv/app --recursive",
         "container stats web",
         "container stats web --follow",
         "container kept-log list",

@@ -16,6 +16,7 @@ mod documents;
 mod engine;
 mod events;
 mod faults;
+mod files;
 mod gpus;
 mod images;
 mod leases;

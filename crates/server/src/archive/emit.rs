@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use super::{
-    Context, Job, Limits,
+    Context, Job, Limits, Owner,
     error::{ArchiveError, Shown},
     meter::Sink,
     root::NearMiss,
@@ -55,15 +55,21 @@ pub(super) struct Emitter<'a> {
     tree: NameTree,
     /// The folder that is the context's root.
     folder: Option<String>,
-    dockerfile: &'a str,
-    dockerfile_kind: Option<NodeKind>,
-    near_miss: NearMiss<'a>,
+    owner: Owner,
+    /// What is looked for, and what was found.
+    dockerfile: Option<Wanted<'a>>,
     /// What is still to come of the current file, and its name.
     remaining: u64,
     padding: usize,
     current: String,
     entries: u32,
     unpacked_bytes: u64,
+}
+
+struct Wanted<'a> {
+    path: &'a str,
+    kind: Option<NodeKind>,
+    near_miss: NearMiss<'a>,
 }
 
 impl<'a> Emitter<'a> {
@@ -75,9 +81,12 @@ impl<'a> Emitter<'a> {
             limits: job.limits,
             tree: NameTree::new(job.limits),
             folder,
-            dockerfile: job.dockerfile,
-            dockerfile_kind: None,
-            near_miss: NearMiss::new(job.dockerfile),
+            owner: job.owner,
+            dockerfile: job.dockerfile.map(|path| Wanted {
+                path,
+                kind: None,
+                near_miss: NearMiss::new(path),
+            }),
             remaining: 0,
             padding: 0,
             current: String::new(),
@@ -95,10 +104,12 @@ impl<'a> Emitter<'a> {
         let kind = entry.content.kind();
         self.tree.add(entry.path, kind)?;
         let Some(path) = inside(entry.path, self.folder.as_deref()) else { return Ok(false) };
-        if path == self.dockerfile {
-            self.dockerfile_kind = Some(kind);
+        if let Some(dockerfile) = &mut self.dockerfile {
+            if path == dockerfile.path {
+                dockerfile.kind = Some(kind);
+            }
+            dockerfile.near_miss.see(entry.path, kind);
         }
-        self.near_miss.see(entry.path, kind);
 
         match entry.content {
             Content::Folder => {
@@ -135,18 +146,19 @@ impl<'a> Emitter<'a> {
 
     /// Checks that the context is whole and ends the tar.
     pub(super) fn finish(mut self) -> Result<Context, ArchiveError> {
-        match self.dockerfile_kind {
-            None => return Err(self.near_miss.missing()),
-            Some(NodeKind::File) => {}
-            Some(_) => {
-                return Err(ArchiveError::DockerfileNotAFile { path: Shown::new(self.dockerfile) });
+        match &mut self.dockerfile {
+            None if self.entries == 0 => return Err(ArchiveError::Empty),
+            None | Some(Wanted { kind: Some(NodeKind::File), .. }) => {}
+            Some(Wanted { kind: None, near_miss, .. }) => return Err(near_miss.missing()),
+            Some(Wanted { path, .. }) => {
+                return Err(ArchiveError::DockerfileNotAFile { path: Shown::new(path) });
             }
         }
         self.put(&[0; 2 * BLOCK])?;
         self.flush()?;
         self.out.flush().map_err(ArchiveError::Write)?;
         Ok(Context {
-            dockerfile: self.dockerfile.to_owned(),
+            dockerfile: self.dockerfile.map_or("", |dockerfile| dockerfile.path).to_owned(),
             entries: self.entries,
             unpacked_bytes: self.unpacked_bytes,
             top_folder: self.folder,
@@ -159,7 +171,7 @@ impl<'a> Emitter<'a> {
         let count = target.len().min(slot.len());
         slot[..count].copy_from_slice(&target.as_bytes()[..count]);
         if target.len() > count {
-            self.long(::tar::EntryType::GNULongLink, target)?;
+            self.put(&extension(::tar::EntryType::GNULongLink, target))?;
         }
         self.put_header(&mut header)
     }
@@ -176,9 +188,7 @@ impl<'a> Emitter<'a> {
         self.put_header(&mut header)
     }
 
-    /// Makes a header, after the extension that a long name needs. Everything that is not named here (owner,
-    /// extended attributes, other modes, device numbers) is the same for all: the context says nothing about
-    /// the sender's machine and cannot carry a set-uid bit.
+    /// Makes a header, after the extension that a long name needs.
     fn named(
         &mut self,
         path: &str,
@@ -187,38 +197,9 @@ impl<'a> Emitter<'a> {
         size: u64,
         mtime: i64,
     ) -> Result<::tar::Header, ArchiveError> {
-        let mut header = ::tar::Header::new_gnu();
-        header.set_entry_type(kind);
-        header.set_mode(mode);
-        header.set_uid(0);
-        header.set_gid(0);
-        header.set_size(size);
-        header.set_mtime(sane_mtime(mtime));
-        let slot = &mut header.as_old_mut().name;
-        let count = path.len().min(slot.len());
-        slot[..count].copy_from_slice(&path.as_bytes()[..count]);
-        if path.len() > count {
-            self.long(::tar::EntryType::GNULongName, path)?;
-        }
+        let (extension, header) = named(path, kind, mode, size, mtime, self.owner);
+        self.put(&extension)?;
         Ok(header)
-    }
-
-    /// Writes the GNU extension for a name that does not fit into a header.
-    fn long(&mut self, kind: ::tar::EntryType, name: &str) -> Result<(), ArchiveError> {
-        let mut header = ::tar::Header::new_gnu();
-        let title = b"././@LongLink";
-        header.as_old_mut().name[..title.len()].copy_from_slice(title);
-        header.set_entry_type(kind);
-        header.set_mode(0o644);
-        header.set_uid(0);
-        header.set_gid(0);
-        header.set_mtime(0);
-        let size = name.len() as u64 + 1;
-        header.set_size(size);
-        self.put_header(&mut header)?;
-        self.put(name.as_bytes())?;
-        self.put(&[0])?;
-        self.put(&[0; BLOCK][..padding(size)])
     }
 
     fn put_header(&mut self, header: &mut ::tar::Header) -> Result<(), ArchiveError> {
@@ -274,8 +255,52 @@ fn inside<'p>(path: &'p str, folder: Option<&str>) -> Option<&'p str> {
     }
 }
 
+/// A header without its checksum, and the extension that a long name needs before it. Everything that is not named here
+/// (extended attributes, other modes, device numbers) is the same for all: what is written says nothing about the sender's
+/// machine and cannot carry a set-uid bit.
+pub(super) fn named(
+    path: &str,
+    kind: ::tar::EntryType,
+    mode: u32,
+    size: u64,
+    mtime: i64,
+    owner: Owner,
+) -> (Vec<u8>, ::tar::Header) {
+    let mut header = ::tar::Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_mode(mode);
+    header.set_uid(owner.uid.into());
+    header.set_gid(owner.gid.into());
+    header.set_size(size);
+    header.set_mtime(sane_mtime(mtime));
+    let slot = &mut header.as_old_mut().name;
+    let count = path.len().min(slot.len());
+    slot[..count].copy_from_slice(&path.as_bytes()[..count]);
+    let is_long = path.len() > count;
+    (if is_long { extension(::tar::EntryType::GNULongName, path) } else { Vec::new() }, header)
+}
+
+/// The GNU extension for a name that does not fit into a header.
+fn extension(kind: ::tar::EntryType, name: &str) -> Vec<u8> {
+    let mut header = ::tar::Header::new_gnu();
+    let title = b"././@LongLink";
+    header.as_old_mut().name[..title.len()].copy_from_slice(title);
+    header.set_entry_type(kind);
+    header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    let size = name.len() as u64 + 1;
+    header.set_size(size);
+    header.set_cksum();
+    let mut bytes = header.as_bytes().to_vec();
+    bytes.extend_from_slice(name.as_bytes());
+    bytes.resize(bytes.len() + 1 + padding(size), 0);
+    bytes
+}
+
 /// How many zeros follow `size` bytes.
-fn padding(size: u64) -> usize {
+pub(super) fn padding(size: u64) -> usize {
     let over = usize::try_from(size % BLOCK as u64).unwrap_or_default();
     (BLOCK - over) % BLOCK
 }

@@ -1,4 +1,4 @@
-//! Turns an uploaded build context into a tar stream that a build engine may be given.
+//! Turns an uploaded archive into a tar stream that an engine may be given: a build context, or files for a container.
 //!
 //! An upload is a zip, a tar or a tar.gz, recognised by what is in it. It is read entry by entry and written
 //! again from scratch: no name that a user gave ever reaches a file system of ours, and whatever has no place
@@ -11,6 +11,7 @@
 //! - `root.rs`: whether the context is the whole archive or its only folder
 //! - `window.rs`: buffered positional reads of the upload
 //! - `emit.rs`: the tar that is written; the one place that every entry passes
+//! - `single.rs`: one file as a tar, and the first file of a tar, as it comes from an engine
 //! - `zip.rs`, `tar.rs`: the two readers
 //!
 //! The work is synchronous and belongs on a blocking thread. It holds no more than a few MiB whatever the
@@ -21,6 +22,7 @@ mod error;
 mod meter;
 mod root;
 mod rules;
+mod single;
 mod tar;
 mod window;
 mod zip;
@@ -30,7 +32,10 @@ mod tests;
 
 use std::{fs::File, io::Write, sync::atomic::AtomicBool};
 
-pub use self::error::{ArchiveError, Shown};
+pub use self::{
+    error::{ArchiveError, Shown},
+    single::{FirstFile, Found, Frame, folders, frame},
+};
 use self::{
     rules::clean_name,
     window::{Reader, Window},
@@ -69,10 +74,19 @@ impl Default for Limits {
     }
 }
 
+/// To whom everything in the tar belongs, as numbers of the machine where it is unpacked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Owner {
+    /// The user.
+    pub uid: u32,
+    /// The group.
+    pub gid: u32,
+}
+
 /// What was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Context {
-    /// The path of the Dockerfile inside the tar.
+    /// The path of the Dockerfile inside the tar; empty when none was looked for.
     pub dockerfile: String,
     /// The number of entries in the tar.
     pub entries: u32,
@@ -104,26 +118,46 @@ pub fn transcode(
     cancelled: &AtomicBool,
 ) -> Result<Context, ArchiveError> {
     let dockerfile = clean_dockerfile(dockerfile.unwrap_or(DEFAULT_DOCKERFILE), limits)?;
-    let mut window = Window::new(upload)?;
+    let job = Job { upload, dockerfile: Some(dockerfile), owner: Owner::default(), limits, cancelled };
+    job.run(out)
+}
 
-    let job = Job { upload, dockerfile, limits, cancelled };
-    match recognise(&mut window)? {
-        Format::Zip => zip::transcode(&job, window, out),
-        Format::Tar => {
-            tar::transcode(&job, || Ok(tar::Source::Plain(Reader::new(Window::new(upload)?))), out)
-        }
-        Format::TarGz => {
-            tar::transcode(&job, || Ok(tar::Source::gzip(Reader::new(Window::new(upload)?))), out)
-        }
-    }
+/// Reads `upload` and writes everything in it to `out` as a tar, for a folder that is there already. The same rules hold
+/// as for a build context, but for the Dockerfile.
+pub fn transcode_files(
+    upload: &File,
+    owner: Owner,
+    out: &mut dyn Write,
+    limits: &Limits,
+    cancelled: &AtomicBool,
+) -> Result<Context, ArchiveError> {
+    Job { upload, dockerfile: None, owner, limits, cancelled }.run(out)
 }
 
 /// What every part needs to know about the work at hand.
 struct Job<'a> {
     upload: &'a File,
-    dockerfile: &'a str,
+    /// None: whatever is in it is wanted.
+    dockerfile: Option<&'a str>,
+    owner: Owner,
     limits: &'a Limits,
     cancelled: &'a AtomicBool,
+}
+
+impl<'a> Job<'a> {
+    fn run(&self, out: &'a mut dyn Write) -> Result<Context, ArchiveError> {
+        let upload = self.upload;
+        let mut window = Window::new(upload)?;
+        match recognise(&mut window)? {
+            Format::Zip => zip::transcode(self, window, out),
+            Format::Tar => {
+                tar::transcode(self, || Ok(tar::Source::Plain(Reader::new(Window::new(upload)?))), out)
+            }
+            Format::TarGz => {
+                tar::transcode(self, || Ok(tar::Source::gzip(Reader::new(Window::new(upload)?))), out)
+            }
+        }
+    }
 }
 
 /// Checks the path that the caller gave for the Dockerfile.

@@ -70,8 +70,9 @@ pub(super) fn transcode<'a>(
 
 /// The first pass: which folder is the root.
 fn find_root<'a>(job: &Job<'a>, source: Source<'a>) -> Result<Option<String>, ArchiveError> {
+    let Some(dockerfile) = job.dockerfile else { return Ok(None) };
     let mut walker = Walker::new(job, source);
-    let mut root = RootFinder::new(job.dockerfile);
+    let mut root = RootFinder::new(dockerfile);
     while let Some(member) = walker.next()? {
         let clean = clean_name(&member.name, job.limits)?;
         if !is_clutter(clean.path) {

@@ -215,14 +215,17 @@ impl Layout {
     fn survey(job: &Job<'_>, directory: &Directory) -> Result<Self, ArchiveError> {
         let mut records = Records::new(job, directory)?;
         let mut meter = Meter::new(job);
-        let mut root = RootFinder::new(job.dockerfile);
+        let mut root = job.dockerfile.map(RootFinder::new);
         let mut announced = 0_u64;
         let mut spans = Vec::with_capacity(usize::try_from(directory.count).unwrap_or_default());
         while let Some(record) = records.next()? {
             meter.add_record()?;
             let name = record.name()?;
             let clean = clean_name(&name, job.limits)?;
-            root.see(clean.path, record.kind(clean.is_folder)?);
+            let kind = record.kind(clean.is_folder)?;
+            if let Some(root) = &mut root {
+                root.see(clean.path, kind);
+            }
 
             announced = announced.saturating_add(record.size);
             meter.check_announced(announced)?;
@@ -243,7 +246,8 @@ impl Layout {
             return Err(Self::overlap(job, directory, start)?);
         }
         let spans = spans.into_iter().map(|(start, _)| start).collect();
-        Ok(Self { spans, folder: root.decide()? })
+        let folder = root.map(RootFinder::decide).transpose()?.flatten();
+        Ok(Self { spans, folder })
     }
 
     /// Names the entry at `offset`, which overlaps the next.

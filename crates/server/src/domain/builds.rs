@@ -218,7 +218,7 @@ async fn transcode(
     let (blobs, dockerfile) = (app.blobs.clone(), source.dockerfile.map(str::to_owned));
     let upload = source.upload;
     let cancelled = Arc::new(AtomicBool::new(false));
-    let _cancels = CancelOnDrop(Arc::clone(&cancelled));
+    let _cancels = cancel_on_drop(&cancelled);
     let work = move || -> Result<(archive::Context, File)> {
         let incoming = Incoming::new(&blobs)?;
         let mut out = std::io::BufWriter::with_capacity(WRITE_BYTES, &incoming.file);
@@ -236,7 +236,8 @@ async fn transcode(
     tokio::task::spawn_blocking(work).await.map_err(Error::internal)?
 }
 
-fn bad_archive(error: ArchiveError) -> Error {
+/// What is wrong with an archive, for whoever sent it.
+pub(super) fn bad_archive(error: ArchiveError) -> Error {
     match error {
         ArchiveError::Read(error) | ArchiveError::Write(error) => error.into(),
         ArchiveError::Cancelled => Error::new(ErrorKind::Malformed, "upload_broken", "the upload broke off"),
@@ -259,6 +260,11 @@ fn bad_archive(error: ArchiveError) -> Error {
             Error { field: Some(field.into()), ..refused }
         }
     }
+}
+
+/// Sets it when what is given is dropped.
+pub(super) fn cancel_on_drop(cancelled: &Arc<AtomicBool>) -> impl Drop + use<> {
+    CancelOnDrop(Arc::clone(cancelled))
 }
 
 struct CancelOnDrop(Arc<AtomicBool>);

@@ -5,7 +5,7 @@
 //! - `accounts`, `sessions`, `tokens`: who is who
 //! - `images`, `builds`, `registry`: from an archive to an image that can be pulled
 //! - `containers`, `machines`, `gpus`, `invites`: what runs where, and how machines join; `terminals`: commands in containers;
-//!   `logs`: what they print; `stats`: what they use; `events`: what happens to everything
+//!   `logs`: what they print; `stats`: what they use; `events`: what happens to everything; `files`: files in containers
 //! - `leases`, `placement`: who gets which graphics processors, and who waits for them
 //! - `audit`: who changed what; `readiness`: whether the server can work
 
@@ -15,6 +15,7 @@ pub mod builds;
 mod container_names;
 pub mod containers;
 pub mod events;
+pub mod files;
 pub mod gpus;
 pub mod images;
 pub mod invites;

@@ -20,6 +20,7 @@ pub mod error;
 pub mod events;
 pub mod extract;
 pub mod feed;
+pub mod files;
 pub mod gpus;
 pub mod health;
 pub mod images;

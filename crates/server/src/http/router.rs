@@ -9,8 +9,8 @@ use utoipa_axum::routes;
 
 use super::compat::{gpu_platform, paas};
 use super::{
-    accounts, audit, auth, builds, console, containers, events, gpus, health, images, invites, linger, link,
-    machines, openapi, registry, request, terminals, tokens,
+    accounts, audit, auth, builds, console, containers, events, files, gpus, health, images, invites, linger,
+    link, machines, openapi, registry, request, terminals, tokens,
 };
 use crate::app::App;
 
@@ -75,6 +75,10 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(containers::restart))
         .routes(routes!(containers::log))
         .routes(routes!(containers::stats))
+        .routes(routes!(files::list, files::remove))
+        .routes(routes!(files::read, files::write))
+        .routes(routes!(files::unpack))
+        .routes(routes!(files::make_folder))
         .routes(routes!(containers::list_kept_logs))
         .routes(routes!(containers::delete_kept_log))
         .routes(routes!(terminals::create_ticket))

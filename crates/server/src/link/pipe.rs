@@ -2,17 +2,18 @@
 //! tells the agent to end it.
 
 use axum::body::{Body, Bytes};
-use futures::stream;
+use futures::{Stream, stream};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::sync::mpsc;
 use tokio_util::sync::DropGuard;
+use wire::files::{ReadFiles, WriteFiles, WriteFilesEvent};
 use wire::frames::{Frame, FrameReader};
 use wire::ids::MachineId;
 use wire::link::{Exec, ExecInput, ExecOutput};
 
 use super::Hub;
-use super::call::{CallError, broken};
+use super::call::{CallError, EventStream, broken};
 
 /// Pieces of input that wait for a slow command before whoever gives it waits.
 const INPUT_WAITING: usize = 8;
@@ -31,6 +32,49 @@ impl Hub {
         let (body, cancel) = self.bytes(machine, call, Body::from_stream(pieces)).await?;
         let output = CommandOutput { body, frames: FrameReader::default(), _cancel: cancel };
         Ok((CommandInput { sender }, output))
+    }
+}
+
+/// Files of a container, as they arrive. Dropping it ends the reading on the machine.
+#[derive(Debug)]
+pub struct FilePieces {
+    body: Incoming,
+    _cancel: DropGuard,
+}
+
+impl Hub {
+    /// Reads files of a container as a tar.
+    pub async fn read_files(&self, machine: &MachineId, call: &ReadFiles) -> Result<FilePieces, CallError> {
+        let (body, cancel) = self.bytes(machine, call, Body::empty()).await?;
+        Ok(FilePieces { body, _cancel: cancel })
+    }
+}
+
+impl Hub {
+    /// Unpacks a tar in a container; the one event says how that ended.
+    pub async fn write_files(
+        &self,
+        machine: &MachineId,
+        call: &WriteFiles,
+        tar: impl Stream<Item = std::io::Result<Bytes>> + Send + 'static,
+    ) -> Result<EventStream<WriteFilesEvent>, CallError> {
+        self.stream(machine, call, Some(Body::from_stream(tar))).await
+    }
+}
+
+impl FilePieces {
+    /// The next piece; none after the last. Nothing is lost when this future is dropped.
+    pub async fn next(&mut self) -> Option<Result<Bytes, CallError>> {
+        loop {
+            match self.body.frame().await? {
+                Ok(frame) => {
+                    if let Ok(data) = frame.into_data() {
+                        return Some(Ok(data));
+                    }
+                }
+                Err(error) => return Some(Err(broken(error))),
+            }
+        }
     }
 }
 

@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Where each program is looked for here, and its name in the image.
-const PROGRAMS: [(&str, &str); 14] = [
+const PROGRAMS: [(&str, &str); 15] = [
     ("dash", "sh"),
     ("cat", "cat"),
     ("sleep", "sleep"),
     ("stty", "stty"),
     ("nohup", "nohup"),
     ("rm", "rm"),
+    ("rmdir", "rmdir"),
     ("mkdir", "mkdir"),
     ("ls", "ls"),
     ("ln", "ln"),

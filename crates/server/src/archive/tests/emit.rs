@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::{
     super::{
-        Job, Limits,
+        Job, Limits, Owner,
         emit::{Content, Emitter, Entry},
         meter::Sink,
     },
@@ -14,7 +14,13 @@ use super::{
 /// Announces ten bytes, brings `given`, and says which error came.
 fn write(given: usize) -> Option<&'static str> {
     let (upload, limits, cancelled) = (file_with(b""), Limits::default(), AtomicBool::new(false));
-    let job = Job { upload: &upload, dockerfile: DOCKERFILE.0, limits: &limits, cancelled: &cancelled };
+    let job = Job {
+        upload: &upload,
+        dockerfile: Some(DOCKERFILE.0),
+        owner: Owner::default(),
+        limits: &limits,
+        cancelled: &cancelled,
+    };
     let mut out = Vec::new();
     let mut emitter = Emitter::new(&job, None, &mut out);
     let content = Content::File { size: 10, is_executable: false };

@@ -4,10 +4,12 @@
 //! - `zip.rs`, `tar.rs`: what is particular to one format
 //! - `common.rs`: what holds for both
 //! - `emit.rs`: the writer alone, with a reader that lies to it
+//! - `files.rs`: archives that are no build context
 //! - `property.rs`: arbitrary and mutated archives, held against an oracle that knows nothing of the rules' code
 
 mod common;
 mod emit;
+mod files;
 mod pack;
 mod property;
 mod tar;
