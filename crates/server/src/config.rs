@@ -248,6 +248,18 @@ pub const SETTINGS: &[Setting] = &[
         "Such logs that one account may have; the oldest go first.",
     ),
     setting(
+        "gpus.max_duration_default_secs",
+        Kind::Number,
+        None,
+        "Seconds after which a container with GPUs is stopped when its owner says nothing; never when not set.",
+    ),
+    setting(
+        "gpus.max_duration_limit_secs",
+        Kind::Number,
+        None,
+        "The most seconds for which a container with GPUs can run from each start; no bound when not set.",
+    ),
+    setting(
         "streams.per_account",
         Kind::Number,
         Some("64"),
@@ -332,6 +344,8 @@ pub struct Config {
     pub builds: BuildConfig,
     /// Containers.
     pub containers: ContainerConfig,
+    /// Graphics processors.
+    pub gpus: GpusConfig,
     /// Streams that are followed.
     pub streams: StreamConfig,
     /// Files of containers that are read and written.
@@ -426,6 +440,15 @@ pub struct ContainerConfig {
     pub kept_log_bytes: u64,
     pub kept_log_days: u32,
     pub kept_logs: u64,
+}
+
+/// Graphics processors.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "described once, in SETTINGS")]
+pub struct GpusConfig {
+    pub max_duration_default_secs: Option<u64>,
+    pub max_duration_limit_secs: Option<u64>,
 }
 
 /// Streams that are followed.
@@ -697,6 +720,15 @@ impl Config {
         }
         if self.containers.kept_log_bytes > KEPT_LOG_BYTES_MAX {
             return invalid(&format!("`containers.kept_log_bytes` is at most {KEPT_LOG_BYTES_MAX}"));
+        }
+        let (default, limit) = (self.gpus.max_duration_default_secs, self.gpus.max_duration_limit_secs);
+        if default == Some(0) || limit == Some(0) {
+            return invalid(
+                "`gpus.max_duration_default_secs` and `gpus.max_duration_limit_secs` must be at least 1",
+            );
+        }
+        if limit.is_some_and(|limit| default.is_some_and(|default| default > limit)) {
+            return invalid("`gpus.max_duration_default_secs` is more than `gpus.max_duration_limit_secs`");
         }
         if let Some(url) = &self.public_url
             && !url.starts_with("http://")

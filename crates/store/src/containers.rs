@@ -52,6 +52,8 @@ const COLUMNS: &[&str] = &[
     "queued_at",
     "placement",
     "copy_of",
+    "max_duration_secs",
+    "ends_at",
 ];
 
 words!(ContainerState {
@@ -149,6 +151,10 @@ pub struct Row {
     pub placement: Placement,
     /// The engine's id of the container whose disk its machine has copied: it is made anew from that copy.
     pub copy_of: Option<String>,
+    /// Seconds after which it is stopped, from each start.
+    pub max_duration_secs: Option<u64>,
+    /// When that is, or was when it was stopped by it.
+    pub ends_at: Option<Timestamp>,
 }
 
 /// What makes a container.
@@ -180,6 +186,8 @@ pub struct New {
     pub gpu_wish: Option<GpuWish>,
     /// Not fixed = it goes to the end of the line, and its ports are claimed when it is placed.
     pub placement: Placement,
+    /// Seconds after which it is stopped, from each start.
+    pub max_duration_secs: Option<u64>,
 }
 
 /// Which containers; what is none does not narrow.
@@ -258,6 +266,8 @@ fn row(row: &QueryResult) -> Result<Row> {
         queued_at: cells.opt_time("queued_at")?,
         placement: cells.opt_word("placement")?.unwrap_or(Placement::Fixed),
         copy_of: cells.opt_text("copy_of")?,
+        max_duration_secs: cells.opt_count("max_duration_secs")?,
+        ends_at: cells.opt_time("ends_at")?,
     })
 }
 
@@ -303,6 +313,7 @@ pub async fn insert(c: &dyn Conn, new: &New) -> Result<Row> {
             ("gpu_wish", gpu_wish.into()),
             ("queued_at", queued_at.map(|time| time.0).into()),
             ("placement", (!is_fixed).then(|| new.placement.text()).into()),
+            ("max_duration_secs", new.max_duration_secs.map(seconds).into()),
         ],
     )
     .await?;
@@ -338,7 +349,13 @@ pub async fn insert(c: &dyn Conn, new: &New) -> Result<Row> {
         queued_at,
         placement: new.placement,
         copy_of: None,
+        max_duration_secs: new.max_duration_secs,
+        ends_at: None,
     })
+}
+
+fn seconds(secs: u64) -> i64 {
+    i64::try_from(secs).unwrap_or(i64::MAX)
 }
 
 async fn claim_ports(on: &On<'_>, id: ContainerId, machine: &MachineId, ports: &[Port]) -> Result<()> {
@@ -483,6 +500,22 @@ pub async fn place(
 pub async fn set_copy_of(c: &dyn Conn, id: ContainerId, engine_id: Option<&str>) -> Result<bool> {
     let query = update_of(id, [("copy_of", engine_id.into())]);
     Ok(c.on().change(TABLE, &query).await? > 0)
+}
+
+/// Writes when a container is to be stopped at the latest; false when there is no such container.
+pub async fn set_ends_at(c: &dyn Conn, id: ContainerId, ends_at: Option<Timestamp>) -> Result<bool> {
+    let query = update_of(id, [("ends_at", ends_at.map(|time| time.0).into())]);
+    Ok(c.on().change(TABLE, &query).await? > 0)
+}
+
+/// Containers that are wanted running and should have ended by now.
+pub async fn overdue(c: &dyn Conn, now: Timestamp) -> Result<Vec<Row>> {
+    let mut query = select(TABLE, COLUMNS);
+    query
+        .and_where(Expr::col("ends_at").lte(now.0))
+        .and_where(Expr::col("desired").eq(Desired::Running.text()))
+        .order_by("id", Order::Asc);
+    rows(c, &query).await
 }
 
 /// Changes what the owner wants; false when there is no such container, or it is to be deleted already.

@@ -33,6 +33,8 @@ pub struct Row {
     pub account: AccountName,
     /// Since when.
     pub since: Timestamp,
+    /// When its container is to be stopped at the latest.
+    pub until: Option<Timestamp>,
 }
 
 /// Waits until nobody else gives leases; until the end of the transaction nobody else does.
@@ -87,6 +89,7 @@ pub async fn list(c: &dyn Conn, machine: Option<&MachineId>) -> Result<Vec<Row>>
     query
         .column((CONTAINERS, "name"))
         .column((CONTAINERS, "account_id"))
+        .column((CONTAINERS, "ends_at"))
         .column(("accounts", "account"))
         .inner_join(CONTAINERS, Expr::col((CONTAINERS, "id")).equals((TABLE, "container_id")))
         .inner_join("accounts", Expr::col(("accounts", "id")).equals((CONTAINERS, "account_id")))
@@ -108,5 +111,6 @@ fn row(row: &QueryResult) -> Result<Row> {
         account_id: AccountId(cells.int("account_id")?),
         account: cells.parsed("account")?,
         since: cells.time("since")?,
+        until: cells.opt_time("ends_at")?,
     })
 }

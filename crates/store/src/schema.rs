@@ -253,6 +253,8 @@ pub(crate) const TABLES: &[Table] = &[
             opt(int("queued_at")),
             opt(text("placement")),
             opt(text("copy_of")),
+            opt(int("max_duration_secs")),
+            opt(int("ends_at")),
         ],
     ),
     table(

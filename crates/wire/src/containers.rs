@@ -162,6 +162,10 @@ pub struct ContainerCreate {
     /// Graphics processors, for the container alone as long as it runs; none when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpus: Option<GpuWish>,
+    /// Seconds after which it is stopped, from each start; a restart does not count as one. Without, containers with
+    /// graphics processors have what the server's settings say, and all others none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_duration_secs: Option<u64>,
 }
 
 /// What the agent is told to make: everything decided, nothing left to defaults. Checked by [`crate::policy`] on both
@@ -246,6 +250,12 @@ pub struct ContainerView {
     /// Graphics processors that it asks for.
     #[serde(default)]
     pub gpus: Option<GpuWish>,
+    /// Seconds after which it is stopped, from each start; null = never.
+    #[serde(default)]
+    pub max_duration_secs: Option<u64>,
+    /// When that is; null while it has not started.
+    #[serde(default)]
+    pub ends_at: Option<Timestamp>,
     /// Those that it holds now, by the driver's ids; empty when it does not run.
     #[serde(default)]
     pub gpu_ids: Vec<GpuId>,

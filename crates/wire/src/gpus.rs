@@ -125,6 +125,9 @@ pub struct GpuView {
 pub struct GpuLeaseView {
     /// Since when.
     pub since: Timestamp,
+    /// When its container is stopped at the latest; null when nothing was said.
+    #[serde(default)]
+    pub until: Option<Timestamp>,
     /// The container; null to others.
     pub container_id: Option<ContainerId>,
     /// The container's name; null to others.

@@ -137,6 +137,9 @@ pub(crate) struct RunArgs {
     /// GPUs with at least so much memory each, such as `24g`
     #[arg(long, value_name = "SIZE", value_parser = human::parse_size)]
     gpu_memory: Option<u64>,
+    /// Stop it after this time, such as `12h` or `2d`; with GPUs the server may set a bound
+    #[arg(long, value_name = "TIME", value_parser = human::parse_duration)]
+    max_duration: Option<u64>,
     /// Run on this machine
     #[arg(long, value_name = "ID")]
     machine: Option<MachineId>,
@@ -358,7 +361,7 @@ fn state_in_words(container: &ContainerView) -> String {
 }
 
 /// What it asks for, as it would be typed.
-fn gpus_in_words(wish: &GpuWish) -> String {
+pub(crate) fn gpus_in_words(wish: &GpuWish) -> String {
     let model = wish.model.as_ref().map(|model| format!(" of {model}")).unwrap_or_default();
     let memory =
         wish.memory_mib.map(|mib| format!(", at least {}", human::size(mib << 20))).unwrap_or_default();
@@ -398,6 +401,11 @@ async fn show(session: &Session, container: &ContainerArg) -> anyhow::Result<()>
         ("machine", container.machine_id.as_ref().map(MachineId::to_string)),
         ("gpus", container.gpus.as_ref().map(gpus_in_words)),
         ("gpu ids", some(container.gpu_ids.iter().map(GpuId::as_str).collect::<Vec<_>>().join(" "))),
+        (
+            "longest",
+            container.max_duration_secs.map(|secs| human::duration(i64::try_from(secs).unwrap_or(i64::MAX))),
+        ),
+        ("ends", container.ends_at.filter(|_| container.state.is_running()).map(ago)),
         ("ports", some(ports_in_words(&container.ports))),
         ("url", some(urls(&container).join(" ")).filter(|_| container.state.is_running())),
         ("entrypoint", container.entrypoint.as_ref().map(|words| words.join(" "))),
@@ -474,6 +482,7 @@ fn asked_for(args: RunArgs) -> anyhow::Result<ContainerCreate> {
         cpu_millis: args.cpus,
         pids: args.pids,
         gpus,
+        max_duration_secs: args.max_duration,
     })
 }
 

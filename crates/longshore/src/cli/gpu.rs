@@ -11,7 +11,7 @@ use super::{environment, human};
 /// Verbs of `longshore gpu`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum GpuCommand {
-    /// List graphics processors: what they do, and who has them
+    /// List graphics processors: what they do, who has them and until when
     #[command(visible_alias = "ls")]
     List {
         #[command(flatten)]
@@ -44,6 +44,7 @@ pub(crate) async fn run(command: GpuCommand, session: &Session) -> anyhow::Resul
         "STATE",
         "HOLDER",
         "SINCE",
+        "UNTIL",
         "PROCESSES",
     ];
     session.printer.table(headings, &rows)
@@ -58,7 +59,7 @@ pub(crate) fn memory(gpu: &GpuView) -> String {
     }
 }
 
-fn row(session: &Session, gpu: &GpuView) -> [String; 11] {
+fn row(session: &Session, gpu: &GpuView) -> [String; 12] {
     let ago = |since| human::ago(since, environment::now(), session.printer.language);
     let with_unit = |number: Option<u32>, unit: &str| number.map(|number| format!("{number}{unit}"));
     [
@@ -72,6 +73,7 @@ fn row(session: &Session, gpu: &GpuView) -> [String; 11] {
         name_of(&gpu.state),
         gpu.lease.as_ref().map(holder).unwrap_or_default(),
         gpu.lease.as_ref().map(|lease| ago(lease.since)).unwrap_or_default(),
+        gpu.lease.as_ref().and_then(|lease| lease.until).map(ago).unwrap_or_default(),
         processes(gpu),
     ]
 }

@@ -1,7 +1,7 @@
 //! The command line: how commands are typed and where they go. It talks to a server only through HTTP.
 //!
 //! - `server`, `agent`, `database`: the commands of this machine (`server`, `config`, `agent`, `db`)
-//! - `login`, `account`, `token`, `audit`, `image`, `build`, `container`, `machine`, `gpu`, `watch`, `doctor`: one file per noun
+//! - `login`, `account`, `token`, `audit`, `image`, `build`, `container`, `machine`, `gpu`, `queue`, `watch`, `doctor`: one file per noun
 //! - `terminal`: commands in containers, for `container exec`
 //! - `session`, `client`, `socket`, `sse`, `pack`, `ignore`, `credentials`, `password`: what commands are made of
 //! - `printer`, `words`, `human`, `json`, `list`, `failure`: what people and programs see
@@ -30,6 +30,7 @@ mod machine;
 mod pack;
 mod password;
 mod printer;
+mod queue;
 pub(crate) mod server;
 mod session;
 mod socket;
@@ -115,6 +116,9 @@ pub(crate) enum Command {
     /// Graphics processors: what they do and who has them
     #[command(subcommand)]
     Gpu(gpu::GpuCommand),
+    /// Who waits for GPUs
+    #[command(subcommand)]
+    Queue(queue::QueueCommand),
     /// Look at everything and say what is wrong
     Doctor(doctor::DoctorArgs),
     /// Run the server, with its own agent and registry
@@ -201,6 +205,7 @@ async fn dispatch(command: Command, global: &Global, printer: &Printer) -> anyho
         Command::Watch(args) => watch::watch(&session()?, &args).await,
         Command::Machine(command) => machine::run(command, &session()?).await,
         Command::Gpu(command) => gpu::run(command, &session()?).await,
+        Command::Queue(command) => queue::run(command, &session()?).await,
         Command::Doctor(args) => doctor::run(args, global, printer).await,
         Command::Db(args) => database::run(args, printer).await,
         // As the server serves it, to the byte.

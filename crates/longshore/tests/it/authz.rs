@@ -95,6 +95,7 @@ async fn things_of(server: &TestServer, alice: &Api) -> Things {
         desired: containers::Desired::Stopped,
         now,
         gpu_wish: None,
+        max_duration_secs: None,
         placement: containers::Placement::Fixed,
     };
     let container = containers::insert(db, &container).await.unwrap();

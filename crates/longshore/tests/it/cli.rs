@@ -250,6 +250,7 @@ fn answer_as_platform(seen: &Seen) -> Response {
             ],
             false,
         ),
+        ("GET", "/api/v1/queue") => fake::page(&[views::place(1, false), views::place(2, true)]),
         ("GET", "/api/v1/gpus") => fake::page(&[views::gpu("0", "leased"), views::gpu("1", "outside")]),
         ("GET", "/healthz") => fake::ok(&json!({ "version": env!("CARGO_PKG_VERSION") })),
         ("GET", "/readyz") => fake::ok(&json!({
@@ -298,7 +299,7 @@ fn commands(code: &str) -> Vec<Vec<String>> {
         "build cancel BUILD",
         "container list",
         "container run app:v1 --name web -p 8000",
-        "container run app:v1 --gpus 2 --gpu-model a100 --gpu-memory 24g",
+        "container run app:v1 --gpus 2 --gpu-model a100 --gpu-memory 24g --max-duration 12h",
         "container show web",
         "container start web",
         "container stop web",
@@ -329,6 +330,7 @@ fn commands(code: &str) -> Vec<Vec<String>> {
         "watch",
         "watch --new",
         "gpu list",
+        "queue list",
         "doctor",
     ];
     let filled = |word: &str| match word {

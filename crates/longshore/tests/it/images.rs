@@ -83,6 +83,7 @@ async fn container_of(server: &TestServer, image: i64, name: &str) -> i64 {
         desired: containers::Desired::Stopped,
         now,
         gpu_wish: None,
+        max_duration_secs: None,
         placement: containers::Placement::Fixed,
     };
     containers::insert(db, &container).await.unwrap().id.0

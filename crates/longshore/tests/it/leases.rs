@@ -24,7 +24,14 @@ fn gpus(name: &str, count: usize) -> Vec<Value> {
 
 /// A shop whose machine has this driver.
 async fn shop_with(driver: &Driver) -> Option<Shop> {
-    let shop = Shop::open_with(&[("machine.nvml", &driver.setting())]).await?;
+    shop_set_up(driver, &[]).await
+}
+
+/// The same with further settings.
+async fn shop_set_up(driver: &Driver, settings: &[(&str, &str)]) -> Option<Shop> {
+    let nvml = driver.setting();
+    let settings: Vec<_> = [("machine.nvml", nvml.as_str())].iter().chain(settings).copied().collect();
+    let shop = Shop::open_with(&settings).await?;
     shop.has_gpus().await;
     Some(shop)
 }
@@ -498,6 +505,99 @@ async fn a_port_that_is_asked_for_by_number_is_waited_for_too() {
     shop.alice.delete(&format!("/api/v1/containers/{}", holder["id"])).await.expect(202);
     let got = shop.until(&waits["id"], "running").await;
     assert_eq!(got["port"], holder["port"]);
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_container_is_stopped_when_its_time_is_over() {
+    let driver = Driver::with(&gpus("time", 1));
+    let settings = [("gpus.max_duration_default_secs", "600"), ("gpus.max_duration_limit_secs", "3600")];
+    let Some(shop) = shop_set_up(&driver, &settings).await else { return };
+
+    for secs in [0, 3_601] {
+        let refused = shop.ask(json!({"gpus": one(), "max_duration_secs": secs})).await.expect(422);
+        assert_eq!(refused.json()["violations"][0]["field"], "max_duration_secs", "{secs}");
+    }
+    let without = shop.run(json!({"name": "without"})).await;
+    assert_eq!((&without["max_duration_secs"], &without["ends_at"]), (&Value::Null, &Value::Null));
+    let first = shop.run(json!({"name": "first", "gpus": one()})).await;
+    let second = shop
+        .ask(json!({"name": "second", "gpus": one(), "max_duration_secs": 3_600}))
+        .await
+        .expect(201)
+        .json();
+
+    let end = first["ends_at"].clone();
+    let secs = chrono::DateTime::parse_from_rfc3339(end.as_str().unwrap()).unwrap().timestamp();
+    assert!((590..=600).contains(&(secs - shop.server.app.now().unix_secs())), "{end}");
+    assert_eq!((&first["max_duration_secs"], &second["ends_at"]), (&json!(600), &Value::Null));
+    // Everybody sees until when it is held.
+    let bob = shop.server.account("bob").await;
+    assert_eq!(bob.get("/api/v1/gpus").await.json()["data"][0]["lease"]["until"], end);
+    // Neither a restart of the container nor one of the server gives it more time.
+    shop.server.app.clock.advance_secs(300);
+    let started_at = || shop.inspect(&first["id"])["State"]["StartedAt"].clone();
+    let before = started_at();
+    shop.act(&first["id"], "restart?timeout=0").await;
+    eventually("it is restarted", 60, || async { (started_at() != before).then_some(()) }).await;
+    shop.until(&first["id"], "running").await;
+    let shop = shop.restart_server().await;
+    shop.server.app.clock.advance_secs(300);
+    assert_eq!(shop.until(&first["id"], "running").await["ends_at"], end);
+
+    shop.server.app.clock.advance_secs(301);
+    let stopped = shop.until(&first["id"], "stopped").await;
+    assert_eq!(stopped["reason"], "max_duration");
+    assert!(stopped["message"].as_str().unwrap().contains("10 min"), "{stopped}");
+    shop.until(&second["id"], "running").await;
+    let admin = shop.server.admin().await;
+    let audit = admin.get("/api/v1/audit?action=container.max_duration").await.expect(200).json();
+    assert_eq!((&audit["data"][0]["target"], &audit["data"][0]["actor"]), (&json!("first"), &Value::Null));
+    // A new start has its own time, and who stops by himself did not run out of it.
+    shop.act(&second["id"], "stop?timeout=0").await;
+    let stopped = shop.until(&second["id"], "stopped").await;
+    assert_eq!((&stopped["reason"], &stopped["ends_at"]), (&Value::Null, &Value::Null));
+    shop.act(&first["id"], "start").await;
+    let again = shop.until(&first["id"], "running").await;
+    assert_ne!(again["ends_at"], end);
+    assert_eq!(again["reason"], Value::Null);
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_line_is_shown_to_everybody_and_who_waits_to_whom_it_concerns() {
+    let driver = Driver::with(&gpus("line", 1));
+    let Some(shop) = shop_with(&driver).await else { return };
+    let bob = shop.server.account("bob").await;
+    let admin = shop.server.admin().await;
+    let machine = shop.alice.get("/api/v1/machines").await.json()["data"][0]["machine_id"].clone();
+    let empty = bob.get("/api/v1/queue").await.expect(200).json();
+    shop.run(json!({"name": "hog", "gpus": one()})).await;
+    shop.ask(json!({"name": "first", "gpus": one(), "machine": machine})).await.expect(201);
+    let wish = json!({"count": 1, "model": "rtx"});
+    shop.ask(json!({"name": "second", "gpus": wish})).await.expect(201);
+
+    let to_alice = shop.alice.get("/api/v1/queue").await.expect(200).json();
+    let to_admin = admin.get("/api/v1/queue?limit=1&offset=1").await.expect(200).json();
+    let to_bob = bob.get("/api/v1/queue").await.expect(200).json();
+
+    assert_eq!((&empty["total"], &to_bob["total"]), (&json!(0), &json!(2)));
+    let first = &to_alice["data"][0];
+    assert_eq!(
+        (&first["position"], &first["container"], &first["account"]),
+        (&json!(1), &json!("first"), &json!("alice"))
+    );
+    assert_eq!((&first["machine_id"], &first["reason"]), (&machine, &json!("waits_for_gpu")));
+    assert!(first["message"].as_str().unwrap().contains("1 GPU"), "{first}");
+    let second = &to_admin["data"][0];
+    assert_eq!((&second["position"], &second["container"]), (&json!(2), &json!("second")));
+    assert_eq!((&second["gpus"], &second["machine_id"]), (&wish, &Value::Null));
+    for place in to_bob["data"].as_array().unwrap() {
+        for field in ["container_id", "container", "account", "message"] {
+            assert_eq!(place[field], Value::Null, "{field}");
+        }
+        assert!(place["since"].is_string() && place["reason"] == "waits_for_gpu", "{place}");
+    }
     shop.close().await;
 }
 

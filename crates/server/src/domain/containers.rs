@@ -22,6 +22,7 @@ use super::container_names;
 use super::leases::{self, PassError};
 use crate::app::App;
 use crate::caller::Caller;
+use crate::config::GpusConfig;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Longest shown name in characters.
@@ -30,6 +31,8 @@ const MAX_DISPLAY_CHARS: usize = 100;
 const STOP_SECS: u32 = 10;
 /// The most seconds that a process can be given to end.
 const MAX_STOP_SECS: u32 = 600;
+/// The most seconds that can be asked for until a container is stopped: ten years.
+const MAX_DURATION_SECS: u64 = 10 * 365 * 86_400;
 /// Tries to find a name and ports that nobody took in between.
 const INSERT_TRIES: u32 = 16;
 
@@ -39,6 +42,7 @@ pub async fn create(app: &App, caller: &Caller, new: &ContainerCreate) -> Result
     let image = image(app, caller, &new.image).await?;
     let spec = spec(&policy, new);
     let mut violations = violations(&policy, new, &spec);
+    violations.extend(too_long(&app.config.gpus, new));
     // Who asks for graphics processors may have to wait for a machine; all others get one now.
     let wanted = new.machine.as_deref().filter(|wanted| *wanted != "any");
     let machine = match (&new.gpus, wanted) {
@@ -75,6 +79,7 @@ pub async fn create(app: &App, caller: &Caller, new: &ContainerCreate) -> Result
         now: app.now(),
         gpu_wish: new.gpus.clone(),
         placement,
+        max_duration_secs: max_duration(&app.config.gpus, new),
     };
     for attempt in 0..INSERT_TRIES {
         if new.name.is_none() {
@@ -256,6 +261,24 @@ fn violations(policy: &Policy, new: &ContainerCreate, spec: &ContainerSpec) -> V
     }
     violations.extend(policy.check(&checked));
     violations
+}
+
+/// How long a container may run from each start: what was asked for, or what the settings say for those with graphics
+/// processors.
+fn max_duration(config: &GpusConfig, new: &ContainerCreate) -> Option<u64> {
+    let of_settings = config.max_duration_default_secs.or(config.max_duration_limit_secs);
+    new.max_duration_secs.or_else(|| of_settings.filter(|_| new.gpus.is_some()))
+}
+
+/// What is wrong with how long it is to run.
+fn too_long(config: &GpusConfig, new: &ContainerCreate) -> Option<Violation> {
+    let limit = config.max_duration_limit_secs.filter(|_| new.gpus.is_some());
+    let most = limit.unwrap_or(MAX_DURATION_SECS).min(MAX_DURATION_SECS);
+    let is_wrong = new.max_duration_secs.is_some_and(|secs| !(1..=most).contains(&secs));
+    is_wrong.then(|| {
+        let whom = if limit.is_some() { " for containers with GPUs" } else { "" };
+        Violation { field: "max_duration_secs".into(), message: format!("must be 1 to {most}{whom}") }
+    })
 }
 
 /// What the policy allows and the machine does not have.
@@ -557,6 +580,10 @@ async fn write_wish(
     if let Some(state) = state {
         containers::set_state(&tx, row.id, &StateChange { attempt: 0, ..row.change(state) }, now).await?;
     }
+    // From each start anew; a restart goes on.
+    if wish.desired == Desired::Running && row.desired != Desired::Running {
+        containers::set_ends_at(&tx, row.id, None).await?;
+    }
     if row.desired != wish.desired {
         containers::set_desired(&tx, row.id, wish.desired, now).await?;
     }
@@ -613,6 +640,8 @@ fn view(row: Row, account: AccountName, queue: Option<QueuePlace>) -> ContainerV
         pids: spec.pids,
         created_at: row.created_at,
         gpus: row.gpu_wish,
+        max_duration_secs: row.max_duration_secs,
+        ends_at: row.ends_at,
         gpu_ids: if row.leased_at.is_some() { spec.gpus } else { Vec::new() },
         queue,
     }

@@ -163,6 +163,7 @@ impl Look<'_> {
         let is_shown = self.caller.may_act_for(lease.account_id);
         GpuLeaseView {
             since: lease.since,
+            until: lease.until,
             container_id: is_shown.then_some(lease.container_id),
             container: is_shown.then(|| lease.container.clone()),
             account: is_shown.then(|| lease.account.clone()),

@@ -4,16 +4,19 @@
 use std::collections::{HashMap, HashSet};
 
 use store::containers::{self, Placement, Row, StateChange};
-use store::{Conn, Tx, gpu_leases, machines};
+use store::{Conn, Tx, accounts, gpu_leases, machines};
 use wire::containers::{ContainerSpec, ContainerState, QueuePlace};
 use wire::gpus::GpuWish;
 use wire::ids::{ContainerId, GpuId, MachineId};
 use wire::machines::MachineState;
+use wire::page::{Page, PageQuery};
 use wire::policy::{Policy, Violation};
+use wire::queue::QueueView;
 
 use super::containers::choose_ports;
 use super::placement::{Decision, Device, Place, Request, Wait, could_serve, decide, in_words};
 use crate::app::App;
+use crate::caller::Caller;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Longest part of a model's name in characters.
@@ -271,6 +274,41 @@ async fn note(app: &App, tx: &Tx, row: &Row, wait: Wait, is_for_ports: bool) -> 
         StateChange { reason: Some(reason), message: Some(&message), ..row.change(ContainerState::Pending) };
     containers::set_state(tx, row.id, &change, app.now()).await?;
     Ok(())
+}
+
+/// The line. Who waits is shown to that account and to admins.
+pub(crate) async fn queue(app: &App, caller: &Caller, page: PageQuery) -> Result<Page<QueueView>> {
+    let line = containers::line(&app.db).await?;
+    let total = line.len() as u64;
+    let mut data = Vec::new();
+    let mut names = HashMap::new();
+    for (position, row) in (1..).zip(line).skip(skipped(page)).take(taken(page)) {
+        let is_shown = caller.may_act_for(row.account_id);
+        if is_shown && !names.contains_key(&row.account_id) {
+            let account = accounts::get(&app.db, row.account_id).await?;
+            names.insert(row.account_id, account.map(|account| account.account));
+        }
+        data.push(QueueView {
+            position,
+            since: row.queued_at.unwrap_or(row.updated_at),
+            machine_id: (row.placement != Placement::Any).then_some(row.machine_id),
+            gpus: row.gpu_wish,
+            reason: row.reason,
+            message: row.message.filter(|_| is_shown),
+            container_id: is_shown.then_some(row.id),
+            container: is_shown.then_some(row.name),
+            account: names.get(&row.account_id).cloned().flatten().filter(|_| is_shown),
+        });
+    }
+    Ok(Page { data, total, limit: page.limit(), offset: page.offset() })
+}
+
+fn skipped(page: PageQuery) -> usize {
+    usize::try_from(page.offset()).unwrap_or(usize::MAX)
+}
+
+fn taken(page: PageQuery) -> usize {
+    usize::try_from(page.limit()).unwrap_or(usize::MAX)
 }
 
 /// The places in the line of those rows that stand in it.

@@ -30,6 +30,7 @@ pub mod link;
 pub mod machine_door;
 pub mod machines;
 pub mod openapi;
+pub mod queue;
 pub mod registry;
 pub mod request;
 pub mod rights;

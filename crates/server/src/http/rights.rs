@@ -124,6 +124,7 @@ pub const RIGHTS: &[(&str, &str, Access)] = &[
     // Agents prove themselves on the socket, by their machine's key, before anything is carried.
     ("GET", "/api/v1/link", Public),
     ("GET", "/api/v1/gpus", Account),
+    ("GET", "/api/v1/queue", Account),
 ];
 
 /// Who may call this route; none when there is no row for it. HEAD is GET without a body.

@@ -10,7 +10,7 @@ use utoipa_axum::routes;
 use super::compat::{gpu_platform, paas};
 use super::{
     accounts, audit, auth, builds, console, containers, events, files, gpus, health, images, invites, linger,
-    link, machines, openapi, registry, request, terminals, tokens,
+    link, machines, openapi, queue, registry, request, terminals, tokens,
 };
 use crate::app::App;
 
@@ -94,6 +94,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(events::watch))
         .routes(routes!(link::connect))
         .routes(routes!(gpus::list))
+        .routes(routes!(queue::list))
 }
 
 /// The description of every route.

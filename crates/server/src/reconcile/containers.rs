@@ -13,6 +13,7 @@ use wire::containers::{ContainerState, Port};
 use wire::ids::{ContainerId, MachineId};
 use wire::link::{ContainerAction, ContainerVerb, ObservedContainer, ObservedState};
 use wire::names::AccountName;
+use wire::time::Timestamp;
 
 use super::backoff;
 use super::effects::{self, Failure};
@@ -470,8 +471,15 @@ impl Reconciler {
             "its processes needed more memory than the limit of {} MiB, and the kernel ended one of them; make it anew with more memory",
             row.spec.memory_bytes >> 20
         );
-        let (reason, message) =
-            if is_oom_killed { (Some("out_of_memory"), Some(message.as_str())) } else { (None, None) };
+        // Its time is over only where it was stopped for it: see `write_with_ports`.
+        let is_over = !is_unasked && row.ends_at.is_some_and(|ends_at| ends_at <= self.app.now());
+        let limit = super::durations::in_words(row.max_duration_secs.unwrap_or_default());
+        let over = format!("it ran for {limit}, its maximum, and was stopped; start it to go on");
+        let (reason, message) = match (is_oom_killed, is_over) {
+            (true, _) => (Some("out_of_memory"), Some(message.as_str())),
+            (false, true) => (Some("max_duration"), Some(over.as_str())),
+            (false, false) => (None, None),
+        };
         let change =
             StateChange { reason, message, exit_code, attempt: 0, ..row.change(ContainerState::Stopped) };
         let wish = if is_unasked { Wish::Becomes(Desired::Stopped) } else { Wish::Keep };
@@ -649,6 +657,11 @@ impl Reconciler {
             attempt: change.attempt,
             ..current
         };
+        let ends_at = ends_at(&next, now);
+        if next.ends_at != ends_at {
+            containers::set_ends_at(&tx, row.id, ends_at).await?;
+            next.ends_at = ends_at;
+        }
         match wish {
             Wish::Keep => {}
             Wish::Done => {
@@ -670,6 +683,19 @@ impl Reconciler {
             next.spec.ports = ports.to_vec();
         }
         Ok(Some(next))
+    }
+}
+
+/// When a container is to be stopped, in its new state: its time begins when it runs first after a start, and what has
+/// stopped before it was over has none.
+fn ends_at(row: &Row, now: Timestamp) -> Option<Timestamp> {
+    match row.state {
+        ContainerState::Running => {
+            let secs = row.max_duration_secs.map(|secs| i64::try_from(secs).unwrap_or(i64::MAX));
+            row.ends_at.or(secs.map(|secs| now.plus_secs(secs)))
+        }
+        ContainerState::Stopped | ContainerState::Failed => row.ends_at.filter(|ends_at| *ends_at <= now),
+        _ => row.ends_at,
     }
 }
 

@@ -4,12 +4,14 @@
 //! - `machines`: follows what machines and their containers do
 //! - `observed`: what they were last seen doing, in memory
 //! - `containers`: makes containers as their owners want them; `plan`: which step is next; `effects`: how it is done
+//! - `durations`: stops containers whose time is over
 //! - `line`: gives graphics processors to those who wait for them
 //! - `expired`: removes what has outlived its time
 //! - `backoff`: waits between tries
 
 mod backoff;
 mod containers;
+mod durations;
 mod effects;
 mod expired;
 mod line;
@@ -25,6 +27,7 @@ use crate::app::App;
 pub fn start(app: &App) {
     let world = Arc::new(observed::World::default());
     app.spawn(expired::run(app.clone()));
+    app.spawn(durations::run(app.clone()));
     app.spawn(line::run(app.clone()));
     app.spawn(machines::run(app.clone(), Arc::clone(&world)));
     app.spawn(containers::run(app.clone(), world));

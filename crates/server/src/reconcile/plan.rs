@@ -249,6 +249,8 @@ mod tests {
             queued_at: None,
             placement: Placement::Fixed,
             copy_of: None,
+            max_duration_secs: None,
+            ends_at: None,
         }
     }
 

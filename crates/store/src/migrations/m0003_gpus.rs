@@ -1,4 +1,4 @@
-//! Graphics processors: what containers ask for, who holds which, and the line of those who wait.
+//! Graphics processors: what containers ask for, who holds which and for how long, and the line of those who wait.
 
 use sea_orm::DbErr;
 use sea_orm::sea_query::{ForeignKeyAction, TableCreateStatement};
@@ -23,6 +23,8 @@ impl MigrationTrait for Migration {
         dialect.add_opt_int(manager, "containers", "queued_at").await?;
         dialect.add_opt_text(manager, "containers", "placement", 20).await?;
         dialect.add_opt_text(manager, "containers", "copy_of", 128).await?;
+        dialect.add_opt_int(manager, "containers", "max_duration_secs").await?;
+        dialect.add_opt_int(manager, "containers", "ends_at").await?;
         dialect::create(manager, tables(&dialect), INDEXES).await
     }
 }
@@ -45,4 +47,5 @@ fn tables(dialect: &Dialect) -> Vec<TableCreateStatement> {
 const INDEXES: &[dialect::IndexOf] = &[
     ("gpu_leases", "gpu_leases_container", &["container_id"]),
     ("containers", "containers_queued", &["queued_at", "id"]),
+    ("containers", "containers_ends", &["ends_at"]),
 ];

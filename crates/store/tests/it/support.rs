@@ -290,6 +290,7 @@ pub(crate) fn new_container(
         desired: store::containers::Desired::Running,
         now: NOW,
         gpu_wish: None,
+        max_duration_secs: None,
         placement: store::containers::Placement::Fixed,
     }
 }

@@ -69,7 +69,8 @@ pub(super) fn container(state: &str) -> Value {
         "user_id": 7, "account": "alice", "status": state == "running", "state": state, "state_since": ago(60),
         "reason": null, "message": null, "exit_code": null, "env": { "KEY": "s3cret" }, "command": null,
         "entrypoint": null, "working_dir": null, "memory_bytes": 536_870_912, "cpu_millis": 1500, "pids": 256,
-        "created_at": ago(180), "gpus": { "count": 2, "model": "a100" }, "gpu_ids": ["GPU-0", "GPU-1"], "queue": null,
+        "created_at": ago(180), "gpus": { "count": 2, "model": "a100" }, "gpu_ids": ["GPU-0", "GPU-1"],
+        "max_duration_secs": 43_200, "ends_at": ago(-43_030), "queue": null,
     })
 }
 
@@ -90,7 +91,7 @@ pub(super) fn gpu(key: &str, state: &str) -> Value {
         "machine_id": "m1", "key": key, "uuid": format!("GPU-{key}"), "type": "Some GPU", "memory": 24_576,
         "memory_used": 1_536, "utilization_percent": 42, "temperature_celsius": 61, "power_watts": 150, "state": state,
         "lease": if state == "leased" {
-            json!({ "since": ago(7200), "container_id": 31, "container": "web", "account": "alice" })
+            json!({ "since": ago(7200), "until": ago(-43_030), "container_id": 31, "container": "web", "account": "alice" })
         } else {
             Value::Null
         },
@@ -98,6 +99,15 @@ pub(super) fn gpu(key: &str, state: &str) -> Value {
             { "pid": 4711, "name": "python3", "user": "root", "memory": 1_024, "container_id": 31, "container": "web", "account": "alice" },
             { "pid": 4712, "name": "blender", "user": "carol", "memory": null, "container_id": null, "container": null, "account": null },
         ],
+    })
+}
+
+pub(super) fn place(position: u64, is_shown: bool) -> Value {
+    json!({
+        "position": position, "since": ago(300), "gpus": { "count": 2, "model": "a100" }, "machine_id": null,
+        "reason": "waits_for_gpu", "message": is_shown.then_some("it waits for 2 GPUs of `a100`"),
+        "container_id": is_shown.then_some(31), "container": is_shown.then_some("web"),
+        "account": is_shown.then_some("alice"),
     })
 }
 

@@ -1,0 +1,74 @@
+//! Stops containers whose time is over: writes down that they are to be stopped, as their owners would.
+
+use std::time::Duration;
+
+use store::containers::{self, Desired};
+use wire::ids::ContainerId;
+
+use crate::app::App;
+use crate::domain::audit;
+use crate::error::Result;
+
+/// How late a container may be stopped.
+const INTERVAL: Duration = Duration::from_secs(2);
+
+/// Looks every few seconds until the server ends.
+pub(super) async fn run(app: App) {
+    let mut timer = tokio::time::interval(INTERVAL);
+    timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = app.shutdown.cancelled() => return,
+            _ = timer.tick() => {}
+        }
+        if let Err(error) = stop_overdue(&app).await {
+            tracing::warn!(%error, "containers whose time is over run on until the next look");
+        }
+    }
+}
+
+async fn stop_overdue(app: &App) -> Result<()> {
+    for row in containers::overdue(&app.db, app.now()).await? {
+        if stop(app, row.id).await? {
+            tracing::info!(container.id = %row.id, "the time of container `{}` is over", row.name);
+            app.signals.containers.notify_one();
+        }
+    }
+    Ok(())
+}
+
+/// Whether it still had to be stopped.
+async fn stop(app: &App, id: ContainerId) -> Result<bool> {
+    let now = app.now();
+    let tx = app.db.begin().await?;
+    let row = containers::locked(&tx, id).await?;
+    let is_overdue = |row: &containers::Row| {
+        row.desired == Desired::Running && row.ends_at.is_some_and(|ends_at| ends_at <= now)
+    };
+    let Some(row) = row.filter(is_overdue) else { return Ok(false) };
+    containers::set_desired(&tx, id, Desired::Stopped, now).await?;
+    containers::set_restart(&tx, id, false).await?;
+    audit::record_by_nobody(app, &tx, "container.max_duration", row.name.as_str(), None).await?;
+    tx.commit().await?;
+    Ok(true)
+}
+
+/// A length of time as people say it, as exact as it was asked for.
+pub(super) fn in_words(secs: u64) -> String {
+    let parts = [(secs / 86_400, "d"), (secs / 3_600 % 24, "h"), (secs / 60 % 60, "min"), (secs % 60, "s")];
+    let said: Vec<String> =
+        parts.iter().filter(|(count, _)| *count > 0).map(|(count, unit)| format!("{count} {unit}")).collect();
+    if said.is_empty() { "0 s".to_owned() } else { said.join(" ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_of_time_are_said_exactly() {
+        assert_eq!(in_words(0), "0 s");
+        assert_eq!(in_words(7_200), "2 h");
+        assert_eq!(in_words(90_061), "1 d 1 h 1 min 1 s");
+    }
+}
