@@ -260,6 +260,36 @@ pub const SETTINGS: &[Setting] = &[
         "The most seconds for which a container with GPUs can run from each start; no bound when not set.",
     ),
     setting(
+        "gpus.queued_per_account",
+        Kind::Number,
+        Some("20"),
+        "Containers of one account that may wait for GPUs at the same time.",
+    ),
+    setting(
+        "quotas.gpus",
+        Kind::Number,
+        None,
+        "GPUs that the containers of one account may have together; no bound when not set. As for every quota, admins are not bound, and `longshore account quota` sets another for one account.",
+    ),
+    setting(
+        "quotas.cpu_millis",
+        Kind::Number,
+        None,
+        "Thousandths of cores for the running containers of one account together.",
+    ),
+    setting(
+        "quotas.memory_bytes",
+        Kind::Number,
+        None,
+        "Memory in bytes for the running containers of one account together.",
+    ),
+    setting(
+        "quotas.running_containers",
+        Kind::Number,
+        None,
+        "Containers of one account that run at the same time.",
+    ),
+    setting(
         "streams.per_account",
         Kind::Number,
         Some("64"),
@@ -346,6 +376,8 @@ pub struct Config {
     pub containers: ContainerConfig,
     /// Graphics processors.
     pub gpus: GpusConfig,
+    /// What accounts may have.
+    pub quotas: QuotaConfig,
     /// Streams that are followed.
     pub streams: StreamConfig,
     /// Files of containers that are read and written.
@@ -449,6 +481,18 @@ pub struct ContainerConfig {
 pub struct GpusConfig {
     pub max_duration_default_secs: Option<u64>,
     pub max_duration_limit_secs: Option<u64>,
+    pub queued_per_account: u64,
+}
+
+/// What accounts may have.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "described once, in SETTINGS")]
+pub struct QuotaConfig {
+    pub gpus: Option<u32>,
+    pub cpu_millis: Option<u64>,
+    pub memory_bytes: Option<u64>,
+    pub running_containers: Option<u32>,
 }
 
 /// Streams that are followed.

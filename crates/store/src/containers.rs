@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
 use sea_orm::QueryResult;
-use sea_orm::sea_query::{Cond, Expr, ExprTrait, Order, Query, SelectStatement};
+use sea_orm::sea_query::{CaseStatement, Cond, Expr, ExprTrait, Order, Query, SelectStatement};
 use wire::containers::{ContainerSpec, ContainerState, Port, Protocol};
 use wire::gpus::GpuWish;
 use wire::ids::{AccountId, ContainerId, ImageId, MachineId};
 use wire::names::{AccountName, ContainerName, Digest};
 use wire::page::PageQuery;
+use wire::quotas::AccountClass;
 use wire::time::Timestamp;
 
 use crate::db::{Conn, On, Tx};
@@ -67,6 +68,15 @@ words!(ContainerState {
     Deleting = "deleting",
     Unknown = "unknown",
 });
+
+/// In these its processes run or may run.
+const ACTIVE: [ContainerState; 5] = [
+    ContainerState::Pulling,
+    ContainerState::Starting,
+    ContainerState::Running,
+    ContainerState::Stopping,
+    ContainerState::Unknown,
+];
 
 /// What the owner wants of a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -223,6 +233,11 @@ pub struct StateChange<'a> {
 }
 
 impl Row {
+    /// Whether its processes run, may run, or are to run soon.
+    pub fn is_active(&self) -> bool {
+        ACTIVE.contains(&self.state) || (self.desired == Desired::Running && self.queued_at.is_none())
+    }
+
     /// A change to a state that keeps exit code, engine id and attempt, and has no reason.
     pub fn change(&self, state: ContainerState) -> StateChange<'_> {
         StateChange {
@@ -450,13 +465,51 @@ pub async fn line_ids(c: &dyn Conn) -> Result<Vec<ContainerId>> {
     found.iter().map(|row| Cells(row).int("id").map(ContainerId)).collect()
 }
 
+/// First by the class of their accounts, then by when they came.
 fn in_line(columns: &[&'static str]) -> SelectStatement {
+    let is_class = |class: AccountClass| Expr::col(("quotas", "class")).eq(class.text());
+    let rank = CaseStatement::new()
+        .case(is_class(AccountClass::High), 0)
+        .case(is_class(AccountClass::Low), 2)
+        .finally(1);
     let mut query = select(TABLE, columns);
     query
-        .and_where(Expr::col("queued_at").is_not_null())
-        .order_by("queued_at", Order::Asc)
-        .order_by("id", Order::Asc);
+        .left_join("quotas", Expr::col(("quotas", "account_id")).equals((TABLE, "account_id")))
+        .and_where(Expr::col((TABLE, "queued_at")).is_not_null())
+        .order_by_expr(rank.into(), Order::Asc)
+        .order_by((TABLE, "queued_at"), Order::Asc)
+        .order_by((TABLE, "id"), Order::Asc);
     query
+}
+
+/// The containers of these accounts that use something of their machines: those that run, may run or are on their way to
+/// it, and those that hold graphics processors still.
+pub async fn in_use(c: &dyn Conn, accounts: &[AccountId]) -> Result<Vec<Row>> {
+    if accounts.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut query = select(TABLE, COLUMNS);
+    query
+        .and_where(Expr::col("account_id").is_in(accounts.iter().map(|account| account.0)))
+        .cond_where(
+            Cond::any()
+                .add(Expr::col("leased_at").is_not_null())
+                .add(Expr::col("state").is_in(ACTIVE.map(Word::text)))
+                .add(
+                    Cond::all()
+                        .add(Expr::col("desired").eq(Desired::Running.text()))
+                        .add(Expr::col("queued_at").is_null()),
+                ),
+        )
+        .order_by("id", Order::Asc);
+    rows(c, &query).await
+}
+
+/// How many containers of an account stand in the line.
+pub async fn count_in_line(c: &dyn Conn, account: AccountId) -> Result<u64> {
+    let mut query = count_query(TABLE);
+    query.and_where(Expr::col("account_id").eq(account.0)).and_where(Expr::col("queued_at").is_not_null());
+    count_of(&c.on(), &query).await
 }
 
 /// Puts a container at the end of the line, or takes it out; false when there is no such container.
@@ -508,11 +561,11 @@ pub async fn set_ends_at(c: &dyn Conn, id: ContainerId, ends_at: Option<Timestam
     Ok(c.on().change(TABLE, &query).await? > 0)
 }
 
-/// Containers that are wanted running and should have ended by now.
-pub async fn overdue(c: &dyn Conn, now: Timestamp) -> Result<Vec<Row>> {
+/// Containers that are wanted running and whose time is over at this time or before.
+pub async fn ending_by(c: &dyn Conn, time: Timestamp) -> Result<Vec<Row>> {
     let mut query = select(TABLE, COLUMNS);
     query
-        .and_where(Expr::col("ends_at").lte(now.0))
+        .and_where(Expr::col("ends_at").lte(time.0))
         .and_where(Expr::col("desired").eq(Desired::Running.text()))
         .order_by("id", Order::Asc);
     rows(c, &query).await
@@ -566,9 +619,7 @@ pub async fn set_state(
     // First, because MySQL assigns from left to right and would compare with the new state.
     query.table(TABLE).value(
         "state_since",
-        sea_orm::sea_query::CaseStatement::new()
-            .case(Expr::col("state").eq(state), Expr::col("state_since"))
-            .finally(now.0),
+        CaseStatement::new().case(Expr::col("state").eq(state), Expr::col("state_since")).finally(now.0),
     );
     query
         .value("state", state)

@@ -4,7 +4,7 @@
 //! - `db`: opening, migrating, transactions; `connect`: connection strings and the settings of each engine
 //! - `error`: what can go wrong, told apart by the engines' codes; `sql`, `pages`: shared by the nouns
 //! - `accounts`, `sessions`, `tokens`, `audit`, `images`, `builds`, `jobs`, `machines`, `invites`, `machine_keys`,
-//!   `containers`, `gpu_leases`, `kept_logs`, `settings`, `registry_events`: one file per noun, rows and queries
+//!   `containers`, `gpu_leases`, `kept_logs`, `quotas`, `settings`, `registry_events`: one file per noun, rows and queries
 //! - `schema`: the tables as data; `backup`: an archive that every engine writes and reads; `migrations`: never edited
 //!   once released
 //!
@@ -28,6 +28,7 @@ pub mod machine_keys;
 pub mod machines;
 mod migrations;
 mod pages;
+pub mod quotas;
 pub mod registry_events;
 mod schema;
 pub mod sessions;

@@ -268,6 +268,18 @@ pub(crate) const TABLES: &[Table] = &[
         &[text("machine_id"), text("gpu"), int("container_id"), int("since")],
     ),
     table(
+        "quotas",
+        &["account_id"],
+        &[
+            int("account_id"),
+            text("class"),
+            opt(int("gpus")),
+            opt(int("cpu_millis")),
+            opt(int("memory_bytes")),
+            opt(int("running_containers")),
+        ],
+    ),
+    table(
         "kept_logs",
         &["container_id"],
         &[

@@ -3,7 +3,7 @@
 //!
 //! - `ids`, `names`, `time`, `secret`: the small types that everything else is made of
 //! - `problem`, `page`: the shape of errors and of lists
-//! - `accounts`, `audit`, `builds`, `containers`, `gpus`, `images`, `invites`, `machines`, `queue`: one file per noun, requests and views
+//! - `accounts`, `audit`, `builds`, `containers`, `gpus`, `images`, `invites`, `machines`, `queue`, `quotas`: one file per noun, requests and views
 //! - `policy`: what a container may ask for; checked by the server and again by the agent
 //! - `files`: files in containers, and the link calls that reach them
 //! - `terminals`: commands in containers, and what a viewer and the server say to each other on their WebSocket
@@ -26,6 +26,7 @@ pub mod page;
 pub mod policy;
 pub mod problem;
 pub mod queue;
+pub mod quotas;
 pub mod secret;
 pub mod terminals;
 pub mod time;

@@ -4,6 +4,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 use wire::accounts::{AccountView, Role};
 use wire::names::AccountName;
+use wire::quotas::{AccountClass, QuotaLimits, QuotaUpdate, QuotaView};
 
 use super::list::{self, PageArgs, name_of};
 use super::password::{PasswordArgs, transformed};
@@ -71,8 +72,56 @@ pub(crate) enum AccountCommand {
         #[command(flatten)]
         password: PasswordArgs,
     },
+    /// Show how much an account's containers may have together, or set it (admins only)
+    Quota(QuotaArgs),
     /// Change what is shown of you
     Profile(ProfileArgs),
+}
+
+/// What an account may have; what is not said stays as it is.
+#[derive(Args, Debug)]
+pub(crate) struct QuotaArgs {
+    /// Whose; your own when no name is given
+    account: Option<AccountName>,
+    /// GPUs
+    #[arg(long, value_name = "COUNT", requires = "account")]
+    gpus: Option<u32>,
+    /// Processor time of running containers in cores, such as `16`
+    #[arg(long, value_parser = human::parse_cores, requires = "account")]
+    cpus: Option<u32>,
+    /// Memory of running containers, such as `64g`
+    #[arg(long, value_name = "SIZE", value_parser = human::parse_size, requires = "account")]
+    memory: Option<u64>,
+    /// Containers that run
+    #[arg(long, value_name = "COUNT", requires = "account")]
+    running: Option<u32>,
+    /// Who is served before it when GPUs are waited for
+    #[arg(long, value_enum, requires = "account")]
+    class: Option<ClassName>,
+    /// Forget what was set for this account: the server's settings hold again
+    #[arg(long, requires = "account")]
+    reset: bool,
+}
+
+/// A class as it is typed.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum ClassName {
+    /// Before all others
+    High,
+    /// As everybody
+    Normal,
+    /// After all others
+    Low,
+}
+
+impl From<ClassName> for AccountClass {
+    fn from(class: ClassName) -> Self {
+        match class {
+            ClassName::High => Self::High,
+            ClassName::Normal => Self::Normal,
+            ClassName::Low => Self::Low,
+        }
+    }
 }
 
 /// What is shown of an account.
@@ -153,6 +202,7 @@ pub(crate) async fn run(command: AccountCommand, session: &Session) -> anyhow::R
         AccountCommand::Password { account, password } => {
             set_password(session, account.as_ref(), password).await
         }
+        AccountCommand::Quota(args) => quota(session, args).await,
         AccountCommand::Profile(args) => profile(session, args).await,
     }
 }
@@ -250,4 +300,56 @@ async fn profile(session: &Session, args: ProfileArgs) -> anyhow::Result<()> {
         session.client.post(&["api", "user", "set_profile"], &body).await?;
     }
     show(session, None).await
+}
+
+async fn quota(session: &Session, args: QuotaArgs) -> anyhow::Result<()> {
+    let account = match args.account {
+        Some(account) => account,
+        None => session.client.get(&["api", "v1", "me"], &[]).await?.view::<AccountView>()?.account,
+    };
+    let path = ["api", "v1", "accounts", account.as_str(), "quota"];
+    let mut answer = session.client.get(&path, &[]).await?;
+    let present: QuotaView = answer.view()?;
+    let (class, own) = if args.reset {
+        (AccountClass::default(), QuotaLimits::default())
+    } else {
+        (present.class, present.own)
+    };
+    let wanted = QuotaUpdate {
+        class: args.class.map_or(class, AccountClass::from),
+        gpus: args.gpus.or(own.gpus),
+        cpu_millis: args.cpus.map(u64::from).or(own.cpu_millis),
+        memory_bytes: args.memory.or(own.memory_bytes),
+        running_containers: args.running.or(own.running_containers),
+    };
+    let is_set = args.reset
+        || args.class.is_some()
+        || args.gpus.or(args.cpus).or(args.running).is_some()
+        || args.memory.is_some();
+    if is_set {
+        answer = session.client.put(&path, &wanted).await?;
+    }
+    if session.shown_as_json(&answer)? {
+        return Ok(());
+    }
+    let quota: QuotaView = answer.view()?;
+    let (limits, used) = (quota.limits, quota.used);
+    let of = |used: String, limit: Option<String>| {
+        Some(match limit {
+            Some(limit) => format!("{used} of {limit}"),
+            None => used,
+        })
+    };
+    let cores = |millis: u64| human::cores(u32::try_from(millis).unwrap_or(u32::MAX));
+    session.printer.facts(&[
+        ("account", Some(quota.account.to_string())),
+        ("class", Some(name_of(&quota.class))),
+        ("gpus", of(used.gpus.to_string(), limits.gpus.map(|count| count.to_string()))),
+        ("cpus", of(cores(used.cpu_millis), limits.cpu_millis.map(cores))),
+        ("memory", of(human::size(used.memory_bytes), limits.memory_bytes.map(human::size))),
+        (
+            "running",
+            of(used.running_containers.to_string(), limits.running_containers.map(|count| count.to_string())),
+        ),
+    ])
 }

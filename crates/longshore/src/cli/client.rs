@@ -211,6 +211,11 @@ impl Client {
         self.answer(self.request(Method::PATCH, path).json(body)).await
     }
 
+    /// Sets something, all of it.
+    pub(crate) async fn put(&self, path: &[&str], body: &impl Serialize) -> anyhow::Result<Answer> {
+        self.answer(self.request(Method::PUT, path).json(body)).await
+    }
+
     /// Asks for something to be done that is said in the query.
     pub(crate) async fn ask(&self, route: &Route<'_>) -> anyhow::Result<Answer> {
         let request = self.request(route.method.clone(), route.path).query(route.query);

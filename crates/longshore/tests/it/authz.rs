@@ -163,6 +163,10 @@ fn attempt(method: &str, path: &str, things: &Things) -> Option<(String, Option<
         }
         ("GET", "/api/v1/accounts/{account}") => ("/api/v1/accounts/alice".into(), None),
         ("PATCH", "/api/v1/accounts/{account}") => ("/api/v1/accounts/alice".into(), Some(json!({}))),
+        ("GET", "/api/v1/accounts/{account}/quota") => ("/api/v1/accounts/alice/quota".into(), None),
+        ("PUT", "/api/v1/accounts/{account}/quota") => {
+            ("/api/v1/accounts/alice/quota".into(), Some(json!({"gpus": 1})))
+        }
         ("POST", "/api/v1/tokens") => (path.to_owned(), Some(json!({"name": ""}))),
         ("DELETE", "/api/v1/tokens/{id}") => (path_of(&things.token), None),
         ("PATCH", "/api/v1/images/{id}") => {

@@ -250,6 +250,9 @@ fn answer_as_platform(seen: &Seen) -> Response {
             ],
             false,
         ),
+        ("GET" | "PUT", "/api/v1/accounts/bob/quota" | "/api/v1/accounts/alice/quota") => {
+            fake::ok(&views::quota())
+        }
         ("GET", "/api/v1/queue") => fake::page(&[views::place(1, false), views::place(2, true)]),
         ("GET", "/api/v1/gpus") => fake::page(&[views::gpu("0", "leased"), views::gpu("1", "outside")]),
         ("GET", "/healthz") => fake::ok(&json!({ "version": env!("CARGO_PKG_VERSION") })),
@@ -278,6 +281,9 @@ fn commands(code: &str) -> Vec<Vec<String>> {
         "account disable bob",
         "account enable bob",
         "account password bob --password-stdin",
+        "account quota",
+        "account quota bob --gpus 4 --memory 64g --class low",
+        "account quota bob --reset",
         "account profile --nickname Al",
         "token list",
         "token create ci --expires-in 30d",

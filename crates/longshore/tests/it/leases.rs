@@ -542,8 +542,18 @@ async fn a_container_is_stopped_when_its_time_is_over() {
     eventually("it is restarted", 60, || async { (started_at() != before).then_some(()) }).await;
     shop.until(&first["id"], "running").await;
     let shop = shop.restart_server().await;
-    shop.server.app.clock.advance_secs(300);
-    assert_eq!(shop.until(&first["id"], "running").await["ends_at"], end);
+    let early = shop.until(&first["id"], "running").await;
+    assert_eq!((&early["ends_at"], &early["reason"]), (&end, &Value::Null));
+    // It says so when the end is near.
+    shop.server.app.clock.advance_secs(260);
+    let path = format!("/api/v1/containers/{}", first["id"]);
+    let warned = eventually("it says that its end is near", 30, || async {
+        let container = shop.alice.get(&path).await.json();
+        (container["reason"] == "ends_soon").then_some(container)
+    })
+    .await;
+    assert_eq!((&warned["state"], &warned["ends_at"]), (&json!("running"), &end));
+    assert!(warned["message"].as_str().unwrap().contains(end.as_str().unwrap()), "{warned}");
 
     shop.server.app.clock.advance_secs(301);
     let stopped = shop.until(&first["id"], "stopped").await;

@@ -25,6 +25,7 @@ mod logs;
 mod machines;
 mod networks;
 mod openapi;
+mod quotas;
 mod registry;
 mod stats;
 mod support;

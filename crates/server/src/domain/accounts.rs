@@ -428,7 +428,7 @@ pub async fn update(app: &App, caller: &Caller, name: &str, change: &AccountUpda
     get(app, caller, name).await
 }
 
-fn require_admin(caller: &Caller) -> Result<()> {
+pub(super) fn require_admin(caller: &Caller) -> Result<()> {
     if caller.is_admin() { Ok(()) } else { Err(Error::forbidden("admin_only", "only an admin can do this")) }
 }
 

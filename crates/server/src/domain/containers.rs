@@ -10,7 +10,7 @@ use store::{Conn, Tx, accounts, gpu_leases, images, machines};
 use wire::containers::{
     ContainerCreate, ContainerSpec, ContainerState, ContainerView, Port, Protocol, QueuePlace,
 };
-use wire::ids::{ContainerId, ImageId, MachineId};
+use wire::ids::{AccountId, ContainerId, ImageId, MachineId};
 use wire::images::ImageState;
 use wire::names::{AccountName, ContainerName, ImageReference};
 use wire::page::{Page, PageQuery};
@@ -20,6 +20,7 @@ use super::accounts::{Named, subject};
 use super::audit::{self, Event};
 use super::container_names;
 use super::leases::{self, PassError};
+use super::quotas::{self, Needs};
 use crate::app::App;
 use crate::caller::Caller;
 use crate::config::GpusConfig;
@@ -147,9 +148,7 @@ async fn insert(app: &App, caller: &Caller, new: &containers::New) -> Result<Row
     let tx = app.db.begin().await?;
     // The account's row stays locked until the end, so that two requests cannot both take the last place.
     accounts::locked(&tx, caller.account).await?;
-    if new.placement != Placement::Fixed {
-        gpu_leases::lock(&tx).await?;
-    }
+    gpu_leases::lock(&tx).await?;
     let limit = app.config.containers.per_account;
     if containers::count_of_account(&tx, caller.account).await? >= limit {
         let detail = format!("an account has at most {limit} containers");
@@ -157,6 +156,15 @@ async fn insert(app: &App, caller: &Caller, new: &containers::New) -> Result<Row
         return Err(NotInserted::Other(
             error.hint("delete those that are not used: `longshore container list`"),
         ));
+    }
+    let needs = Needs {
+        gpus: new.gpu_wish.as_ref().map_or(0, |wish| wish.count),
+        cpu_millis: u64::from(new.spec.cpu_millis),
+        memory_bytes: new.spec.memory_bytes,
+    };
+    quotas::require(app, &tx, caller.account, &needs, None).await?;
+    if new.placement != Placement::Fixed {
+        may_wait(app, &tx, caller.account).await?;
     }
     // It may have been deleted since it was found.
     let image = images::get(&tx, new.image_id).await?;
@@ -173,6 +181,18 @@ async fn insert(app: &App, caller: &Caller, new: &containers::New) -> Result<Row
     let row = if row.queued_at.is_some() { through_line(app, &tx, row.id).await? } else { row };
     tx.commit().await?;
     Ok(row)
+}
+
+/// Refuses more containers in the line than one account may have there. Whoever asks for what is free stands there for a
+/// moment too.
+async fn may_wait(app: &App, tx: &Tx, account: AccountId) -> Result<()> {
+    let limit = app.config.gpus.queued_per_account;
+    if containers::count_in_line(tx, account).await? < limit {
+        return Ok(());
+    }
+    let detail = format!("an account has at most {limit} containers that wait for GPUs");
+    Err(Error::conflict("too_many_waiting", detail)
+        .hint("wait until some of them run, or stop those that are not needed: `longshore queue list`"))
 }
 
 /// Lets the line move on in the transaction in which somebody joined it; the row of that one as it is then.
@@ -540,7 +560,7 @@ async fn write_wish(
 
     let tx = app.db.begin().await?;
     if wish.desired == Desired::Running {
-        // Before the container's row: whoever goes through the line locks in this order.
+        // Before the container's row: whoever goes through the line, or counts what an account uses, locks in this order.
         gpu_leases::lock(&tx).await?;
     }
     let Some(row) = containers::locked(&tx, id).await? else { return Ok(None) };
@@ -566,7 +586,11 @@ async fn write_wish(
     }
     let needs_gpus = row.gpu_wish.is_some() && row.leased_at.is_none();
     let joins_line = wish.desired == Desired::Running && needs_gpus && !is_waiting;
+    if wish.desired == Desired::Running && row.desired != Desired::Running {
+        quotas::require(app, &tx, row.account_id, &Needs::of(&row), Some(row.id)).await?;
+    }
     if joins_line {
+        may_wait(app, &tx, row.account_id).await?;
         containers::set_queued(&tx, row.id, Some(now)).await?;
     }
     // A start that is newer than the process is told from a process that has ended by its state: see `reconcile/plan`.

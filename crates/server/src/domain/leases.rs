@@ -7,7 +7,7 @@ use store::containers::{self, Placement, Row, StateChange};
 use store::{Conn, Tx, accounts, gpu_leases, machines};
 use wire::containers::{ContainerSpec, ContainerState, QueuePlace};
 use wire::gpus::GpuWish;
-use wire::ids::{ContainerId, GpuId, MachineId};
+use wire::ids::{AccountId, ContainerId, GpuId, MachineId};
 use wire::machines::MachineState;
 use wire::page::{Page, PageQuery};
 use wire::policy::{Policy, Violation};
@@ -15,6 +15,7 @@ use wire::queue::QueueView;
 
 use super::containers::choose_ports;
 use super::placement::{Decision, Device, Place, Request, Wait, could_serve, decide, in_words};
+use super::quotas;
 use crate::app::App;
 use crate::caller::Caller;
 use crate::error::{Error, ErrorKind, Result};
@@ -76,6 +77,8 @@ pub(super) async fn stand(
         had: &[],
         cpu_millis: spec.cpu_millis,
         memory_bytes: spec.memory_bytes,
+        // Whether it may have it is decided when it is written down.
+        account: AccountId(0),
     };
     let able = places.iter().filter(|place| could_serve(&request, place));
     let Some(place) = able.max_by_key(|place| place.is_usable && place.takes_new) else {
@@ -168,11 +171,13 @@ pub(crate) async fn pass(app: &App, tx: &Tx) -> Result<Vec<ContainerId>, PassErr
         return Ok(Vec::new());
     }
     let places = places(app, tx).await?;
+    let accounts: HashSet<AccountId> = line.iter().map(|row| row.account_id).collect();
+    let rooms = quotas::rooms(app, tx, &accounts.into_iter().collect::<Vec<_>>()).await?;
     // Ports that are asked for by number may be taken where there would be room: then another machine is looked for.
     let mut but_not: HashMap<ContainerId, Vec<MachineId>> = HashMap::new();
     let (decisions, ports) = loop {
         let requests: Vec<Request<'_>> = line.iter().map(|row| request(row, &but_not)).collect();
-        let decisions = decide(&requests, &places);
+        let decisions = decide(&requests, &places, rooms.clone());
         let mut ports = HashMap::new();
         let mut is_in_the_way = false;
         for (row, decision) in line.iter().zip(&decisions) {
@@ -218,6 +223,7 @@ fn request<'a>(row: &'a Row, but_not: &'a HashMap<ContainerId, Vec<MachineId>>) 
         had: &row.spec.gpus,
         cpu_millis: row.spec.cpu_millis,
         memory_bytes: row.spec.memory_bytes,
+        account: row.account_id,
     }
 }
 

@@ -6,7 +6,7 @@
 //! - `images`, `builds`, `registry`: from an archive to an image that can be pulled
 //! - `containers`, `machines`, `gpus`, `invites`: what runs where, and how machines join; `terminals`: commands in containers;
 //!   `logs`: what they print; `stats`: what they use; `events`: what happens to everything; `files`: files in containers
-//! - `leases`, `placement`: who gets which graphics processors, and who waits for them
+//! - `leases`, `placement`: who gets which graphics processors, and who waits for them; `quotas`: how much an account may have
 //! - `audit`: who changed what; `readiness`: whether the server can work
 
 pub mod accounts;
@@ -23,6 +23,7 @@ pub(crate) mod leases;
 pub mod logs;
 pub mod machines;
 mod placement;
+pub mod quotas;
 pub mod readiness;
 pub mod registry;
 pub mod sessions;

@@ -1,6 +1,7 @@
 //! Who gets which graphics processors: a pure function of the line of those who wait and of what there is.
 //!
-//! The rule. There is one line for everybody, admins too, and who came first is looked at first. Whoever can have all that it
+//! The rule. There is one line for everybody, admins too, ordered by the class of the accounts and then by who came first, and
+//! who stands first is looked at first. Whoever can have all that it
 //! asks for, gets it. Whoever cannot, waits, and what is free of its wish on the one machine where least is missing is held back
 //! for it. Those behind it get what is left, so that a small request passes a large one only with what the large one does not
 //! need. What is missing never grows again: what is held back is given to nobody behind, and another machine is waited for only
@@ -10,12 +11,16 @@
 //! Several graphics processors are of one machine and one model, because programs that share work over them expect that. Of
 //! what fits, the smallest is given, so that the larger ones stay for those who need them. A container that starts again gets
 //! those that it had, or others of their model.
+//!
+//! Who may not have more, by its account's quota, waits for itself alone: nothing is held back for it.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write as _;
 
 use wire::gpus::GpuWish;
-use wire::ids::{GpuId, MachineId};
+use wire::ids::{AccountId, GpuId, MachineId};
+
+use super::quotas::{Needs, Room};
 
 /// A graphics processor, or an instance of a divided one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +60,18 @@ pub(super) struct Request<'a> {
     pub(super) had: &'a [GpuId],
     pub(super) cpu_millis: u32,
     pub(super) memory_bytes: u64,
+    /// Whose it is.
+    pub(super) account: AccountId,
+}
+
+impl Request<'_> {
+    fn needs(&self) -> Needs {
+        Needs {
+            gpus: self.wish.count,
+            cpu_millis: u64::from(self.cpu_millis),
+            memory_bytes: self.memory_bytes,
+        }
+    }
 }
 
 /// What becomes of a request.
@@ -75,14 +92,25 @@ pub(super) struct Wait {
     pub(super) message: String,
 }
 
-/// Goes through the line once, first come first.
-pub(super) fn decide(line: &[Request<'_>], places: &[Place]) -> Vec<Decision> {
+/// Goes through the line once, from its first to its last. An account without a room has no limits.
+pub(super) fn decide(
+    line: &[Request<'_>],
+    places: &[Place],
+    mut rooms: HashMap<AccountId, Room>,
+) -> Vec<Decision> {
     // Given to somebody in this pass, or held back for somebody.
     let mut gone = HashSet::new();
     let mut decisions = Vec::with_capacity(line.len());
     for request in line {
-        let decision = if let Some((machine, gpus)) = best(request, places, &gone) {
+        let needs = request.needs();
+        let lack = rooms.get(&request.account).and_then(|room| room.lacks(&needs));
+        let decision = if let Some(lack) = lack {
+            Decision::Wait(Wait { reason: "waits_for_quota", message: format!("it waits: {lack}") })
+        } else if let Some((machine, gpus)) = best(request, places, &gone) {
             gone.extend(gpus.iter().cloned());
+            if let Some(room) = rooms.get_mut(&request.account) {
+                room.take(&needs);
+            }
             Decision::Place { machine, gpus }
         } else {
             let (wait, held) = wait(request, places, &gone);
@@ -234,7 +262,14 @@ pub(super) fn in_words(wish: &GpuWish) -> String {
 mod tests {
     use proptest::prelude::*;
 
+    use wire::quotas::{QuotaLimits, QuotaUse};
+
     use super::*;
+
+    /// Where nobody has a quota.
+    fn decide(line: &[Request<'_>], places: &[Place]) -> Vec<Decision> {
+        super::decide(line, places, HashMap::new())
+    }
 
     fn id(text: &str) -> GpuId {
         format!("GPU-{text}").parse().unwrap()
@@ -268,6 +303,7 @@ mod tests {
             had: &[],
             cpu_millis: 1_000,
             memory_bytes: 1 << 30,
+            account: AccountId(1),
         }
     }
 
@@ -397,6 +433,28 @@ mod tests {
         assert!(wait.message.contains("0 can be had by it now"), "{}", wait.message);
         places[0].devices[1].is_free = true;
         assert_eq!(given(&decide(&line, &places)[0]), Some(("m1", vec!["a", "b"])));
+    }
+
+    #[test]
+    fn who_is_at_its_quota_waits_for_itself_alone() {
+        let places = [place("m1", vec![device("a", "A", 10), device("b", "A", 10), device("c", "A", 10)])];
+        let wish = wish(1);
+        let of = |account| Request { account: AccountId(account), ..request(&wish) };
+        let line = [of(1), of(1), of(1), of(2)];
+        let limits = QuotaLimits { gpus: Some(2), ..QuotaLimits::default() };
+        let room = Room { limits, used: QuotaUse { gpus: 1, ..QuotaUse::default() } };
+
+        let decisions = super::decide(&line, &places, HashMap::from([(AccountId(1), room)]));
+
+        assert_eq!(given(&decisions[0]), Some(("m1", vec!["a"])));
+        assert_eq!((reason(&decisions[1]), reason(&decisions[2])), ("waits_for_quota", "waits_for_quota"));
+        assert_eq!(
+            given(&decisions[3]),
+            Some(("m1", vec!["b"])),
+            "nothing is held back for who may not have it"
+        );
+        let Decision::Wait(wait) = &decisions[1] else { panic!("it waits") };
+        assert!(wait.message.contains("quota is 2 GPUs, it uses 2 and this needs 1"), "{}", wait.message);
     }
 
     #[test]

@@ -7,11 +7,12 @@ use utoipa::IntoParams;
 use wire::accounts::{AccountCreate, AccountUpdate, AccountView};
 use wire::page::{Page, PageQuery};
 use wire::problem::Problem;
+use wire::quotas::{QuotaUpdate, QuotaView};
 
 use super::extract::{Json, Params, Path};
 use crate::app::App;
 use crate::caller::Caller;
-use crate::domain::accounts;
+use crate::domain::{accounts, quotas};
 use crate::error::Result;
 
 /// The caller's own account.
@@ -78,4 +79,28 @@ pub async fn update(
     Json(change): Json<AccountUpdate>,
 ) -> Result<axum::Json<AccountView>> {
     accounts::update(&app, &caller, &name, &change).await.map(axum::Json)
+}
+
+/// How much an account's containers may have together, and have: one's own, or any for an admin.
+#[utoipa::path(get, path = "/api/v1/accounts/{account}/quota", tag = "accounts", params(("account" = String, Path, description = "The account's name")),
+    responses((status = 200, body = QuotaView), (status = 404, body = Problem)))]
+pub async fn get_quota(
+    State(app): State<App>,
+    caller: Caller,
+    Path(name): Path<String>,
+) -> Result<axum::Json<QuotaView>> {
+    quotas::get(&app, &caller, &name).await.map(axum::Json)
+}
+
+/// Sets an account's quota, all of it: what is absent is as the server's settings say (admin).
+#[utoipa::path(put, path = "/api/v1/accounts/{account}/quota", tag = "accounts", params(("account" = String, Path, description = "The account's name")),
+    request_body = QuotaUpdate,
+    responses((status = 200, body = QuotaView), (status = 403, body = Problem), (status = 404, body = Problem), (status = 422, body = Problem)))]
+pub async fn set_quota(
+    State(app): State<App>,
+    caller: Caller,
+    Path(name): Path<String>,
+    Json(update): Json<QuotaUpdate>,
+) -> Result<axum::Json<QuotaView>> {
+    quotas::set(&app, &caller, &name, &update).await.map(axum::Json)
 }

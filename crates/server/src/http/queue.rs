@@ -13,7 +13,7 @@ use crate::error::Result;
 
 /// The line of those who wait, first come first. Everybody sees how long it is and what is asked for; who waits is shown to that
 /// account and to admins.
-#[utoipa::path(get, path = "/api/v1/queue", tag = "gpus", params(PageQuery),
+#[utoipa::path(get, path = "/api/v1/queue", tag = "queue", params(PageQuery),
     responses((status = 200, body = Page<QueueView>), (status = 401, body = Problem)))]
 pub async fn list(
     State(app): State<App>,

@@ -70,6 +70,8 @@ pub const RIGHTS: &[(&str, &str, Access)] = &[
     ("POST", "/api/v1/accounts", Admin),
     ("GET", "/api/v1/accounts/{account}", Own),
     ("PATCH", "/api/v1/accounts/{account}", Admin),
+    ("GET", "/api/v1/accounts/{account}/quota", Own),
+    ("PUT", "/api/v1/accounts/{account}/quota", Admin),
     ("GET", "/api/v1/tokens", Account),
     ("POST", "/api/v1/tokens", Account),
     ("DELETE", "/api/v1/tokens/{id}", Own),

@@ -1,9 +1,12 @@
-//! Stops containers whose time is over: writes down that they are to be stopped, as their owners would.
+//! Stops containers whose time is over: writes down that they are to be stopped, as their owners would. Some time before, it
+//! says so in their state.
 
 use std::time::Duration;
 
-use store::containers::{self, Desired};
+use store::containers::{self, Desired, StateChange};
+use wire::containers::ContainerState;
 use wire::ids::ContainerId;
+use wire::time::Timestamp;
 
 use crate::app::App;
 use crate::domain::audit;
@@ -11,6 +14,10 @@ use crate::error::Result;
 
 /// How late a container may be stopped.
 const INTERVAL: Duration = Duration::from_secs(2);
+/// How long before its end a container says so, at most; it is a tenth of its time where that is shorter.
+const WARNING_SECS: u64 = 900;
+/// The reason of a container that runs and whose end is near.
+const ENDS_SOON: &str = "ends_soon";
 
 /// Looks every few seconds until the server ends.
 pub(super) async fn run(app: App) {
@@ -21,19 +28,58 @@ pub(super) async fn run(app: App) {
             () = app.shutdown.cancelled() => return,
             _ = timer.tick() => {}
         }
-        if let Err(error) = stop_overdue(&app).await {
+        if let Err(error) = look(&app).await {
             tracing::warn!(%error, "containers whose time is over run on until the next look");
         }
     }
 }
 
-async fn stop_overdue(app: &App) -> Result<()> {
-    for row in containers::overdue(&app.db, app.now()).await? {
+async fn look(app: &App) -> Result<()> {
+    let now = app.now();
+    let horizon = now.plus_secs(i64::try_from(WARNING_SECS).unwrap_or(i64::MAX));
+    for row in containers::ending_by(&app.db, horizon).await? {
+        if row.ends_at.is_some_and(|ends_at| ends_at > now) {
+            if is_to_be_warned(&row, now) {
+                warn(app, row.id).await?;
+            }
+            continue;
+        }
         if stop(app, row.id).await? {
             tracing::info!(container.id = %row.id, "the time of container `{}` is over", row.name);
             app.signals.containers.notify_one();
         }
     }
+    Ok(())
+}
+
+fn is_to_be_warned(row: &containers::Row, now: Timestamp) -> bool {
+    let secs = WARNING_SECS.min(row.max_duration_secs.unwrap_or_default() / 10);
+    let is_near = row.ends_at.is_some_and(|ends_at| {
+        ends_at > now && ends_at <= now.plus_secs(i64::try_from(secs).unwrap_or(i64::MAX))
+    });
+    is_near
+        && row.desired == Desired::Running
+        && row.state == ContainerState::Running
+        && row.reason.as_deref() != Some(ENDS_SOON)
+}
+
+/// Says in its state that a container's end is near, so that whoever watches it is told.
+async fn warn(app: &App, id: ContainerId) -> Result<()> {
+    let now = app.now();
+    let tx = app.db.begin().await?;
+    let row = containers::locked(&tx, id).await?;
+    let Some(row) = row.filter(|row| is_to_be_warned(row, now)) else { return Ok(()) };
+    let ends_at = row.ends_at.map(|ends_at| ends_at.to_string()).unwrap_or_default();
+    let message = format!(
+        "its time is over at {ends_at}, and it is stopped then; what is on its disk stays, and it can be started again"
+    );
+    let change = StateChange {
+        reason: Some(ENDS_SOON),
+        message: Some(&message),
+        ..row.change(ContainerState::Running)
+    };
+    containers::set_state(&tx, id, &change, now).await?;
+    tx.commit().await?;
     Ok(())
 }
 

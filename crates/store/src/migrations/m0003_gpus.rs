@@ -1,4 +1,5 @@
-//! Graphics processors: what containers ask for, who holds which and for how long, and the line of those who wait.
+//! Graphics processors: what containers ask for, who holds which and for how long, the line of those who wait, and how
+//! much an account may have.
 
 use sea_orm::DbErr;
 use sea_orm::sea_query::{ForeignKeyAction, TableCreateStatement};
@@ -40,6 +41,17 @@ fn tables(dialect: &Dialect) -> Vec<TableCreateStatement> {
             .int("since")
             .primary_key(&["machine_id", "gpu"])
             .refers("container_id", "containers", ForeignKeyAction::Cascade)
+            .done(),
+        dialect
+            .table("quotas")
+            .int("account_id")
+            .text("class", 20)
+            .opt_int("gpus")
+            .opt_int("cpu_millis")
+            .opt_int("memory_bytes")
+            .opt_int("running_containers")
+            .primary_key(&["account_id"])
+            .refers("account_id", "accounts", ForeignKeyAction::Cascade)
             .done(),
     ]
 }

@@ -16,4 +16,5 @@ mod jobs;
 mod kept_logs;
 mod lists;
 mod machines;
+mod quotas;
 mod support;

@@ -111,6 +111,15 @@ pub(super) fn place(position: u64, is_shown: bool) -> Value {
     })
 }
 
+pub(super) fn quota() -> Value {
+    json!({
+        "account": "bob", "class": "high",
+        "limits": { "gpus": 2, "cpu_millis": 16_000, "memory_bytes": null, "running_containers": 8 },
+        "own": { "gpus": 2, "cpu_millis": null, "memory_bytes": null, "running_containers": null },
+        "used": { "gpus": 1, "cpu_millis": 2_500, "memory_bytes": 3_221_225_472_u64, "running_containers": 3 },
+    })
+}
+
 pub(super) fn audit() -> Value {
     json!({
         "id": 1, "at": ago(30), "actor": "admin", "acting_for": "alice", "action": "image.delete",
