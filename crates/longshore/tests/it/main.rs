@@ -10,6 +10,7 @@ mod accounts;
 mod authz;
 mod builds;
 mod cli;
+mod console;
 mod containers;
 mod database;
 mod documents;

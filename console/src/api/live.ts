@@ -1,0 +1,130 @@
+/**
+ * The one event stream of a browser. The tab that holds a lock reads it and tells the others; when that tab closes, another
+ * takes the lock. What happened goes into the query cache, so that pages show it without knowing of it.
+ */
+import type { QueryClient } from "@tanstack/react-query";
+import { useSyncExternalStore } from "react";
+import type { Build, Container, Image, Machine, Page } from "./client";
+import { follow, type Link } from "./stream";
+
+const NAME = "longshore-events";
+
+type Message = { type: "event"; name: string; data: string } | { type: "link"; link: Link };
+
+let current: Link = { state: "connecting" };
+const listeners = new Set<() => void>();
+
+function setLink(link: Link) {
+  current = link;
+  for (const listener of listeners) listener();
+}
+
+/** How the event stream does. */
+export const useLink = (): Link =>
+  useSyncExternalStore(
+    (listener) => {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    () => current,
+  );
+
+/** Begins to watch; returns how to end it. */
+export function watchEvents(client: QueryClient): () => void {
+  const over = new AbortController();
+  const channel = new BroadcastChannel(NAME);
+  const news = new News(client);
+
+  const take = (message: Message) => {
+    if (message.type === "link") {
+      setLink(message.link);
+      if (message.link.state === "waiting") news.begin();
+    } else news.take(message.name, message.data);
+  };
+  channel.onmessage = (event: MessageEvent<Message>) => take(event.data);
+
+  const lead = () =>
+    follow(
+      {
+        url: () => "/api/v1/events",
+        onEvent: ({ name, data }) => tell({ type: "event", name, data }),
+        onLink: (link) => tell({ type: "link", link }),
+      },
+      over.signal,
+    );
+  const tell = (message: Message) => {
+    take(message);
+    channel.postMessage(message);
+  };
+
+  // Without locks (a page that did not come over TLS from elsewhere) each tab reads for itself.
+  if (navigator.locks) {
+    // Whoever waits for the lock hears from the tab that has it; what came before is read from the API.
+    setLink({ state: "open" });
+    navigator.locks.request(NAME, { signal: over.signal }, lead).catch(() => {});
+  } else lead().catch(() => {});
+
+  return () => {
+    over.abort();
+    channel.close();
+  };
+}
+
+type Kind = "container" | "build" | "image" | "machine";
+const KINDS: readonly string[] = ["container", "build", "image", "machine"] satisfies Kind[];
+const isKind = (name: string): name is Kind => KINDS.includes(name);
+
+/** Brings what happened into the cache. */
+class News {
+  /** Before `listed` comes, what is told is what is there, and no news. */
+  private isListing = true;
+  private stale = new Set<string>();
+  private timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(private readonly client: QueryClient) {}
+
+  /** The stream begins anew: whatever went away in between was not told of. */
+  begin() {
+    this.isListing = true;
+  }
+
+  take(name: string, data: string) {
+    if (name === "listed") {
+      this.isListing = false;
+      for (const kind of KINDS) this.refresh(kind);
+    } else if (name === "removed") {
+      const { kind, id }: { kind: string; id: string } = JSON.parse(data);
+      this.client.invalidateQueries({ queryKey: [kind, id] });
+      this.refresh(kind);
+    } else if (isKind(name)) this.show(name, data);
+  }
+
+  private show(kind: Kind, data: string) {
+    const row: Container | Build | Image | Machine = JSON.parse(data);
+    const id = "machine_id" in row && kind === "machine" ? row.machine_id : "id" in row ? row.id : undefined;
+    if (id === undefined) return;
+    this.client.setQueryData([kind, String(id)], row);
+    let isListed = false;
+    this.client.setQueriesData<Page<{ id?: number | string; machine_id?: string | null }>>(
+      { queryKey: [`${kind}s`] },
+      (page) => {
+        const at = page?.data.findIndex((it) => (kind === "machine" ? it.machine_id : it.id) === id) ?? -1;
+        if (!page || at < 0) return page;
+        isListed = true;
+        return { ...page, data: page.data.with(at, row) };
+      },
+    );
+    if (!isListed && !this.isListing) this.refresh(kind);
+  }
+
+  /** Lists of this kind are read again, many changes at a time. */
+  private refresh(kind: string) {
+    this.stale.add(kind);
+    this.timer ??= setTimeout(() => {
+      this.timer = undefined;
+      for (const kind of this.stale) this.client.invalidateQueries({ queryKey: [`${kind}s`] });
+      if (this.stale.has("container")) this.client.invalidateQueries({ queryKey: ["gpus"] });
+      this.stale.clear();
+    }, 300);
+  }
+}

@@ -1,0 +1,94 @@
+/** What pages read. A key begins with the kind of thing, so that what happens to it finds its way (see live.ts). */
+import { queryOptions } from "@tanstack/react-query";
+import { api, call, everyRow } from "./client";
+
+const paged = (offset: number, limit: number) => ({ offset, limit });
+
+export const queries = {
+  me: () =>
+    queryOptions({ queryKey: ["me"], queryFn: () => call(api.GET("/api/v1/me")), retry: false, staleTime: 60_000 }),
+
+  containers: (all = false) =>
+    queryOptions({
+      queryKey: ["containers", { all }],
+      queryFn: async () => {
+        const page = (offset: number, limit: number) =>
+          call(api.GET("/api/v1/containers", { params: { query: { all, ...paged(offset, limit) } } }));
+        const data = await everyRow(page);
+        return { data, total: data.length, limit: data.length, offset: 0 };
+      },
+    }),
+  container: (id: number) =>
+    queryOptions({
+      queryKey: ["container", String(id)],
+      queryFn: () => call(api.GET("/api/v1/containers/{id}", { params: { path: { id: String(id) } } })),
+    }),
+
+  images: () =>
+    queryOptions({
+      queryKey: ["images"],
+      queryFn: async () => {
+        const data = await everyRow((offset, limit) =>
+          call(api.GET("/api/v1/images", { params: { query: paged(offset, limit) } })),
+        );
+        return { data, total: data.length, limit: data.length, offset: 0 };
+      },
+    }),
+  image: (id: number) =>
+    queryOptions({
+      queryKey: ["image", String(id)],
+      queryFn: () => call(api.GET("/api/v1/images/{id}", { params: { path: { id } } })),
+    }),
+  dependents: (id: number) =>
+    queryOptions({
+      queryKey: ["images", "dependents", id],
+      queryFn: () => call(api.GET("/api/v1/images/{id}/dependents", { params: { path: { id } } })),
+    }),
+
+  builds: (limit = 200) =>
+    queryOptions({
+      queryKey: ["builds", limit],
+      queryFn: () => call(api.GET("/api/v1/builds", { params: { query: { limit } } })),
+    }),
+  build: (id: string) =>
+    queryOptions({
+      queryKey: ["build", id],
+      queryFn: () => call(api.GET("/api/v1/builds/{id}", { params: { path: { id } } })),
+    }),
+
+  machines: () =>
+    queryOptions({
+      queryKey: ["machines"],
+      queryFn: () => call(api.GET("/api/v1/machines", { params: { query: { limit: 1000 } } })),
+    }),
+  gpus: () =>
+    queryOptions({
+      queryKey: ["gpus"],
+      queryFn: () => call(api.GET("/api/v1/gpus", { params: { query: { limit: 1000 } } })),
+      refetchInterval: 5000,
+    }),
+  invites: () =>
+    queryOptions({
+      queryKey: ["invites"],
+      queryFn: () => call(api.GET("/api/v1/invites", { params: { query: { limit: 200 } } })),
+    }),
+
+  accounts: () =>
+    queryOptions({
+      queryKey: ["accounts"],
+      queryFn: () =>
+        everyRow((offset, limit) => call(api.GET("/api/v1/accounts", { params: { query: paged(offset, limit) } }))),
+    }),
+  audit: (filter: { actor?: string; action?: string; target?: string }, limit: number) =>
+    queryOptions({
+      queryKey: ["audit", filter, limit],
+      queryFn: () => call(api.GET("/api/v1/audit", { params: { query: { ...filter, limit } } })),
+    }),
+  tokens: () =>
+    queryOptions({
+      queryKey: ["tokens"],
+      queryFn: () => call(api.GET("/api/v1/tokens", { params: { query: { limit: 200 } } })),
+    }),
+  authParams: () =>
+    queryOptions({ queryKey: ["auth-params"], queryFn: () => call(api.GET("/api/auth/params")), staleTime: 300_000 }),
+};

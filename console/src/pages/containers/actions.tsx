@@ -1,0 +1,105 @@
+/** What can be done with a container, in lists and on its own page. */
+import { useQueryClient } from "@tanstack/react-query";
+import { useState } from "react";
+import { api, type Container, call, Failure } from "../../api/client";
+import { shellWord } from "../../format";
+import { useText } from "../../i18n";
+import { Button } from "../../parts/basic";
+import { Code } from "../../parts/command";
+import { Confirm } from "../../parts/dialog";
+import { useToast } from "../../parts/toasts";
+import { canStart, canStop } from "../../states";
+
+export function ContainerActions({
+  container,
+  small,
+  onDeleted,
+}: {
+  container: Container;
+  small?: boolean;
+  onDeleted?: () => void;
+}) {
+  const { t, problem } = useText();
+  const toast = useToast();
+  const client = useQueryClient();
+  const [isBusy, setBusy] = useState(false);
+  const [isDeleting, setDeleting] = useState(false);
+  const path = { params: { path: { id: String(container.id) } } };
+
+  const act = async (request: () => Promise<Container>) => {
+    setBusy(true);
+    try {
+      client.setQueryData(["container", String(container.id)], await request());
+      client.invalidateQueries({ queryKey: ["containers"] });
+    } catch (error) {
+      toast(error instanceof Failure ? problem(error.code, error.detail) : String(error), "bad");
+    } finally {
+      setBusy(false);
+    }
+  };
+  const isGoing = container.state === "deleting" ? t("state.deleting") : undefined;
+  return (
+    <>
+      {canStart(container) ? (
+        <Button
+          small={small}
+          icon="play"
+          busy={isBusy}
+          why={isGoing}
+          onClick={() => act(() => call(api.POST("/api/v1/containers/{id}/start", path)))}
+        >
+          {t("act.start")}
+        </Button>
+      ) : (
+        <Button
+          small={small}
+          icon="stop"
+          busy={isBusy}
+          why={isGoing ?? (canStop(container) ? undefined : t("container.cannot_stop"))}
+          onClick={() => act(() => call(api.POST("/api/v1/containers/{id}/stop", path)))}
+        >
+          {t("act.stop")}
+        </Button>
+      )}
+      {!small && (
+        <Button
+          icon="restart"
+          busy={isBusy}
+          why={isGoing ?? (container.state === "running" ? undefined : t("container.not_running"))}
+          onClick={() => act(() => call(api.POST("/api/v1/containers/{id}/restart", path)))}
+        >
+          {t("act.restart")}
+        </Button>
+      )}
+      <Button
+        small={small}
+        icon="trash"
+        kind={small ? "quiet" : "danger"}
+        why={isGoing}
+        label={small ? t("act.delete") : undefined}
+        onClick={() => setDeleting(true)}
+      >
+        {small ? null : t("act.delete")}
+      </Button>
+      {isDeleting && (
+        <Confirm
+          title={t("container.delete", { name: container.display_name || container.name })}
+          act={t("act.delete")}
+          danger
+          onClose={() => setDeleting(false)}
+          onAct={async () => {
+            client.setQueryData(
+              ["container", String(container.id)],
+              await call(api.DELETE("/api/v1/containers/{id}", path)),
+            );
+            client.invalidateQueries({ queryKey: ["containers"] });
+            onDeleted?.();
+          }}
+        >
+          <p>{t("container.delete_note")}</p>
+          <Code text={`longshore container delete ${shellWord(container.name)}`} />
+        </Confirm>
+      )}
+    </>
+  );
+}

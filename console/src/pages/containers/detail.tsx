@@ -1,0 +1,187 @@
+/** A container: what it is, and tabs for what goes on in it. */
+import { useQuery } from "@tanstack/react-query";
+import { lazy, Suspense } from "react";
+import { Link, NavLink, useNavigate, useParams } from "react-router";
+import { type Container, Failure } from "../../api/client";
+import { queries } from "../../api/queries";
+import { shellWord } from "../../format";
+import { useText } from "../../i18n";
+import { Badge, Button, Card, Empty, Foreign, Notice, PageHead, Skeleton, Trouble, When } from "../../parts/basic";
+import { CommandLine } from "../../parts/command";
+import { paths } from "../../paths";
+import { address, containerTone } from "../../states";
+import { ContainerActions } from "./actions";
+import { StateBadge } from "./list";
+import { ContainerLog } from "./log";
+
+const Terminals = lazy(async () => ({ default: (await import("./terminal")).Terminals }));
+const Statistics = lazy(async () => ({ default: (await import("./statistics")).Statistics }));
+const Files = lazy(async () => ({ default: (await import("./files")).Files }));
+
+export function ContainerDetail() {
+  const id = Number(useParams().id);
+  const tab = useParams().tab ?? "";
+  const { t, word, problem } = useText();
+  const navigate = useNavigate();
+  const container = useQuery({
+    ...queries.container(id),
+    refetchInterval: (query) => (query.state.data?.state === "deleting" ? 1000 : false),
+  });
+  if (container.error instanceof Failure && container.error.status === 404)
+    return (
+      <Empty
+        icon="containers"
+        title={t("container.gone")}
+        action={<Button to={paths.containers}>{t("nav.containers")}</Button>}
+      >
+        {problem(container.error.code, container.error.detail)}
+      </Empty>
+    );
+  if (container.error && !container.data) return <Trouble error={container.error} onRetry={container.refetch} />;
+  const it = container.data;
+  if (!it) return <Skeleton />;
+  const url = address(it, window.location.hostname);
+  const name = it.display_name || it.name;
+
+  return (
+    <>
+      <PageHead
+        title={<Foreign text={name} />}
+        crumb={{ to: paths.containers, name: t("nav.containers") }}
+        note={
+          <span className="row">
+            <StateBadge container={it} />
+            <Link to={paths.image(it.image_id)}>{it.image}</Link>
+            {url && (
+              <a href={url} target="_blank" rel="noreferrer">
+                {url}
+              </a>
+            )}
+          </span>
+        }
+      >
+        <CommandLine
+          command={`longshore container show ${shellWord(it.name)}`}
+          request={{ method: "GET", path: `/api/v1/containers/${id}` }}
+        />
+        <ContainerActions container={it} onDeleted={() => navigate(paths.containers)} />
+      </PageHead>
+      {(it.state === "failed" || it.message) && (
+        <Notice
+          tone={containerTone(it.state) === "bad" ? "bad" : it.state === "unknown" ? "warn" : "busy"}
+          title={it.reason ? word("reason", it.reason) : word("state", it.state)}
+        >
+          <Foreign text={it.message ?? ""} />
+        </Notice>
+      )}
+      <nav className="tabs" aria-label={t("container.tabs")}>
+        <NavLink to={paths.container(id)} end>
+          {t("container.overview")}
+        </NavLink>
+        <NavLink to={paths.container(id, "log")}>{t("container.log")}</NavLink>
+        <NavLink to={paths.container(id, "terminal")}>{t("container.terminal")}</NavLink>
+        <NavLink to={paths.container(id, "stats")}>{t("container.stats")}</NavLink>
+        <NavLink to={paths.container(id, "files")}>{t("container.files")}</NavLink>
+      </nav>
+      <Suspense fallback={<Skeleton />}>
+        {tab === "" && <About container={it} />}
+        {tab === "log" && <ContainerLog key={id} container={it} />}
+        {tab === "terminal" && <Terminals key={id} container={it} />}
+        {tab === "stats" && <Statistics key={id} container={it} />}
+        {tab === "files" && <Files key={id} container={it} />}
+      </Suspense>
+    </>
+  );
+}
+
+function About({ container: it }: { container: Container }) {
+  const { t, bytes, cores } = useText();
+  const machines = useQuery(queries.machines());
+  const machine = machines.data?.data.find((machine) => machine.machine_id === it.machine_id);
+  const env = Object.entries(it.env ?? {});
+  return (
+    <div className="grid-2">
+      <Card title={t("container.about")}>
+        <dl className="facts">
+          <dt>{t("field.name")}</dt>
+          <dd>
+            {it.name} <span className="soft">#{it.id}</span>
+          </dd>
+          <dt>{t("field.account")}</dt>
+          <dd>{it.account}</dd>
+          <dt>{t("field.machine")}</dt>
+          <dd>{machine?.hostname ?? it.machine_id ?? t("container.no_machine")}</dd>
+          <dt>{t("field.created")}</dt>
+          <dd>
+            <When at={it.created_at} />
+          </dd>
+          <dt>{t("field.since")}</dt>
+          <dd>
+            <When at={it.state_since} />
+          </dd>
+          <dt>{t("create.memory")}</dt>
+          <dd>{bytes(it.memory_bytes)}</dd>
+          <dt>{t("create.cpus")}</dt>
+          <dd>{cores(it.cpu_millis)}</dd>
+          {it.gpus && (
+            <>
+              <dt>GPU</dt>
+              <dd>
+                {it.gpus.count} {it.gpus.model && <Foreign text={it.gpus.model} />}
+                {it.gpu_ids?.map((gpu) => (
+                  <div key={gpu} className="mono small">
+                    {gpu}
+                  </div>
+                ))}
+              </dd>
+            </>
+          )}
+          {it.command && (
+            <>
+              <dt>{t("field.command")}</dt>
+              <dd className="mono">
+                <Foreign text={it.command.map(shellWord).join(" ")} />
+              </dd>
+            </>
+          )}
+          {env.length > 0 && (
+            <>
+              <dt>{t("field.env")}</dt>
+              <dd className="mono">
+                {env.map(([key, value]) => (
+                  <div key={key}>
+                    <Foreign text={`${key}=${value}`} />
+                  </div>
+                ))}
+              </dd>
+            </>
+          )}
+        </dl>
+      </Card>
+      <Card title={t("field.ports")}>
+        {it.ports.length === 0 ? (
+          <p className="soft">{t("container.no_ports")}</p>
+        ) : (
+          <ul className="stack">
+            {it.ports.map((port) => (
+              <li key={`${port.protocol}${port.container}`} className="row apart">
+                <span>
+                  <code>
+                    {port.container}/{port.protocol}
+                  </code>{" "}
+                  →{" "}
+                  <code>
+                    {port.bind === "loopback" ? `127.0.0.1:${port.host}` : `${machine?.ip ?? "*"}:${port.host}`}
+                  </code>
+                </span>
+                <Badge tone="idle" bare>
+                  {t(`bind.${port.bind}`)}
+                </Badge>
+              </li>
+            ))}
+          </ul>
+        )}
+      </Card>
+    </div>
+  );
+}

@@ -1,0 +1,137 @@
+/** Containers: what runs, where, and what can be done with it. */
+import { useQuery } from "@tanstack/react-query";
+import { useMemo } from "react";
+import { Link, useSearchParams } from "react-router";
+import type { Container } from "../../api/client";
+import { queries } from "../../api/queries";
+import { useText } from "../../i18n";
+import { Badge, Button, Card, Empty, Foreign, PageHead, Skeleton, Trouble, When } from "../../parts/basic";
+import { CommandLine } from "../../parts/command";
+import { type Column, Table } from "../../parts/table";
+import { paths } from "../../paths";
+import { useIsAdmin } from "../../shell/session";
+import { address, containerTone } from "../../states";
+import { ContainerActions } from "./actions";
+
+export function Containers() {
+  const { t, word } = useText();
+  const isAdmin = useIsAdmin();
+  const [search, setSearch] = useSearchParams();
+  const isAll = isAdmin && search.get("all") === "true";
+  const containers = useQuery(queries.containers(isAll));
+  const columns = useMemo<Column<Container>[]>(
+    () => [
+      {
+        id: "name",
+        title: t("field.name"),
+        className: "name",
+        sort: (it) => it.display_name || it.name,
+        cell: (it) => (
+          <>
+            <Link to={paths.container(it.id)}>
+              <Foreign text={it.display_name || it.name} />
+            </Link>
+            <div className="sub">{isAll ? `${it.account} · ${it.image}` : it.image}</div>
+          </>
+        ),
+      },
+      { id: "state", title: t("field.state"), sort: (it) => it.state, cell: (it) => <StateBadge container={it} /> },
+      {
+        id: "address",
+        title: t("field.address"),
+        className: "wide-only",
+        cell: (it) => {
+          const url = address(it, window.location.hostname);
+          if (url)
+            return (
+              <a href={url} target="_blank" rel="noreferrer">
+                {url.replace("http://", "")}
+              </a>
+            );
+          return it.port ? <span className="soft">:{it.port}</span> : <span className="soft">–</span>;
+        },
+      },
+      {
+        id: "gpus",
+        title: "GPU",
+        className: "num wide-only",
+        sort: (it) => it.gpus?.count ?? 0,
+        cell: (it) => it.gpus?.count ?? <span className="soft">–</span>,
+      },
+      {
+        id: "since",
+        title: t("field.since"),
+        className: "wide-only",
+        sort: (it) => it.state_since,
+        cell: (it) => <When at={it.state_since} />,
+      },
+      { id: "acts", title: "", className: "acts", cell: (it) => <ContainerActions container={it} small /> },
+    ],
+    [t, isAll],
+  );
+  return (
+    <>
+      <PageHead title={t("nav.containers")} note={t("container.note")}>
+        <CommandLine command="longshore container list" request={{ method: "GET", path: "/api/v1/containers" }} />
+        <Button kind="main" icon="plus" to={paths.containerNew()}>
+          {t("create.title")}
+        </Button>
+      </PageHead>
+      <Card flush>
+        {containers.isPending && <Skeleton />}
+        {containers.error && <Trouble error={containers.error} onRetry={containers.refetch} />}
+        {containers.data?.total === 0 && !isAdmin && (
+          <Empty
+            icon="containers"
+            title={t("container.empty")}
+            action={
+              <Button kind="main" icon="plus" to={paths.containerNew()}>
+                {t("create.title")}
+              </Button>
+            }
+          >
+            {t("container.empty_note")}
+          </Empty>
+        )}
+        {containers.data && (containers.data.total > 0 || isAdmin) && (
+          <Table
+            label={t("nav.containers")}
+            rows={containers.data.data}
+            columns={columns}
+            rowKey={(it) => it.id}
+            text={(it) => `${it.name} ${it.display_name ?? ""} ${it.image} ${it.account} ${word("state", it.state)}`}
+            order="-since"
+            tools={
+              isAdmin && (
+                <label className="check">
+                  <input
+                    type="checkbox"
+                    checked={isAll}
+                    onChange={(event) => setSearch(event.target.checked ? { all: "true" } : {}, { replace: true })}
+                  />
+                  {t("container.all")}
+                </label>
+              )
+            }
+          />
+        )}
+      </Card>
+    </>
+  );
+}
+
+/** The state, with what it waits for or why it failed. */
+export function StateBadge({ container }: { container: Container }) {
+  const { t, word } = useText();
+  const { state, reason, message, exit_code, queue } = container;
+  const more = queue
+    ? t("container.queue", { position: queue.position })
+    : state === "stopped" && exit_code != null && exit_code !== 0
+      ? t("container.exit", { code: exit_code })
+      : "";
+  return (
+    <Badge tone={containerTone(state)} title={message ?? (reason ? word("reason", reason) : undefined)}>
+      {[word("state", state), more].filter(Boolean).join(" · ")}
+    </Badge>
+  );
+}

@@ -1,0 +1,170 @@
+/** The overview: what is mine and runs, what needs me, which GPUs there are, what was built lately. */
+import { useQuery } from "@tanstack/react-query";
+import { Link } from "react-router";
+import { queries } from "../api/queries";
+import { useText } from "../i18n";
+import { Badge, Button, Card, Empty, Foreign, Notice, PageHead, Skeleton, Trouble, When } from "../parts/basic";
+import { GpuTile } from "../parts/gpus";
+import { paths } from "../paths";
+import { useIsAdmin, useMe } from "../shell/session";
+import { address, isGoingOn, operationTone } from "../states";
+import { ContainerActions } from "./containers/actions";
+import { StateBadge } from "./containers/list";
+
+export function Overview() {
+  const { t, word, number } = useText();
+  const me = useMe();
+  const isAdmin = useIsAdmin();
+  const containers = useQuery(queries.containers());
+  const images = useQuery(queries.images());
+  const builds = useQuery(queries.builds());
+  const machines = useQuery(queries.machines());
+  const gpus = useQuery(queries.gpus());
+  const error = containers.error ?? images.error ?? builds.error;
+  const mine = containers.data?.data ?? [];
+  const running = mine.filter((it) => it.state === "running");
+  const failed = mine.filter((it) => it.state === "failed");
+  const away = (machines.data?.data ?? []).filter((it) => it.state !== "online" || it.quarantine_reason);
+  const free = (gpus.data?.data ?? []).filter((it) => it.state === "free").length;
+  const hostnames = new Map(machines.data?.data.map((it) => [it.machine_id, it.hostname]));
+  const isNew = containers.data?.total === 0 && images.data?.data.every((it) => it.owner === "public");
+
+  return (
+    <>
+      <PageHead title={t("overview.hello", { name: me.nickname || me.account })}>
+        <Button icon="upload" to={paths.upload}>
+          {t("upload.title")}
+        </Button>
+        <Button kind="main" icon="plus" to={paths.containerNew()}>
+          {t("create.title")}
+        </Button>
+      </PageHead>
+      {error && <Trouble error={error} onRetry={() => containers.refetch()} />}
+      {isNew && (
+        <Card>
+          <Empty
+            icon="cloud"
+            title={t("overview.first")}
+            action={
+              <>
+                <Button kind="main" icon="upload" to={paths.upload}>
+                  {t("upload.title")}
+                </Button>
+                {(images.data?.total ?? 0) > 0 && (
+                  <Button icon="play" to={paths.containerNew()}>
+                    {t("overview.from_public")}
+                  </Button>
+                )}
+              </>
+            }
+          >
+            {t("overview.first_note")}
+          </Empty>
+        </Card>
+      )}
+      {failed.map((it) => (
+        <Notice
+          key={it.id}
+          tone="bad"
+          title={
+            <Link to={paths.container(it.id)}>
+              <Foreign text={it.display_name || it.name} />
+            </Link>
+          }
+        >
+          <Foreign text={it.message ?? (it.reason ? word("reason", it.reason) : word("state", it.state))} />
+        </Notice>
+      ))}
+      {isAdmin &&
+        away.map((it) => (
+          <Notice key={it.machine_id} tone="warn" title={<Link to={paths.machines}>{it.hostname}</Link>}>
+            {it.quarantine_reason ? <Foreign text={it.quarantine_reason} /> : word("machine", it.state)}
+          </Notice>
+        ))}
+      <div className="numbers">
+        <Link className="card" to={paths.containers}>
+          <span className="soft">{t("overview.running")}</span>
+          <span className="figure">
+            {number(running.length)} <small className="soft">/ {number(mine.length)}</small>
+          </span>
+        </Link>
+        <Link className="card" to={paths.images}>
+          <span className="soft">{t("nav.images")}</span>
+          <span className="figure">{images.data ? number(images.data.total) : "…"}</span>
+        </Link>
+        <Link className="card" to={paths.machines}>
+          <span className="soft">{t("overview.free_gpus")}</span>
+          <span className="figure">
+            {number(free)} <small className="soft">/ {number(gpus.data?.total ?? 0)}</small>
+          </span>
+        </Link>
+        <Link className="card" to={paths.builds}>
+          <span className="soft">{t("overview.building")}</span>
+          <span className="figure">{number(builds.data?.data.filter(isGoingOn).length ?? 0)}</span>
+        </Link>
+      </div>
+      <div className="grid-2">
+        <Card
+          title={t("overview.mine")}
+          flush
+          action={
+            <Button small kind="quiet" to={paths.containers}>
+              {t("act.all")}
+            </Button>
+          }
+        >
+          {containers.isPending && <Skeleton />}
+          {containers.data?.total === 0 && <p className="card-body soft">{t("container.empty")}</p>}
+          <ul className="lines">
+            {mine.slice(0, 8).map((it) => (
+              <li key={it.id} className="row">
+                <div className="grow">
+                  <Link to={paths.container(it.id)}>
+                    <Foreign text={it.display_name || it.name} />
+                  </Link>
+                  <div className="soft small clip">{address(it, window.location.hostname) ?? it.image}</div>
+                </div>
+                <StateBadge container={it} />
+                <ContainerActions container={it} small />
+              </li>
+            ))}
+          </ul>
+        </Card>
+        <Card
+          title={t("overview.builds")}
+          flush
+          action={
+            <Button small kind="quiet" to={paths.builds}>
+              {t("act.all")}
+            </Button>
+          }
+        >
+          {builds.isPending && <Skeleton />}
+          {builds.data?.total === 0 && <p className="card-body soft">{t("build.empty")}</p>}
+          <ul className="lines">
+            {builds.data?.data.slice(0, 6).map((it) => (
+              <li key={it.id} className="row">
+                <div className="grow">
+                  <Link to={paths.build(it.id)}>{it.image}</Link>
+                  <div className="soft small">
+                    <When at={it.created_at} />
+                  </div>
+                </div>
+                <Badge tone={operationTone(it.state)}>{word("state", it.state)}</Badge>
+              </li>
+            ))}
+          </ul>
+        </Card>
+      </div>
+      {gpus.data && gpus.data.total > 0 && (
+        <Card title={t("gpu.map")}>
+          <div className="tiles">
+            {gpus.data.data.map((gpu) => (
+              <GpuTile key={`${gpu.machine_id}${gpu.key}`} gpu={gpu} machine={hostnames.get(gpu.machine_id)} />
+            ))}
+          </div>
+        </Card>
+      )}
+    </>
+  );
+}

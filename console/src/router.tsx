@@ -1,0 +1,54 @@
+/** Which address shows which page. Pages beyond the first come when they are opened. */
+import { createBrowserRouter, Navigate, type RouteObject, useRouteError } from "react-router";
+import { useText } from "./i18n";
+import { Overview } from "./pages/overview";
+import { PageHead, Skeleton, Trouble } from "./parts/basic";
+import { paths } from "./paths";
+import { Shell } from "./shell/shell";
+
+function Broken() {
+  const error = useRouteError();
+  return (
+    <main className="page">
+      <Trouble error={error} onRetry={() => window.location.reload()} />
+    </main>
+  );
+}
+
+function Missing() {
+  const { t } = useText();
+  return <PageHead title={t("page.missing")} crumb={{ to: paths.home, name: t("nav.overview") }} />;
+}
+
+const pages: RouteObject[] = [
+  { path: "overview", element: <Overview /> },
+  { path: "images", lazy: async () => ({ Component: (await import("./pages/images/list")).Images }) },
+  { path: "images/upload", lazy: async () => ({ Component: (await import("./pages/images/upload")).Upload }) },
+  { path: "images/:id", lazy: async () => ({ Component: (await import("./pages/images/detail")).ImageDetail }) },
+  { path: "builds", lazy: async () => ({ Component: (await import("./pages/images/builds")).Builds }) },
+  { path: "builds/:id", lazy: async () => ({ Component: (await import("./pages/images/build")).BuildDetail }) },
+  { path: "containers", lazy: async () => ({ Component: (await import("./pages/containers/list")).Containers }) },
+  {
+    path: "containers/new",
+    lazy: async () => ({ Component: (await import("./pages/containers/create")).ContainerNew }),
+  },
+  {
+    path: "containers/:id/:tab?",
+    lazy: async () => ({ Component: (await import("./pages/containers/detail")).ContainerDetail }),
+  },
+  { path: "machines", lazy: async () => ({ Component: (await import("./pages/machines/list")).Machines }) },
+  { path: "admin/accounts", lazy: async () => ({ Component: (await import("./pages/admin/accounts")).Accounts }) },
+  { path: "admin/audit", lazy: async () => ({ Component: (await import("./pages/admin/audit")).Audit }) },
+  { path: "me", lazy: async () => ({ Component: (await import("./pages/me")).Me }) },
+];
+
+export const router = createBrowserRouter([
+  { path: "/", element: <Navigate to={paths.home} replace /> },
+  {
+    path: "/ui",
+    element: <Shell />,
+    errorElement: <Broken />,
+    hydrateFallbackElement: <Skeleton />,
+    children: [{ errorElement: <Broken />, children: [...pages, { path: "*", element: <Missing /> }] }],
+  },
+]);

@@ -1,0 +1,64 @@
+/** How states look: one tone for one meaning, in every list. */
+import type { Build, Container, Gpu, Machine } from "./api/client";
+import type { Tone } from "./parts/basic";
+
+const containers: Record<Container["state"], Tone> = {
+  pending: "busy",
+  pulling: "busy",
+  starting: "busy",
+  running: "good",
+  stopping: "busy",
+  stopped: "idle",
+  failed: "bad",
+  deleting: "busy",
+  unknown: "warn",
+};
+const operations: Record<Build["state"], Tone> = {
+  queued: "busy",
+  running: "busy",
+  succeeded: "good",
+  failed: "bad",
+  cancelled: "idle",
+};
+const machines: Record<Machine["state"], Tone> = { online: "good", engine_down: "bad", unknown: "warn" };
+const gpus: Record<Gpu["state"], Tone> = {
+  free: "good",
+  leased: "busy",
+  outside: "warn",
+  divided: "idle",
+  kept: "idle",
+  unknown: "warn",
+};
+
+export const containerTone = (state: Container["state"]): Tone => containers[state] ?? "idle";
+export const operationTone = (state: Build["state"]): Tone => operations[state] ?? "idle";
+export const machineTone = (state: Machine["state"]): Tone => machines[state] ?? "idle";
+export const gpuTone = (state: Gpu["state"]): Tone => gpus[state] ?? "idle";
+
+/** Whether a build goes on. */
+export const isGoingOn = (build: Build): boolean => build.state === "queued" || build.state === "running";
+
+/** What may be done with a container now. */
+export const canStart = (it: Container): boolean => it.state === "stopped" || it.state === "failed";
+export const canStop = (it: Container): boolean =>
+  it.state === "running" || it.state === "pending" || it.state === "starting" || it.state === "pulling";
+export const canEnter = (it: Container): boolean => it.state === "running";
+
+/** How far a build is, from 0 to 1. */
+export function progress(build: Build): number {
+  if (build.state === "succeeded") return 1;
+  const built = build.steps && build.step ? (build.step - 1) / build.steps : 0;
+  if (build.phase === "pushing")
+    return 0.6 + (build.push_total_bytes > 0 ? 0.35 * (build.pushed_bytes / build.push_total_bytes) : 0);
+  if (build.phase === "verifying") return 0.97;
+  return built * 0.6;
+}
+
+/** Where a container answers on this computer, if it does: a port on loopback is only of use to whoever sits at the machine. */
+export function address(it: Container, host: string): string | undefined {
+  const port = it.ports.find((port) => port.protocol === "tcp");
+  if (!port || it.state !== "running") return undefined;
+  const isHere = host === "127.0.0.1" || host === "localhost" || host === "[::1]";
+  if (port.bind === "loopback" && !isHere) return undefined;
+  return `http://${isHere ? "127.0.0.1" : host}:${port.host}`;
+}

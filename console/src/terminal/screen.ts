@@ -1,0 +1,116 @@
+/** What a terminal shows: xterm.js, with copy and paste, and in the size of its place. */
+import { FitAddon } from "@xterm/addon-fit";
+import { Terminal } from "@xterm/xterm";
+
+const encoder = new TextEncoder();
+
+export class Screen {
+  onInput: (data: Uint8Array) => void = () => {};
+  onResize: (columns: number, rows: number) => void = () => {};
+  private readonly terminal: Terminal;
+  private readonly fit = new FitAddon();
+  private readonly observer: ResizeObserver;
+  private sheets: CSSStyleSheet[] = [];
+
+  constructor(place: HTMLElement) {
+    const style = getComputedStyle(document.documentElement);
+    this.terminal = new Terminal({
+      fontFamily: style.getPropertyValue("--mono"),
+      fontSize: 13.5,
+      cursorBlink: !window.matchMedia("(prefers-reduced-motion: reduce)").matches,
+      scrollback: 20_000,
+      screenReaderMode: false,
+      // Without this nothing of the API that changes the looks of a program's text is used.
+      allowProposedApi: false,
+      theme: { background: "#0a1015", foreground: "#d7e3ea", cursor: "#63c3e0", selectionBackground: "#31576a" },
+      documentOverride: withStyleSheets(document, this.sheets),
+    });
+    this.terminal.loadAddon(this.fit);
+    this.terminal.open(place);
+    this.terminal.attachCustomKeyEventHandler((event) => this.key(event));
+    this.terminal.onData((text) => this.onInput(encoder.encode(text)));
+    this.terminal.onBinary((text) => this.onInput(Uint8Array.from(text, (char) => char.charCodeAt(0))));
+    this.terminal.onResize(({ cols, rows }) => this.onResize(cols, rows));
+    this.observer = new ResizeObserver(() => this.refit());
+    this.observer.observe(place);
+    this.show();
+  }
+
+  size() {
+    return { columns: this.terminal.cols, rows: this.terminal.rows };
+  }
+
+  write(data: Uint8Array) {
+    this.terminal.write(data);
+  }
+
+  /** Words of ours, set apart from what the program prints. */
+  say(text: string) {
+    this.terminal.write(`\r\n\u001b[33m[${text}]\u001b[0m\r\n`);
+  }
+
+  /** Somebody else changed the size: what is drawn is drawn for that. */
+  follow(columns: number, rows: number) {
+    if (columns !== this.terminal.cols || rows !== this.terminal.rows) this.terminal.resize(columns, rows);
+  }
+
+  show() {
+    this.refit();
+    this.terminal.focus();
+  }
+
+  dispose() {
+    this.observer.disconnect();
+    this.terminal.dispose();
+    document.adoptedStyleSheets = document.adoptedStyleSheets.filter((sheet) => !this.sheets.includes(sheet));
+  }
+
+  private refit() {
+    // A place that is not shown has no size.
+    const size = this.fit.proposeDimensions();
+    if (size && size.cols > 1 && size.rows > 1 && Number.isFinite(size.cols)) this.fit.fit();
+  }
+
+  private key(event: KeyboardEvent): boolean {
+    if (event.type !== "keydown" || !event.ctrlKey || !event.shiftKey) return true;
+    if (event.code === "KeyC" && this.terminal.hasSelection()) {
+      navigator.clipboard.writeText(this.terminal.getSelection()).catch(() => {});
+      event.preventDefault();
+      return false;
+    }
+    // The browser pastes; xterm takes it from there.
+    return event.code !== "KeyV";
+  }
+}
+
+/**
+ * A document for xterm.js. It writes `<style>` elements, which the policy of the page refuses; what it writes goes into style sheets
+ * made by script instead, which are allowed because no text of others can make them.
+ */
+function withStyleSheets(document: Document, sheets: CSSStyleSheet[]): Document {
+  const createElement = (name: string) =>
+    name === "style" ? styleHolder(document, sheets) : document.createElement(name);
+  return new Proxy(document, {
+    get(target, name) {
+      if (name === "createElement") return createElement;
+      const value: unknown = Reflect.get(target, name);
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+    set: (target, name, value) => Reflect.set(target, name, value),
+  });
+}
+
+function styleHolder(document: Document, sheets: CSSStyleSheet[]): HTMLElement {
+  const sheet = new CSSStyleSheet();
+  sheets.push(sheet);
+  document.adoptedStyleSheets = [...document.adoptedStyleSheets, sheet];
+  const holder = document.createElement("span");
+  holder.hidden = true;
+  Object.defineProperty(holder, "textContent", { set: (text: string) => sheet.replaceSync(text), get: () => "" });
+  const remove = holder.remove.bind(holder);
+  holder.remove = () => {
+    document.adoptedStyleSheets = document.adoptedStyleSheets.filter((it) => it !== sheet);
+    remove();
+  };
+  return holder;
+}

@@ -1,0 +1,144 @@
+/** Every page, in both languages and both themes, on a desk and on a phone: nothing to complain of for axe, for the browser, or for the eye. */
+import { afterAll, beforeAll, expect, inject, test } from "vitest";
+import { closeBrowser, type Look, Visitor } from "./support/browser";
+import { ADMIN_PASSWORD } from "./support/server";
+
+const HOSTILE = `<img src=x onerror="document.title='owned'"> \u202egnp.exe ${"long ".repeat(30)}`;
+
+const looks: Look[] = [
+  { language: "en", theme: "light" },
+  { language: "en", theme: "dark" },
+  { language: "zh", theme: "light" },
+  { language: "zh", theme: "dark" },
+  { language: "en", theme: "light", width: 390, height: 800 },
+  { language: "zh", theme: "dark", width: 390, height: 800 },
+];
+
+const pages = [
+  ["overview", "/ui/overview"],
+  ["images", "/ui/images"],
+  ["upload", "/ui/images/upload"],
+  ["builds", "/ui/builds"],
+  ["containers", "/ui/containers?all=true"],
+  ["container-new", "/ui/containers/new"],
+  ["machines", "/ui/machines"],
+  ["accounts", "/ui/admin/accounts"],
+  ["audit", "/ui/admin/audit"],
+  ["me", "/ui/me"],
+  ["missing", "/ui/nothing/here"],
+] satisfies [string, string][];
+
+beforeAll(async () => {
+  const headers = { "content-type": "application/json", authorization: "" };
+  const post = (path: string, body: unknown) =>
+    fetch(inject("url") + path, { method: "POST", headers, body: JSON.stringify(body) });
+  const login = await post("/api/auth/login", { account: "admin", password: ADMIN_PASSWORD });
+  const { access_token }: { access_token: string } = await login.json();
+  headers.authorization = `Bearer ${access_token}`;
+  // Text of others, wherever it may stand.
+  expect((await post("/api/user/set_profile", { field: "nickname", value: HOSTILE.slice(0, 60) })).status).toBe(200);
+  expect((await post("/api/v1/tokens", { name: HOSTILE.slice(0, 60) })).status).toBe(201);
+});
+
+afterAll(closeBrowser);
+
+test.each(looks)("every page is in order ($language, $theme, $width)", async (look) => {
+  const visitor = await Visitor.arrive(look);
+  const { page } = visitor;
+  await page.goto("/");
+  await visitor.fill("field.account", "admin");
+  await visitor.fill("field.password", ADMIN_PASSWORD);
+  await visitor.press("door.sign_in");
+  await page.getByRole("heading", { level: 1 }).waitFor();
+
+  const wrong: string[] = [];
+  for (const [name, path] of pages) {
+    await page.goto(path);
+    await page.getByRole("heading", { level: 1 }).waitFor();
+    await page.locator(".skeleton").first().waitFor({ state: "detached" });
+    await visitor.picture(name);
+    wrong.push(...(await visitor.axe()).map((it) => `${name}: ${it}`));
+    const wide: number = await page.evaluate("document.documentElement.scrollWidth - window.innerWidth");
+    if (wide > 0) wrong.push(`${name}: ${wide} pixels wider than the screen`);
+    expect(await page.title()).toBe("Longshore");
+  }
+  expect(wrong).toEqual([]);
+  await visitor.leave();
+});
+
+test("the whole console can be used with the keyboard alone", async () => {
+  const visitor = await Visitor.arrive({ language: "en" });
+  const { page } = visitor;
+  await page.goto("/");
+  await page.getByLabel(visitor.t("field.account")).focus();
+  await page.keyboard.type("admin");
+  await page.keyboard.press("Tab");
+  await page.keyboard.type(ADMIN_PASSWORD);
+  await page.keyboard.press("Enter");
+  await page.getByRole("heading", { level: 1 }).waitFor();
+
+  await page.keyboard.press("Control+k");
+  await page.getByRole("combobox").waitFor();
+  await page.keyboard.type("machin");
+  await page.keyboard.press("Enter");
+  await page.waitForURL("**/ui/machines");
+  await page.getByRole("button", { name: visitor.t("machine.add") }).focus();
+  await page.keyboard.press("Enter");
+  await page.getByRole("dialog").waitFor();
+  await page.keyboard.press("Tab");
+  expect(await page.evaluate("document.activeElement.closest('dialog') !== null")).toBe(true);
+  await page.keyboard.press("Escape");
+  await page.getByRole("dialog").waitFor({ state: "detached" });
+  await visitor.leave();
+});
+
+test("an admin invites a machine with one line, and takes the invitation back", async () => {
+  const visitor = await Visitor.arrive({ language: "zh" });
+  const { page } = visitor;
+  await page.goto("/");
+  await visitor.fill("field.account", "admin");
+  await visitor.fill("field.password", ADMIN_PASSWORD);
+  await visitor.press("door.sign_in");
+  await page.getByRole("heading", { level: 1 }).waitFor();
+  await page.goto("/ui/machines");
+  await visitor.press("machine.add");
+  await visitor.press("machine.make_line");
+
+  await page.getByText(/longshore agent join http\S+ lsj_\S+ && longshore agent run/).waitFor();
+  await visitor.picture("machine-add");
+  expect(await visitor.axe()).toEqual([]);
+  await visitor.press("act.close");
+  await visitor.button("machine.uninvite").click();
+  await visitor.button("machine.uninvite").waitFor({ state: "detached" });
+  await page.goto("/ui/admin/audit?action=invite");
+  await page
+    .getByText(/invite/)
+    .first()
+    .waitFor();
+  await visitor.leave();
+});
+
+test("a session that ends in the middle of a form is renewed over it, and nothing typed is lost", async () => {
+  const visitor = await Visitor.arrive({ language: "en" });
+  const { page } = visitor;
+  await visitor.register("forgetful", "correct horse");
+  await page.goto("/ui/containers/new");
+  await visitor.fill("field.image", "forgetful/nothing:1");
+  await visitor.fill("field.name", "typed-with-care");
+
+  await visitor.context.clearCookies();
+  await visitor.press("create.begin");
+  await page.getByRole("dialog", { name: visitor.t("door.ended") }).waitFor();
+  await page.getByRole("dialog").getByLabel(visitor.t("field.password")).fill("correct horse");
+  await page
+    .getByRole("dialog")
+    .getByRole("button", { name: visitor.t("door.sign_in") })
+    .click();
+  await page.getByRole("dialog").waitFor({ state: "detached" });
+
+  expect(await page.getByLabel(visitor.t("field.name"), { exact: true }).inputValue()).toBe("typed-with-care");
+  await visitor.press("create.begin");
+  await page.getByRole("alert").first().waitFor();
+  expect(new URL(page.url()).pathname).toBe("/ui/containers/new");
+  await visitor.leave();
+});

@@ -1,0 +1,146 @@
+/** Debian's Chromium, driven by playwright-core; a page that complains of anything fails its journey. */
+import { existsSync, mkdirSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
+import { inject } from "vitest";
+import { say } from "./words";
+
+export type Language = "en" | "zh";
+export type Theme = "light" | "dark";
+
+export interface Look {
+  language: Language;
+  theme?: Theme;
+  width?: number;
+  height?: number;
+}
+
+let browser: Browser | undefined;
+
+async function theBrowser(): Promise<Browser> {
+  const program = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find(existsSync);
+  if (!program) throw new Error("there is no Chromium here; ./test installs it");
+  // Root has no sandbox of Chromium's; the pages are our own.
+  browser ??= await chromium.launch({
+    executablePath: program,
+    args: process.getuid?.() === 0 ? ["--no-sandbox"] : [],
+  });
+  return browser;
+}
+
+export async function closeBrowser() {
+  await browser?.close();
+  browser = undefined;
+}
+
+/** A person at a browser. */
+export class Visitor {
+  private constructor(
+    readonly context: BrowserContext,
+    readonly page: Page,
+    readonly look: Look,
+    readonly complaints: string[],
+  ) {}
+
+  static async arrive(look: Look): Promise<Visitor> {
+    const { language, theme = "light", width = 1280, height = 860 } = look;
+    const context = await (await theBrowser()).newContext({
+      baseURL: inject("url"),
+      viewport: { width, height },
+      locale: language === "zh" ? "zh-CN" : "en-US",
+      colorScheme: theme,
+      timezoneId: "Asia/Shanghai",
+      reducedMotion: "reduce",
+    });
+    const page = await context.newPage();
+    const visitor = new Visitor(context, page, look, []);
+    visitor.watch(page);
+    return visitor;
+  }
+
+  watch(page: Page) {
+    page.on("pageerror", (error) => this.complaints.push(`error: ${error.message}`));
+    page.on("console", (message) => {
+      // The browser notes each refusal by the server, also those that are asked for: who is not signed in, what does not exist.
+      const isRefusal = /Failed to load resource|WebSocket connection|net::ERR/.test(message.text());
+      if (["error", "warning"].includes(message.type()) && !isRefusal)
+        this.complaints.push(`${message.type()}: ${message.text()}`);
+    });
+    page.on("request", (request) => {
+      const url = new URL(request.url());
+      if (url.origin !== inject("url") && !["data:", "blob:"].includes(url.protocol))
+        this.complaints.push(`asked another host: ${request.url()}`);
+    });
+  }
+
+  /** What the console says for this key, in this visitor's language. */
+  t(key: string, values: Record<string, string | number> = {}): string {
+    return say(this.look.language, key, values);
+  }
+
+  button(key: string, values: Record<string, string | number> = {}) {
+    return this.page.getByRole("button", { name: this.t(key, values), exact: true });
+  }
+
+  /** A button or a link of this name; the last one, where a dialog lies over the page. */
+  async press(key: string) {
+    const name = this.t(key);
+    await this.page
+      .getByRole("button", { name, exact: true })
+      .or(this.page.getByRole("link", { name, exact: true }))
+      .last()
+      .click();
+  }
+
+  async fill(key: string, value: string) {
+    await this.page.getByLabel(this.t(key), { exact: true }).last().fill(value);
+  }
+
+  async register(account: string, password: string) {
+    await this.page.goto("/");
+    await this.press("door.no_account");
+    await this.fill("field.account", account);
+    await this.fill("field.password", password);
+    await this.press("door.sign_up");
+    await this.page.getByRole("heading", { level: 1, name: this.t("overview.hello", { name: account }) }).waitFor();
+  }
+
+  async signIn(account: string, password: string) {
+    await this.page.goto("/");
+    await this.fill("field.account", account);
+    await this.fill("field.password", password);
+    await this.press("door.sign_in");
+    await this.page.getByRole("heading", { level: 1, name: this.t("overview.hello", { name: account }) }).waitFor();
+  }
+
+  /** What axe finds wrong on the page as it is now. */
+  async axe(): Promise<string[]> {
+    const source = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
+    // Through the debugger, which the policy of the page does not concern.
+    await this.page.evaluate(await (await import("node:fs/promises")).readFile(source, "utf8"));
+    const found: { id: string; impact: string; nodes: string[] }[] = await this.page.evaluate(
+      `axe.run(document, { resultTypes: ["violations"] }).then((it) => it.violations.map(({ id, impact, nodes }) => ({ id, impact, nodes: nodes.map((node) => node.html.slice(0, 160)) })))`,
+    );
+    return found
+      .filter(({ impact }) => impact === "serious" || impact === "critical")
+      .map((it) => `${it.id}: ${it.nodes.join(" ")}`);
+  }
+
+  /** A picture of the page, kept where LONGSHORE_TEST_PICTURES says. */
+  async picture(name: string) {
+    const folder = process.env.LONGSHORE_TEST_PICTURES;
+    if (!folder) return;
+    mkdirSync(folder, { recursive: true });
+    const { language, theme = "light", width = 1280 } = this.look;
+    await this.page.screenshot({
+      path: join(folder, `${name}-${language}-${theme}${width < 800 ? "-phone" : ""}.png`),
+    });
+  }
+
+  /** Leaves; fails when the page complained of anything. */
+  async leave() {
+    await this.context.close();
+    if (this.complaints.length > 0) throw new Error(`the page complained:\n${this.complaints.join("\n")}`);
+  }
+}
