@@ -58,4 +58,16 @@ build_console_if_possible() {
   build_console || die "the web console did not build; the words of npm are above"
 }
 
+# Debian's own browser; the fonts are for what it is asked to show.
+need_browser() {
+  if ! has chromium; then install_packages "uses the web console as people do" chromium; fi
+  if [ -z "$(fc-list :lang=zh 2>/dev/null)" ]; then install_packages "shows Chinese in the pictures of the console" fonts-noto-cjk; fi
+}
+
+# What people do, in a real browser against the server that was just built.
+check_journeys() {
+  LONGSHORE_TEST_BINARY=$CARGO_TARGET_DIR/debug/longshore LONGSHORE_TEST_NVML=$CARGO_TARGET_DIR/debug/libnvidia_ml.so \
+    LONGSHORE_TEST_PICTURES=${LONGSHORE_TEST_PICTURES:-$LONGSHORE_CACHE/pictures} console_npm run journeys
+}
+
 check_console_sources() { console_install && console_npm run types >/dev/null && console_npm run check; }

@@ -41,12 +41,13 @@ export class Visitor {
     readonly page: Page,
     readonly look: Look,
     readonly complaints: string[],
+    readonly url: string,
   ) {}
 
-  static async arrive(look: Look): Promise<Visitor> {
+  static async arrive(look: Look, url = inject("url")): Promise<Visitor> {
     const { language, theme = "light", width = 1280, height = 860 } = look;
     const context = await (await theBrowser()).newContext({
-      baseURL: inject("url"),
+      baseURL: url,
       viewport: { width, height },
       locale: language === "zh" ? "zh-CN" : "en-US",
       colorScheme: theme,
@@ -54,7 +55,7 @@ export class Visitor {
       reducedMotion: "reduce",
     });
     const page = await context.newPage();
-    const visitor = new Visitor(context, page, look, []);
+    const visitor = new Visitor(context, page, look, [], url);
     visitor.watch(page);
     return visitor;
   }
@@ -69,7 +70,7 @@ export class Visitor {
     });
     page.on("request", (request) => {
       const url = new URL(request.url());
-      if (url.origin !== inject("url") && !["data:", "blob:"].includes(url.protocol))
+      if (url.origin !== this.url && !["data:", "blob:"].includes(url.protocol))
         this.complaints.push(`asked another host: ${request.url()}`);
     });
   }
