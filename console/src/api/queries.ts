@@ -67,6 +67,17 @@ export const queries = {
       queryFn: () => call(api.GET("/api/v1/gpus", { params: { query: { limit: 1000 } } })),
       refetchInterval: 5000,
     }),
+  queue: () =>
+    queryOptions({
+      queryKey: ["containers", "queue"],
+      queryFn: () => call(api.GET("/api/v1/queue", { params: { query: { limit: 500 } } })),
+      refetchInterval: 15_000,
+    }),
+  quota: (account: string) =>
+    queryOptions({
+      queryKey: ["containers", "quota", account],
+      queryFn: () => call(api.GET("/api/v1/accounts/{account}/quota", { params: { path: { account } } })),
+    }),
   invites: () =>
     queryOptions({
       queryKey: ["invites"],

@@ -11,6 +11,6 @@ test("both languages leave the same holes", () => {
 
 test("no sentence is left in the other language", () => {
   for (const [key, text] of Object.entries(zh))
-    if (/[a-z]{4,} [a-z]{4,}/i.test(text)) expect([key, text]).toEqual([key, ""]);
+    if (/[a-z]{4,} [a-z]{4,}/i.test(text.replace("docker login", ""))) expect([key, text]).toEqual([key, ""]);
   for (const [key, text] of Object.entries(en)) expect([key, /\p{Script=Han}/u.test(text)]).toEqual([key, false]);
 });

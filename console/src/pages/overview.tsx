@@ -5,11 +5,13 @@ import { queries } from "../api/queries";
 import { useText } from "../i18n";
 import { Badge, Button, Card, Empty, Foreign, Notice, PageHead, Skeleton, Trouble, When } from "../parts/basic";
 import { GpuTile } from "../parts/gpus";
+import { Line } from "../parts/line";
+import { Quota } from "../parts/quota";
 import { paths } from "../paths";
 import { useIsAdmin, useMe } from "../shell/session";
 import { address, isGoingOn, operationTone } from "../states";
 import { ContainerActions } from "./containers/actions";
-import { StateBadge } from "./containers/list";
+import { StateBadge } from "./containers/state";
 
 export function Overview() {
   const { t, word, number } = useText();
@@ -154,6 +156,12 @@ export function Overview() {
               </li>
             ))}
           </ul>
+        </Card>
+      </div>
+      <div className="grid-2">
+        <Line />
+        <Card title={t("quota.mine")}>
+          <Quota account={me.account} />
         </Card>
       </div>
       {gpus.data && gpus.data.total > 0 && (

@@ -7,7 +7,7 @@ import { gpuTone } from "../states";
 import { Badge, Foreign, Meter, When } from "./basic";
 
 export function GpuTile({ gpu, machine }: { gpu: Gpu; machine?: string }) {
-  const { t, word, bytes, number } = useText();
+  const { t, word, bytes, number, moment } = useText();
   const MIB = 1024 * 1024;
   const used = gpu.memory_used ?? 0;
   const ours = gpu.processes.filter((it) => it.container_id != null).reduce((sum, it) => sum + (it.memory ?? 0), 0);
@@ -49,7 +49,7 @@ export function GpuTile({ gpu, machine }: { gpu: Gpu; machine?: string }) {
             <span className="soft">{t("gpu.somebody")}</span>
           )}{" "}
           <span className="soft">
-            <When at={gpu.lease.since} />
+            {gpu.lease.until ? t("gpu.until", { until: moment(gpu.lease.until) }) : <When at={gpu.lease.since} />}
           </span>
         </div>
       )}

@@ -10,6 +10,7 @@ import { Confirm } from "../../parts/dialog";
 import { SelectField, TextField } from "../../parts/field";
 import { type Column, Table } from "../../parts/table";
 import { useMe } from "../../shell/session";
+import { QuotaDialog } from "./quota";
 
 type Role = Schemas["Role"];
 const isRole = (text: string): text is Role => text === "admin" || text === "user";
@@ -19,7 +20,7 @@ export function Accounts() {
   const me = useMe();
   const accounts = useQuery(queries.accounts());
   const [isAdding, setAdding] = useState(false);
-  const [changing, setChanging] = useState<{ account: Account; what: "role" | "state" | "password" }>();
+  const [changing, setChanging] = useState<{ account: Account; what: "role" | "state" | "password" | "quota" }>();
   const columns = useMemo<Column<Account>[]>(
     () => [
       {
@@ -82,6 +83,9 @@ export function Accounts() {
             >
               {account.role === "admin" ? t("account.make_user") : t("account.make_admin")}
             </Button>{" "}
+            <Button small kind="quiet" onClick={() => setChanging({ account, what: "quota" })}>
+              {t("quota.title")}
+            </Button>{" "}
             <Button small kind="quiet" onClick={() => setChanging({ account, what: "password" })}>
               {t("field.password")}
             </Button>
@@ -114,7 +118,12 @@ export function Accounts() {
         )}
       </Card>
       {isAdding && <AddAccount onClose={() => setAdding(false)} />}
-      {changing && <ChangeAccount {...changing} onClose={() => setChanging(undefined)} />}
+      {changing?.what === "quota" && (
+        <QuotaDialog account={changing.account.account} onClose={() => setChanging(undefined)} />
+      )}
+      {changing && changing.what !== "quota" && (
+        <ChangeAccount account={changing.account} what={changing.what} onClose={() => setChanging(undefined)} />
+      )}
     </>
   );
 }

@@ -31,6 +31,7 @@ export function ContainerNew() {
     command: "",
     memory: "",
     cpus: "",
+    hours: "",
   });
   const [arePortsTyped, setPortsTyped] = useState(false);
   const [error, setError] = useState<unknown>();
@@ -186,6 +187,14 @@ export function ContainerNew() {
                   onChange={(cpus) => set({ cpus })}
                   wrong={said("cpus")}
                   placeholder="1"
+                  inputMode="decimal"
+                />
+                <TextField
+                  label={t("create.hours")}
+                  value={draft.hours}
+                  onChange={(hours) => set({ hours })}
+                  wrong={said("hours")}
+                  note={t("create.hours_note")}
                   inputMode="decimal"
                 />
               </div>

@@ -11,8 +11,8 @@ import { CommandLine } from "../../parts/command";
 import { paths } from "../../paths";
 import { address, containerTone } from "../../states";
 import { ContainerActions } from "./actions";
-import { StateBadge } from "./list";
 import { ContainerLog } from "./log";
+import { StateBadge } from "./state";
 
 const Terminals = lazy(async () => ({ default: (await import("./terminal")).Terminals }));
 const Statistics = lazy(async () => ({ default: (await import("./statistics")).Statistics }));
@@ -95,7 +95,7 @@ export function ContainerDetail() {
 }
 
 function About({ container: it }: { container: Container }) {
-  const { t, bytes, cores } = useText();
+  const { t, bytes, cores, moment } = useText();
   const machines = useQuery(queries.machines());
   const machine = machines.data?.data.find((machine) => machine.machine_id === it.machine_id);
   const env = Object.entries(it.env ?? {});
@@ -123,6 +123,12 @@ function About({ container: it }: { container: Container }) {
           <dd>{bytes(it.memory_bytes)}</dd>
           <dt>{t("create.cpus")}</dt>
           <dd>{cores(it.cpu_millis)}</dd>
+          {it.ends_at && (
+            <>
+              <dt>{t("container.ends")}</dt>
+              <dd>{moment(it.ends_at)}</dd>
+            </>
+          )}
           {it.gpus && (
             <>
               <dt>GPU</dt>

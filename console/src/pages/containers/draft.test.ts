@@ -13,6 +13,7 @@ const EMPTY: Draft = {
   command: "",
   memory: "",
   cpus: "",
+  hours: "",
 };
 
 test("what is typed becomes what is asked for, and its command line", () => {
@@ -27,6 +28,7 @@ test("what is typed becomes what is asked for, and its command line", () => {
     command: `sh -c "echo 'a b'"`,
     memory: "2g",
     cpus: "1.5",
+    hours: "2",
   });
   expect(wrong).toEqual({});
   expect(body).toMatchObject({
@@ -37,6 +39,7 @@ test("what is typed becomes what is asked for, and its command line", () => {
     command: ["sh", "-c", "echo 'a b'"],
     memory_bytes: 2 ** 31,
     cpu_millis: 1500,
+    max_duration_secs: 7200,
   });
   expect(body.ports).toEqual([
     { container: 8000, protocol: "tcp", bind: "loopback" },
@@ -44,7 +47,7 @@ test("what is typed becomes what is asked for, and its command line", () => {
     { container: 53, protocol: "udp", bind: "loopback" },
   ]);
   expect(commandLine(body)).toBe(
-    `longshore container run hello:1 --name box --publish 8000 --publish 8080:80 --publish 53/udp --env A=1 --env B=x=y --gpus 2 --gpu-model A100 --memory 2g --cpus 1.5 -- sh -c 'echo '\\''a b'\\'''`,
+    `longshore container run hello:1 --name box --publish 8000 --publish 8080:80 --publish 53/udp --env A=1 --env B=x=y --gpus 2 --gpu-model A100 --memory 2g --cpus 1.5 --max-duration 7200s -- sh -c 'echo '\\''a b'\\'''`,
   );
 });
 

@@ -14,11 +14,15 @@ export interface Draft {
   command: string;
   memory: string;
   cpus: string;
+  hours: string;
 }
 
 const PORT = /^(?:(\d{1,5}):)?(\d{1,5})(?:\/(tcp|udp))?$/;
 
-type Checked = { body: ContainerCreate; wrong: Partial<Record<keyof Draft, "port" | "env" | "size" | "cores">> };
+type Checked = {
+  body: ContainerCreate;
+  wrong: Partial<Record<keyof Draft, "port" | "env" | "size" | "cores" | "hours">>;
+};
 
 /** What is asked for, and what cannot be read of it. */
 export function check(draft: Draft): Checked {
@@ -62,6 +66,11 @@ export function check(draft: Draft): Checked {
     const cores = Number(draft.cpus);
     if (!(cores > 0)) wrong.cpus = "cores";
     else body.cpu_millis = Math.round(cores * 1000);
+  }
+  if (draft.hours.trim()) {
+    const hours = Number(draft.hours);
+    if (!(hours > 0)) wrong.hours = "hours";
+    else body.max_duration_secs = Math.round(hours * 3600);
   }
   return { body, wrong };
 }
@@ -110,6 +119,7 @@ export function commandLine(body: ContainerCreate): string {
   if (body.gpus?.model) parts.push("--gpu-model", shellWord(body.gpus.model));
   if (body.memory_bytes) parts.push("--memory", shellBytes(body.memory_bytes));
   if (body.cpu_millis) parts.push("--cpus", String(body.cpu_millis / 1000));
+  if (body.max_duration_secs) parts.push("--max-duration", `${body.max_duration_secs}s`);
   if (body.machine) parts.push("--machine", shellWord(body.machine));
   if (body.command?.length) parts.push("--", ...body.command.map(shellWord));
   return parts.join(" ");

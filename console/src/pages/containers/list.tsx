@@ -5,13 +5,14 @@ import { Link, useSearchParams } from "react-router";
 import type { Container } from "../../api/client";
 import { queries } from "../../api/queries";
 import { useText } from "../../i18n";
-import { Badge, Button, Card, Empty, Foreign, PageHead, Skeleton, Trouble, When } from "../../parts/basic";
+import { Button, Card, Empty, Foreign, PageHead, Skeleton, Trouble, When } from "../../parts/basic";
 import { CommandLine } from "../../parts/command";
 import { type Column, Table } from "../../parts/table";
 import { paths } from "../../paths";
 import { useIsAdmin } from "../../shell/session";
-import { address, containerTone } from "../../states";
+import { address } from "../../states";
 import { ContainerActions } from "./actions";
+import { StateBadge } from "./state";
 
 export function Containers() {
   const { t, word } = useText();
@@ -117,21 +118,5 @@ export function Containers() {
         )}
       </Card>
     </>
-  );
-}
-
-/** The state, with what it waits for or why it failed. */
-export function StateBadge({ container }: { container: Container }) {
-  const { t, word } = useText();
-  const { state, reason, message, exit_code, queue } = container;
-  const more = queue
-    ? t("container.queue", { position: queue.position })
-    : state === "stopped" && exit_code != null && exit_code !== 0
-      ? t("container.exit", { code: exit_code })
-      : "";
-  return (
-    <Badge tone={containerTone(state)} title={message ?? (reason ? word("reason", reason) : undefined)}>
-      {[word("state", state), more].filter(Boolean).join(" · ")}
-    </Badge>
   );
 }

@@ -3,9 +3,9 @@ import { useEffect, useState } from "react";
 import type { Container } from "../../api/client";
 import { follow, type Link } from "../../api/stream";
 import { useText } from "../../i18n";
+import { LinkWords } from "../../log/link";
 import { LogModel } from "../../log/model";
 import { LogView } from "../../log/view";
-import { LinkWords } from "../images/build";
 
 /** Lines that are read at first; the rest can be downloaded. */
 const TAIL = 20_000;

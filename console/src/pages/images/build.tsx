@@ -6,6 +6,7 @@ import { api, type Build, call, Failure } from "../../api/client";
 import { queries } from "../../api/queries";
 import { follow, type Link } from "../../api/stream";
 import { useText } from "../../i18n";
+import { LinkWords } from "../../log/link";
 import { LogModel } from "../../log/model";
 import { LogView } from "../../log/view";
 import {
@@ -143,16 +144,6 @@ function Doing({ build }: { build: Build }) {
       </span>
     </span>
   );
-}
-
-/** How the log's connection does, when that is of interest. */
-export function LinkWords({ link }: { link: Link }) {
-  const { t } = useText();
-  const now = useNow(1000);
-  if (link.state === "waiting") return t("link.lost", { seconds: Math.max(1, Math.ceil((link.until - now) / 1000)) });
-  if (link.state === "connecting") return t("link.connecting");
-  if (link.state === "ended" && link.failure) return link.failure.detail;
-  return link.state === "ended" ? t("log.end") : t("log.live");
 }
 
 function useBuildLog(id: string) {

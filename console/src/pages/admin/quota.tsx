@@ -1,0 +1,81 @@
+/** An account's quota: what it may have and has, and another one. */
+import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { useState } from "react";
+import { api, call, type Schemas } from "../../api/client";
+import { queries } from "../../api/queries";
+import { parseBytes, shellBytes } from "../../format";
+import { useText } from "../../i18n";
+import { Skeleton } from "../../parts/basic";
+import { Confirm, Dialog } from "../../parts/dialog";
+import { SelectField, TextField } from "../../parts/field";
+import { Quota } from "../../parts/quota";
+
+type Class = Schemas["AccountClass"];
+const classes: Class[] = ["high", "normal", "low"];
+const isClass = (text: string): text is Class => classes.some((it) => it === text);
+
+export function QuotaDialog({ account, onClose }: { account: string; onClose: () => void }) {
+  const { t } = useText();
+  const quota = useQuery(queries.quota(account));
+  if (quota.data) return <QuotaForm quota={quota.data} onClose={onClose} />;
+  return (
+    <Dialog title={t("quota.title")} onClose={onClose}>
+      <Skeleton />
+    </Dialog>
+  );
+}
+
+/** A whole number as it is typed; nothing is the server's own limit. */
+function whole(text: string): number | null | undefined {
+  if (text.trim() === "") return null;
+  return /^\d+$/.test(text.trim()) ? Number(text) : undefined;
+}
+
+function QuotaForm({ quota, onClose }: { quota: Schemas["QuotaView"]; onClose: () => void }) {
+  const { t } = useText();
+  const client = useQueryClient();
+  const { own } = quota;
+  const [group, setGroup] = useState<Class>(quota.class);
+  const [gpus, setGpus] = useState(own.gpus?.toString() ?? "");
+  const [cpus, setCpus] = useState(own.cpu_millis != null ? String(own.cpu_millis / 1000) : "");
+  const [memory, setMemory] = useState(own.memory_bytes != null ? shellBytes(own.memory_bytes) : "");
+  const [running, setRunning] = useState(own.running_containers?.toString() ?? "");
+  const cores = cpus.trim() === "" ? null : Number(cpus) >= 0 ? Math.round(Number(cpus) * 1000) : undefined;
+  const size = memory.trim() === "" ? null : parseBytes(memory);
+  const limits = { gpus: whole(gpus), cpu_millis: cores, memory_bytes: size, running_containers: whole(running) };
+  const isWrong = Object.values(limits).some((value) => value === undefined);
+  return (
+    <Confirm
+      title={`${t("quota.title")}: ${quota.account}`}
+      act={t("act.save")}
+      onClose={onClose}
+      why={isWrong ? t("create.wrong") : undefined}
+      onAct={async () => {
+        const params = { path: { account: quota.account } };
+        await call(api.PUT("/api/v1/accounts/{account}/quota", { params, body: { class: group, ...limits } }));
+        client.invalidateQueries({ queryKey: ["containers", "quota", quota.account] });
+      }}
+    >
+      <Quota account={quota.account} />
+      <p className="soft small">{t("quota.note")}</p>
+      <div className="form-row">
+        <TextField label="GPU" value={gpus} onChange={setGpus} inputMode="numeric" />
+        <TextField label={t("create.cpus")} value={cpus} onChange={setCpus} inputMode="decimal" />
+        <TextField label={t("create.memory")} value={memory} onChange={setMemory} placeholder="16g" />
+        <TextField label={t("quota.running")} value={running} onChange={setRunning} inputMode="numeric" />
+      </div>
+      <SelectField
+        label={t("quota.class")}
+        value={group}
+        note={t("quota.class_note")}
+        onChange={(value) => isClass(value) && setGroup(value)}
+      >
+        {classes.map((it) => (
+          <option key={it} value={it}>
+            {t(`quota.${it}`)}
+          </option>
+        ))}
+      </SelectField>
+    </Confirm>
+  );
+}
