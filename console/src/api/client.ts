@@ -79,8 +79,9 @@ export async function call<T>(request: Promise<Answer<T>>, options: { isSignIn?:
   try {
     answer = await request;
   } catch (error) {
-    if (error instanceof DOMException && error.name === "AbortError") throw error;
-    throw unreachable();
+    // This is how `fetch` says that nobody answered.
+    if (error instanceof TypeError) throw unreachable();
+    throw error;
   }
   const { data, error, response } = answer;
   if (!response.ok) {

@@ -1,14 +1,14 @@
 /** My account: profile, picture, password, API tokens, language and looks. */
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { type FormEvent, useState } from "react";
-import { api, call, done, Failure, failureOf, secretOf } from "../api/client";
+import { api, call, done, failureOf, secretOf } from "../api/client";
 import { queries } from "../api/queries";
 import { languages, setLanguage, useText } from "../i18n";
 import { Button, Card, Foreign, Notice, PageHead, Skeleton, Trouble, When } from "../parts/basic";
 import { Code, CommandLine } from "../parts/command";
 import { Confirm, Dialog } from "../parts/dialog";
 import { SelectField, TextField } from "../parts/field";
-import { useToast } from "../parts/toasts";
+import { useComplaint, useToast } from "../parts/toasts";
 import { useMe } from "../shell/session";
 import { toggleTheme } from "../shell/theme";
 
@@ -88,10 +88,10 @@ function Profile() {
 }
 
 function Picture() {
-  const { t, problem } = useText();
+  const { t } = useText();
   const me = useMe();
   const client = useQueryClient();
-  const toast = useToast();
+  const complain = useComplaint();
   const send = async (file: File) => {
     const form = new FormData();
     form.append("photo", file);
@@ -104,7 +104,7 @@ function Picture() {
       if (!response.ok) throw failureOf(response.status, await response.json().catch(() => undefined));
       await client.invalidateQueries({ queryKey: ["me"] });
     } catch (error) {
-      toast(error instanceof Failure ? problem(error.code, error.detail) : String(error), "bad");
+      complain(error);
     }
   };
   return (

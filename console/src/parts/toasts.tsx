@@ -1,5 +1,6 @@
 /** Short news at the edge of the page, gone after a while. */
 import { createContext, type ReactNode, useCallback, useContext, useState } from "react";
+import { Failure } from "../api/client";
 import { useText } from "../i18n";
 import { Button, Notice } from "./basic";
 
@@ -8,6 +9,16 @@ type Say = (text: string, tone?: Tone) => void;
 
 const Context = createContext<Say>(() => {});
 export const useToast = () => useContext(Context);
+
+/** Says why something could not be done. */
+export function useComplaint() {
+  const toast = useToast();
+  const { problem } = useText();
+  return useCallback(
+    (error: unknown) => toast(error instanceof Failure ? problem(error.code, error.detail) : String(error), "bad"),
+    [toast, problem],
+  );
+}
 
 export function Toasts({ children }: { children: ReactNode }) {
   const { t } = useText();

@@ -1,13 +1,13 @@
 /** What can be done with a container, in lists and on its own page. */
 import { useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
-import { api, type Container, call, Failure } from "../../api/client";
+import { api, type Container, call } from "../../api/client";
 import { shellWord } from "../../format";
 import { useText } from "../../i18n";
 import { Button } from "../../parts/basic";
 import { Code } from "../../parts/command";
 import { Confirm } from "../../parts/dialog";
-import { useToast } from "../../parts/toasts";
+import { useComplaint } from "../../parts/toasts";
 import { canStart, canStop } from "../../states";
 
 export function ContainerActions({
@@ -19,8 +19,8 @@ export function ContainerActions({
   small?: boolean;
   onDeleted?: () => void;
 }) {
-  const { t, problem } = useText();
-  const toast = useToast();
+  const { t } = useText();
+  const complain = useComplaint();
   const client = useQueryClient();
   const [isBusy, setBusy] = useState(false);
   const [isDeleting, setDeleting] = useState(false);
@@ -32,7 +32,7 @@ export function ContainerActions({
       client.setQueryData(["container", String(container.id)], await request());
       client.invalidateQueries({ queryKey: ["containers"] });
     } catch (error) {
-      toast(error instanceof Failure ? problem(error.code, error.detail) : String(error), "bad");
+      complain(error);
     } finally {
       setBusy(false);
     }

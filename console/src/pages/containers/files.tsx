@@ -2,7 +2,7 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { type DragEvent, useRef, useState } from "react";
 import { useSearchParams } from "react-router";
-import { api, type Container, call, done, Failure, type FileView } from "../../api/client";
+import { api, type Container, call, done, type FileView } from "../../api/client";
 import { type Progress, upload } from "../../api/upload";
 import { shellWord } from "../../format";
 import { useText } from "../../i18n";
@@ -11,15 +11,16 @@ import { CommandLine } from "../../parts/command";
 import { Confirm } from "../../parts/dialog";
 import { TextField } from "../../parts/field";
 import { Icon } from "../../parts/icons";
-import { useToast } from "../../parts/toasts";
+import { useComplaint, useToast } from "../../parts/toasts";
 
 const PAGE = 500;
 const inside = (folder: string, name: string) => `${folder === "/" ? "" : folder}/${name}`;
 const above = (folder: string) => folder.slice(0, folder.lastIndexOf("/")) || "/";
 
 export function Files({ container }: { container: Container }) {
-  const { t, bytes, problem } = useText();
+  const { t, bytes } = useText();
   const toast = useToast();
+  const complain = useComplaint();
   const client = useQueryClient();
   const [search, setSearch] = useSearchParams();
   const path = search.get("path") || "/";
@@ -50,8 +51,7 @@ export function Files({ container }: { container: Container }) {
         await upload<FileView>("PUT", content(file.name), file, show, stop.signal);
         toast(t("files.sent", { name: file.name }));
       } catch (error) {
-        if (!stop.signal.aborted)
-          toast(error instanceof Failure ? problem(error.code, error.detail) : String(error), "bad");
+        if (!stop.signal.aborted) complain(error);
       }
     }
     setGoing(undefined);

@@ -2,7 +2,7 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useEffect, useState } from "react";
 import { useParams } from "react-router";
-import { api, type Build, call, Failure } from "../../api/client";
+import { api, type Build, call } from "../../api/client";
 import { queries } from "../../api/queries";
 import { follow, type Link } from "../../api/stream";
 import { useText } from "../../i18n";
@@ -23,14 +23,14 @@ import {
   When,
 } from "../../parts/basic";
 import { CommandLine } from "../../parts/command";
-import { useToast } from "../../parts/toasts";
+import { useComplaint } from "../../parts/toasts";
 import { paths } from "../../paths";
 import { isGoingOn, operationTone, progress } from "../../states";
 
 export function BuildDetail() {
   const id = useParams().id ?? "";
   const { t, word, bytes, span } = useText();
-  const toast = useToast();
+  const complain = useComplaint();
   const client = useQueryClient();
   const build = useQuery(queries.build(id));
   const { model, link } = useBuildLog(id);
@@ -47,7 +47,7 @@ export function BuildDetail() {
         await call(api.POST("/api/v1/builds/{id}/cancel", { params: { path: { id } } })),
       );
     } catch (error) {
-      toast(error instanceof Failure ? error.detail : String(error), "bad");
+      complain(error);
     }
   };
   const began = it.started_at ?? it.created_at;

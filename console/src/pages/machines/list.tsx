@@ -21,7 +21,7 @@ import { Code, CommandLine } from "../../parts/command";
 import { Confirm, Dialog } from "../../parts/dialog";
 import { TextField } from "../../parts/field";
 import { GpuTile } from "../../parts/gpus";
-import { useToast } from "../../parts/toasts";
+import { useComplaint, useToast } from "../../parts/toasts";
 import { useIsAdmin } from "../../shell/session";
 import { machineTone } from "../../states";
 
@@ -77,6 +77,7 @@ function MachineCard({ machine: it, children }: { machine: Machine; children: Re
   const isAdmin = useIsAdmin();
   const [open, setOpen] = useState<"drain" | "delete">();
   const toast = useToast();
+  const complain = useComplaint();
   const client = useQueryClient();
   const cpus = Object.values(it.cpu);
   const cores = cpus.reduce((sum, cpu) => sum + cpu.cores, 0);
@@ -106,7 +107,7 @@ function MachineCard({ machine: it, children }: { machine: Machine; children: Re
                 onClick={() =>
                   done(api.POST("/api/v1/machines/{id}/release", path)).then(
                     () => client.invalidateQueries({ queryKey: ["machines"] }),
-                    (error) => toast(String(error), "bad"),
+                    complain,
                   )
                 }
               >
@@ -114,11 +115,7 @@ function MachineCard({ machine: it, children }: { machine: Machine; children: Re
               </Button>
             )}
             {it.drained_at ? (
-              <Button
-                small
-                icon="play"
-                onClick={() => update({ is_drained: false }).catch((error) => toast(String(error), "bad"))}
-              >
+              <Button small icon="play" onClick={() => update({ is_drained: false }).catch(complain)}>
                 {t("machine.resume")}
               </Button>
             ) : (
@@ -265,13 +262,13 @@ function AddMachine({ onClose }: { onClose: () => void }) {
 function Invites() {
   const { t, moment } = useText();
   const client = useQueryClient();
-  const toast = useToast();
+  const complain = useComplaint();
   const invites = useQuery(queries.invites());
   if (!invites.data || invites.data.total === 0) return null;
   const end = (id: string) =>
     done(api.DELETE("/api/v1/invites/{id}", { params: { path: { id } } })).then(
       () => client.invalidateQueries({ queryKey: ["invites"] }),
-      (error) => toast(String(error), "bad"),
+      complain,
     );
   return (
     <Card title={t("machine.invites")} flush>
