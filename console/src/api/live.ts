@@ -123,7 +123,9 @@ class News {
     this.timer ??= setTimeout(() => {
       this.timer = undefined;
       for (const kind of this.stale) this.client.invalidateQueries({ queryKey: [`${kind}s`] });
-      if (this.stale.has("container")) this.client.invalidateQueries({ queryKey: ["gpus"] });
+      if (this.stale.has("container"))
+        for (const key of ["gpus", "queue", "quota", "dependents"]) this.client.invalidateQueries({ queryKey: [key] });
+      if (this.stale.has("image")) this.client.invalidateQueries({ queryKey: ["dependents"] });
       this.stale.clear();
     }, 300);
   }

@@ -41,7 +41,7 @@ export const queries = {
     }),
   dependents: (id: number) =>
     queryOptions({
-      queryKey: ["images", "dependents", id],
+      queryKey: ["dependents", id],
       queryFn: () => call(api.GET("/api/v1/images/{id}/dependents", { params: { path: { id } } })),
     }),
 
@@ -69,13 +69,13 @@ export const queries = {
     }),
   queue: () =>
     queryOptions({
-      queryKey: ["containers", "queue"],
+      queryKey: ["queue"],
       queryFn: () => call(api.GET("/api/v1/queue", { params: { query: { limit: 500 } } })),
       refetchInterval: 15_000,
     }),
   quota: (account: string) =>
     queryOptions({
-      queryKey: ["containers", "quota", account],
+      queryKey: ["quota", account],
       queryFn: () => call(api.GET("/api/v1/accounts/{account}/quota", { params: { path: { account } } })),
     }),
   invites: () =>

@@ -78,7 +78,12 @@ export async function follow(following: Following, signal: AbortSignal): Promise
         // It lives: the next break is a first one.
         attempt = 0;
         if (event.id !== undefined) lastId = event.id;
-        following.onEvent(event);
+        // A mistake of ours is no broken connection.
+        try {
+          following.onEvent(event);
+        } catch (error) {
+          reportError(error);
+        }
         return event.name === following.last;
       });
       if (isDone) {

@@ -19,14 +19,11 @@ export class Screen {
       fontSize: 13.5,
       cursorBlink: !window.matchMedia("(prefers-reduced-motion: reduce)").matches,
       scrollback: 20_000,
-      screenReaderMode: false,
-      // Without this nothing of the API that changes the looks of a program's text is used.
-      allowProposedApi: false,
       theme: { background: "#0a1015", foreground: "#d7e3ea", cursor: "#63c3e0", selectionBackground: "#31576a" },
-      documentOverride: withStyleSheets(document, this.sheets),
+      documentOverride: underThePolicy(document, this.sheets),
     });
     this.terminal.loadAddon(this.fit);
-    this.terminal.open(place);
+    withStyleHolders(this.sheets, () => this.terminal.open(place));
     this.terminal.attachCustomKeyEventHandler((event) => this.key(event));
     this.terminal.onData((text) => this.onInput(encoder.encode(text)));
     this.terminal.onBinary((text) => this.onInput(Uint8Array.from(text, (char) => char.charCodeAt(0))));
@@ -84,12 +81,16 @@ export class Screen {
 }
 
 /**
- * A document for xterm.js. It writes `<style>` elements, which the policy of the page refuses; what it writes goes into style sheets
- * made by script instead, which are allowed because no text of others can make them.
+ * A document for xterm.js. It writes `<style>` elements and attributes `style`, which the policy of the page refuses. What it writes
+ * goes another way instead, which is allowed because no text of others can take it: style sheets and properties set by script.
  */
-function withStyleSheets(document: Document, sheets: CSSStyleSheet[]): Document {
-  const createElement = (name: string) =>
-    name === "style" ? styleHolder(document, sheets) : document.createElement(name);
+function underThePolicy(document: Document, sheets: CSSStyleSheet[]): Document {
+  const createElement = (name: string) => {
+    if (name === "style") return styleHolder(document, sheets);
+    const element = document.createElement(name);
+    if (name === "span") element.setAttribute = setAttribute;
+    return element;
+  };
   return new Proxy(document, {
     get(target, name) {
       if (name === "createElement") return createElement;
@@ -100,11 +101,28 @@ function withStyleSheets(document: Document, sheets: CSSStyleSheet[]): Document 
   });
 }
 
+function setAttribute(this: HTMLElement, name: string, value: string) {
+  if (name === "style") this.style.cssText = value;
+  else Element.prototype.setAttribute.call(this, name, value);
+}
+
+/** Does something while style elements of the page's own document go the other way, too: one part of xterm.js asks no other. */
+function withStyleHolders(sheets: CSSStyleSheet[], act: () => void) {
+  const createElement = (name: string, options?: ElementCreationOptions) =>
+    name === "style" ? styleHolder(document, sheets) : Document.prototype.createElement.call(document, name, options);
+  Object.defineProperty(document, "createElement", { value: createElement, configurable: true });
+  try {
+    act();
+  } finally {
+    Reflect.deleteProperty(document, "createElement");
+  }
+}
+
 function styleHolder(document: Document, sheets: CSSStyleSheet[]): HTMLElement {
   const sheet = new CSSStyleSheet();
   sheets.push(sheet);
   document.adoptedStyleSheets = [...document.adoptedStyleSheets, sheet];
-  const holder = document.createElement("span");
+  const holder = Document.prototype.createElement.call(document, "span");
   holder.hidden = true;
   Object.defineProperty(holder, "textContent", { set: (text: string) => sheet.replaceSync(text), get: () => "" });
   const remove = holder.remove.bind(holder);

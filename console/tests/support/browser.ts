@@ -54,6 +54,7 @@ export class Visitor {
       timezoneId: "Asia/Shanghai",
       reducedMotion: "reduce",
     });
+    context.setDefaultTimeout(15_000);
     const page = await context.newPage();
     const visitor = new Visitor(context, page, look, [], url);
     visitor.watch(page);

@@ -53,7 +53,7 @@ function QuotaForm({ quota, onClose }: { quota: Schemas["QuotaView"]; onClose: (
       onAct={async () => {
         const params = { path: { account: quota.account } };
         await call(api.PUT("/api/v1/accounts/{account}/quota", { params, body: { class: group, ...limits } }));
-        client.invalidateQueries({ queryKey: ["containers", "quota", quota.account] });
+        client.invalidateQueries({ queryKey: ["quota", quota.account] });
       }}
     >
       <Quota account={quota.account} />

@@ -28,7 +28,9 @@ export function Terminals({ container }: { container: Container }) {
     queryKey: ["container", id, "terminals"],
     queryFn: () => call(api.GET("/api/v1/containers/{id}/terminals", { params: { path: { id } } })),
     enabled: running,
+    // Asked once each time that this is opened: what is there later, this page has opened itself.
     staleTime: Number.POSITIVE_INFINITY,
+    gcTime: 0,
   });
   const [tabs, setTabs] = useState<Tab[]>();
   const [shown, setShown] = useState(0);
