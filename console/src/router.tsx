@@ -1,5 +1,5 @@
 /** Which address shows which page. Pages beyond the first come when they are opened. */
-import { createBrowserRouter, Navigate, type RouteObject, useRouteError } from "react-router";
+import { createBrowserRouter, type RouteObject, redirect, useRouteError } from "react-router";
 import { useText } from "./i18n";
 import { Overview } from "./pages/overview";
 import { PageHead, Skeleton, Trouble } from "./parts/basic";
@@ -21,6 +21,7 @@ function Missing() {
 }
 
 const pages: RouteObject[] = [
+  { index: true, loader: () => redirect(paths.home) },
   { path: "overview", element: <Overview /> },
   { path: "images", lazy: async () => ({ Component: (await import("./pages/images/list")).Images }) },
   { path: "images/upload", lazy: async () => ({ Component: (await import("./pages/images/upload")).Upload }) },
@@ -43,7 +44,7 @@ const pages: RouteObject[] = [
 ];
 
 export const router = createBrowserRouter([
-  { path: "/", element: <Navigate to={paths.home} replace /> },
+  { path: "/", loader: () => redirect(paths.home) },
   {
     path: "/ui",
     element: <Shell />,

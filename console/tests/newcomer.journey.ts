@@ -75,13 +75,13 @@ test("a folder that is dropped becomes an image, and one without a Dockerfile is
   const { page } = visitor;
   await visitor.register("dropper", "correct horse");
   await page.goto("/ui/images/upload");
+  const place = page.locator(".drop");
+  await place.waitFor();
   const drop = (name: string) =>
-    page.evaluate((name) => {
+    place.evaluate((box, name) => {
       const transfer = new DataTransfer();
       transfer.items.add(new File(["FROM scratch\n"], name));
-      document
-        .querySelector(".drop")
-        ?.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }));
+      box.dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }));
     }, name);
 
   await drop("notes.txt");

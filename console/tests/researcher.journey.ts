@@ -154,7 +154,7 @@ test("a log of many lines is read, searched and followed without standing still,
   });
 
   await page.goto(`/ui/containers/${id}/log`);
-  await expect.poll(() => page.getByRole("log").innerText(), { timeout: 30_000 }).toContain("tick");
+  await expect.poll(() => page.getByRole("log").innerText(), { timeout: 60_000 }).toContain("tick");
   await page.getByRole("searchbox").fill("needle");
   await page.locator(".log-line.now mark").waitFor();
   await visitor.picture("log");

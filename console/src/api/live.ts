@@ -114,7 +114,11 @@ class News {
         return { ...page, data: page.data.with(at, row) };
       },
     );
-    if (!isListed && !this.isListing) this.refresh(kind);
+    // What is being read just now may be older than this news, and would come after it.
+    const isBeingRead = this.client.isFetching({ queryKey: [`${kind}s`] }) > 0;
+    if ((!isListed && !this.isListing) || isBeingRead) this.refresh(kind);
+    if (this.client.isFetching({ queryKey: [kind, String(id)], exact: true }) > 0)
+      this.client.invalidateQueries({ queryKey: [kind, String(id)], exact: true });
   }
 
   /** Lists of this kind are read again, many changes at a time. */

@@ -8,7 +8,7 @@ import { LogModel } from "../../log/model";
 import { LogView } from "../../log/view";
 
 /** Lines that are read at first; the rest can be downloaded. */
-const TAIL = 20_000;
+const TAIL = 5000;
 
 export function ContainerLog({ container }: { container: Container }) {
   const { t } = useText();
