@@ -40,6 +40,10 @@ export function moment(iso: string, language: Language, now = new Date()): strin
   }).format(at);
 }
 
+/** The time of day, from milliseconds since 1970. */
+export const clock = (at: number, language: Language): string =>
+  new Intl.DateTimeFormat(localeOf[language], { hour: "2-digit", minute: "2-digit", hour12: false }).format(at);
+
 /** A moment in full, for those who hover. */
 export const fullMoment = (iso: string, language: Language): string =>
   new Intl.DateTimeFormat(localeOf[language], { dateStyle: "full", timeStyle: "long" }).format(new Date(iso));

@@ -70,6 +70,7 @@ export function useText() {
       number: (value: number, digits?: number) => format.number(value, language, digits),
       cores: (millis: number) => format.cores(millis, language),
       moment: (iso: string) => format.moment(iso, language),
+      clock: (at: number) => format.clock(at, language),
       fullMoment: (iso: string) => format.fullMoment(iso, language),
       ago: (iso: string, now?: number) => format.ago(iso, language, now),
       span: (seconds: number) => format.span(seconds, language),

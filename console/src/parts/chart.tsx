@@ -21,9 +21,9 @@ export function Chart({ label, times, lines, write, most }: ChartProps) {
   const plot = useRef<uPlot>(undefined);
   const writer = useRef(write);
   writer.current = write;
-  const { moment } = useText();
-  const clock = useRef(moment);
-  clock.current = moment;
+  const { clock: time } = useText();
+  const clock = useRef(time);
+  clock.current = time;
   const names = lines.map((line) => line.name).join("\n");
 
   useEffect(() => {
@@ -40,10 +40,19 @@ export function Chart({ label, times, lines, write, most }: ChartProps) {
       {
         width: box.clientWidth,
         height: 180,
-        scales: { y: { range: (_, __, top) => [0, Math.max(top * 1.1, most ? most * 0.1 : 1024)] } },
-        legend: { show: names.includes("\n") },
+        scales: {
+          // A few minutes at least: a first sample has no span of its own.
+          x: {
+            range: (_, from, to) => [
+              Math.min(from ?? Date.now() / 1000, (to ?? Date.now() / 1000) - 300),
+              to ?? Date.now() / 1000,
+            ],
+          },
+          y: { range: (_, __, top) => [0, Math.max(top * 1.1, most ? most * 0.1 : 1024)] },
+        },
+        legend: { show: names.includes("\n"), live: false },
         axes: [
-          { ...axis, values: (_, splits) => splits.map((at) => clock.current(new Date(at * 1000).toISOString())) },
+          { ...axis, values: (_, splits) => splits.map((at) => clock.current(at * 1000)) },
           { ...axis, size: 74, values: (_, splits) => splits.map((value) => writer.current(value)) },
         ],
         series: [
