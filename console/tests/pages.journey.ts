@@ -49,12 +49,12 @@ test.each(looks)("every page is in order ($language, $theme, $width)", async (lo
   await visitor.fill("field.account", "admin");
   await visitor.fill("field.password", ADMIN_PASSWORD);
   await visitor.press("door.sign_in");
-  await page.getByRole("heading", { level: 1 }).waitFor();
+  await page.locator("#page h1").waitFor();
 
   const wrong: string[] = [];
   for (const [name, path] of pages) {
     await page.goto(path);
-    await page.getByRole("heading", { level: 1 }).waitFor();
+    await page.locator("#page h1").waitFor();
     await page.locator(".skeleton").first().waitFor({ state: "detached" });
     await visitor.picture(name);
     wrong.push(...(await visitor.axe()).map((it) => `${name}: ${it}`));
@@ -75,7 +75,7 @@ test("the whole console can be used with the keyboard alone", async () => {
   await page.keyboard.press("Tab");
   await page.keyboard.type(ADMIN_PASSWORD);
   await page.keyboard.press("Enter");
-  await page.getByRole("heading", { level: 1 }).waitFor();
+  await page.locator("#page h1").waitFor();
 
   await page.keyboard.press("Control+k");
   await page.getByRole("combobox").waitFor();
@@ -99,7 +99,7 @@ test("an admin invites a machine with one line, and takes the invitation back", 
   await visitor.fill("field.account", "admin");
   await visitor.fill("field.password", ADMIN_PASSWORD);
   await visitor.press("door.sign_in");
-  await page.getByRole("heading", { level: 1 }).waitFor();
+  await page.locator("#page h1").waitFor();
   await page.goto("/ui/machines");
   await visitor.press("machine.add");
   await visitor.press("machine.make_line");

@@ -1,13 +1,11 @@
 /** A build: what it does, its live log, and what comes of it. */
 import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { useEffect, useState } from "react";
 import { useParams } from "react-router";
 import { api, type Build, call } from "../../api/client";
 import { queries } from "../../api/queries";
-import { follow, type Link } from "../../api/stream";
 import { useText } from "../../i18n";
 import { LinkWords } from "../../log/link";
-import { LogModel } from "../../log/model";
+import { useOperationLog } from "../../log/operation";
 import { LogView } from "../../log/view";
 import {
   Badge,
@@ -33,7 +31,12 @@ export function BuildDetail() {
   const complain = useComplaint();
   const client = useQueryClient();
   const build = useQuery(queries.build(id));
-  const { model, link } = useBuildLog(id);
+  const { model, link } = useOperationLog(`/api/v1/builds/${encodeURIComponent(id)}/log`, (data, isEnd) => {
+    client.setQueryData(["build", id], JSON.parse(data));
+    if (!isEnd) return;
+    client.invalidateQueries({ queryKey: ["images"] });
+    client.invalidateQueries({ queryKey: ["builds"] });
+  });
   const now = useNow(1000);
 
   if (build.error) return <Trouble error={build.error} onRetry={build.refetch} />;
@@ -144,36 +147,4 @@ function Doing({ build }: { build: Build }) {
       </span>
     </span>
   );
-}
-
-function useBuildLog(id: string) {
-  const client = useQueryClient();
-  const [model] = useState(() => new LogModel());
-  const [link, setLink] = useState<Link>({ state: "connecting" });
-  useEffect(() => {
-    const over = new AbortController();
-    model.clear();
-    follow(
-      {
-        url: () => `/api/v1/builds/${encodeURIComponent(id)}/log`,
-        last: "end",
-        onLink: setLink,
-        onEvent: ({ name, data }) => {
-          if (name === "log") {
-            const chunk: { text: string } = JSON.parse(data);
-            model.push(chunk.text);
-          } else if (name === "state" || name === "end") {
-            client.setQueryData(["build", id], JSON.parse(data));
-            if (name === "end") {
-              client.invalidateQueries({ queryKey: ["images"] });
-              client.invalidateQueries({ queryKey: ["builds"] });
-            }
-          }
-        },
-      },
-      over.signal,
-    );
-    return () => over.abort();
-  }, [id, model, client]);
-  return { model, link };
 }
