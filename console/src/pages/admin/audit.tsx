@@ -14,7 +14,7 @@ type Row = Schemas["AuditView"];
 const STEP = 200;
 
 export function Audit() {
-  const { t, moment, fullMoment, number } = useText();
+  const { t, word, moment, fullMoment, number } = useText();
   const [search, setSearch] = useSearchParams();
   const [limit, setLimit] = useState(STEP);
   const value = (name: string) => search.get(name) || undefined;
@@ -44,11 +44,11 @@ export function Audit() {
       {
         id: "result",
         title: t("audit.result"),
-        cell: (it) => <Badge tone={it.result === "ok" ? "good" : "bad"}>{it.result}</Badge>,
+        cell: (it) => <Badge tone={it.result === "done" ? "good" : "bad"}>{word("audit", it.result)}</Badge>,
       },
       { id: "ip", title: "IP", className: "wide-only mono", cell: (it) => it.ip ?? "–" },
     ],
-    [t, moment, fullMoment],
+    [t, word, moment, fullMoment],
   );
   const set = (name: string) => (value: string) =>
     setSearch(
