@@ -196,7 +196,7 @@ export const en = {
   "git.tested": "It can be reached",
   "git.url": "Address",
   "git.url_first": "Give its address and a name first",
-  "git.url_note": "https://, ssh:// or git@…; a user and password in it are sealed and never shown again.",
+  "git.url_note": "Over HTTPS or SSH; a user and password in it are sealed and never shown again.",
   "git.webhook": "Webhook",
   "git.webhook_note": "Paste this address into Gitea, GitHub, GitLab or Bitbucket, for pushes.",
   "git.webhook_secret": "Webhook secret",

@@ -197,7 +197,7 @@ export const zh: Record<Key, string> = {
   "git.tested": "连接成功",
   "git.url": "地址",
   "git.url_first": "请先填写地址和名称",
-  "git.url_note": "https://、ssh:// 或 git@…；其中的用户名和密码会加密保存，不再显示。",
+  "git.url_note": "HTTPS 或 SSH 地址；其中的用户名和密码会加密保存，不再显示。",
   "git.webhook": "Webhook",
   "git.webhook_note": "把这个地址填到 Gitea、GitHub、GitLab 或 Bitbucket 的推送 Webhook 中。",
   "git.webhook_secret": "Webhook 密钥",
