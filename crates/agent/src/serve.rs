@@ -31,8 +31,9 @@ use wire::link::{
     PushBuild, RemoveImage, RemoveImageDone, StatsEvent, StreamCall, Watch,
 };
 use wire::machines::MachineFacts;
+use wire::saves::{CommitContainer, PreviewSave, PreviewSaveDone};
 
-use crate::engine::{build, containers, copies, exec, files, images, logs, stats, watch};
+use crate::engine::{build, containers, copies, exec, files, images, logs, save, stats, watch};
 use crate::{Agent, facts};
 
 /// A call is at most the text of one container and some numbers.
@@ -100,6 +101,8 @@ impl Agent {
             .route(Exec::PATH, post(run_command))
             .route(ContainerStats::PATH, post(read_stats))
             .route(CopyContainer::PATH, post(copy_container))
+            .route(PreviewSave::PATH, post(preview_save))
+            .route(CommitContainer::PATH, post(commit_container))
             .route(StatFile::PATH, post(stat_file))
             .route(ListFolder::PATH, post(list_folder))
             .route(ReadFiles::PATH, post(read_files))
@@ -354,6 +357,22 @@ async fn read_stats(State(agent): State<Agent>, body: Body) -> Result<Response, 
             }
             () = abandoned(&agent, &events) => {}
         }
+    }))
+}
+
+async fn preview_save(
+    State(agent): State<Agent>,
+    body: Body,
+) -> Result<axum::Json<PreviewSaveDone>, Refusal> {
+    let call: PreviewSave = read_call(body).await?;
+    Ok(axum::Json(save::preview(&agent, call).await?))
+}
+
+async fn commit_container(State(agent): State<Agent>, body: Body) -> Result<Response, Refusal> {
+    let call: CommitContainer = read_call(body).await?;
+    Ok(stream(&agent, |agent, events| async move {
+        let last = save::commit(&agent, call, &events).await;
+        finish(&events, last).await;
     }))
 }
 

@@ -290,6 +290,12 @@ pub const SETTINGS: &[Setting] = &[
         "Containers of one account that run at the same time.",
     ),
     setting(
+        "containers.save_bytes",
+        Kind::Number,
+        Some("21474836480"),
+        "Bytes that a container may have written on its disk to be saved as an image.",
+    ),
+    setting(
         "streams.per_account",
         Kind::Number,
         Some("64"),
@@ -472,6 +478,7 @@ pub struct ContainerConfig {
     pub kept_log_bytes: u64,
     pub kept_log_days: u32,
     pub kept_logs: u64,
+    pub save_bytes: u64,
 }
 
 /// Graphics processors.

@@ -2,8 +2,10 @@
 
 use sea_orm::QueryResult;
 use sea_orm::sea_query::{Cond, Condition, Expr, ExprTrait, Order, SelectStatement, UpdateStatement};
+use serde::{Deserialize, Serialize};
 use wire::builds::{BuildPhase, OperationState};
-use wire::ids::{AccountId, BuildId, ImageId, MachineId};
+use wire::ids::{AccountId, BuildId, ContainerId, ImageId, MachineId};
+use wire::images::CreateParameters;
 use wire::names::{AccountName, Digest, ImageName, Owner, RepoName};
 use wire::page::PageQuery;
 use wire::time::Timestamp;
@@ -12,7 +14,7 @@ use crate::db::Conn;
 use crate::error::{Error, Result};
 use crate::pages::{KeyKind, List, PageOf, keys};
 use crate::sql::{
-    Cell, Cells, Word, count_of, count_query, insert as insert_row, int, select, update, words,
+    Cell, Cells, Word, count_of, count_query, insert as insert_row, int, json, select, update, words,
 };
 
 const TABLE: &str = "builds";
@@ -40,6 +42,9 @@ const COLUMNS: &[&str] = &[
     "dockerfile",
     "context_blob",
     "cancel_requested",
+    "container_id",
+    "note",
+    "parameters",
     "created_at",
     "started_at",
     "ended_at",
@@ -107,12 +112,34 @@ pub struct Row {
     pub context_blob: Option<String>,
     /// Whether somebody asked for its end.
     pub cancel_requested: bool,
+    /// What is saved, when that is a container; else an archive is built.
+    pub save: Option<Save>,
     /// When it was accepted.
     pub created_at: Timestamp,
     /// When a worker first took it.
     pub started_at: Option<Timestamp>,
     /// When it reached a final state.
     pub ended_at: Option<Timestamp>,
+}
+
+/// What makes an image of a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Save {
+    /// Which container; it may be gone.
+    pub container_id: ContainerId,
+    /// What its owner says of it.
+    pub note: Option<String>,
+    /// How.
+    pub options: SaveOptions,
+}
+
+/// How a container is saved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SaveOptions {
+    /// Whether it stands still meanwhile.
+    pub is_paused: bool,
+    /// What of its image's parameters is kept; none = all.
+    pub keep: Option<CreateParameters>,
 }
 
 /// What makes a build.
@@ -130,6 +157,8 @@ pub struct New<'a> {
     pub context_blob: Option<&'a str>,
     /// Size of the unpacked context in bytes.
     pub context_bytes: u64,
+    /// What is saved instead of built.
+    pub save: Option<&'a Save>,
     /// The time.
     pub now: Timestamp,
 }
@@ -193,10 +222,17 @@ fn row(row: &QueryResult) -> Result<Row> {
         dockerfile: cells.text("dockerfile")?,
         context_blob: cells.opt_text("context_blob")?,
         cancel_requested: cells.bool("cancel_requested")?,
+        save: save(&cells)?,
         created_at: cells.time("created_at")?,
         started_at: cells.opt_time("started_at")?,
         ended_at: cells.opt_time("ended_at")?,
     })
+}
+
+fn save(cells: &Cells<'_>) -> Result<Option<Save>> {
+    let Some(container) = cells.opt_int("container_id")? else { return Ok(None) };
+    let options = cells.json("parameters")?;
+    Ok(Some(Save { container_id: ContainerId(container), note: cells.opt_text("note")?, options }))
 }
 
 fn select_rows() -> SelectStatement {
@@ -220,6 +256,7 @@ fn update_of(id: BuildId, cells: impl IntoIterator<Item = Cell>) -> UpdateStatem
 
 /// Stores a queued build.
 pub async fn insert(c: &dyn Conn, new: &New<'_>) -> Result<()> {
+    let parameters = new.save.map(|save| json(&save.options)).transpose()?;
     insert_row(
         &c.on(),
         TABLE,
@@ -238,6 +275,9 @@ pub async fn insert(c: &dyn Conn, new: &New<'_>) -> Result<()> {
             ("dockerfile", new.dockerfile.into()),
             ("context_blob", new.context_blob.into()),
             ("cancel_requested", false.into()),
+            ("container_id", new.save.map(|save| save.container_id.0).into()),
+            ("note", new.save.and_then(|save| save.note.as_deref()).into()),
+            ("parameters", parameters.into()),
             ("created_at", new.now.0.into()),
             ("updated_at", new.now.0.into()),
         ],

@@ -689,6 +689,41 @@ pub(crate) async fn of_image(c: &dyn Conn, image: ImageId) -> Result<Vec<Row>> {
     rows(c, &query).await
 }
 
+/// A container of an image, as far as the image's family shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OfImage {
+    /// The image.
+    pub image_id: ImageId,
+    /// The container's number.
+    pub id: ContainerId,
+    /// Its name.
+    pub name: ContainerName,
+    /// Whose it is.
+    pub account_id: AccountId,
+}
+
+/// The containers made from any of these images, by number; at most so many.
+pub async fn of_images(c: &dyn Conn, images: &[ImageId], most: u64) -> Result<Vec<OfImage>> {
+    if images.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut query = select(TABLE, &["id", "image_id", "name", "account_id"]);
+    query
+        .and_where(Expr::col("image_id").is_in(images.iter().map(|id| id.0)))
+        .order_by("id", Order::Asc)
+        .limit(most);
+    let read = |row: &QueryResult| {
+        let cells = Cells(row);
+        Ok(OfImage {
+            image_id: ImageId(cells.int("image_id")?),
+            id: ContainerId(cells.int("id")?),
+            name: cells.parsed("name")?,
+            account_id: AccountId(cells.int("account_id")?),
+        })
+    };
+    c.on().rows(&query).await?.iter().map(read).collect()
+}
+
 /// The container behind an engine's id, and whose it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Behind {

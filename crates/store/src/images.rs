@@ -393,6 +393,19 @@ pub async fn dependents(c: &dyn Conn, id: ImageId) -> Result<(Vec<Row>, Vec<cont
     Ok((images, containers::of_image(c, id).await?))
 }
 
+/// The images built on or saved from any of these, by number; at most so many.
+pub async fn children(c: &dyn Conn, parents: &[ImageId], most: u64) -> Result<Vec<Row>> {
+    if parents.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut query = select(TABLE, COLUMNS);
+    query
+        .and_where(Expr::col("parent_image_id").is_in(parents.iter().map(|id| id.0)))
+        .order_by("id", Order::Asc)
+        .limit(most);
+    c.on().rows(&query).await?.iter().map(row).collect()
+}
+
 /// How many rows of a repository, tagged or not, have a digest: the registry's copy goes with the last one.
 pub async fn count_by_digest(c: &dyn Conn, owner: &Owner, repo: &RepoName, digest: &Digest) -> Result<u64> {
     let mut query = count_query(TABLE);

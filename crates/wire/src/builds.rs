@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::ids::{BuildId, ImageId, MachineId};
+use crate::ids::{BuildId, ContainerId, ImageId, MachineId};
 use crate::names::{AccountName, Digest, ImageName};
 use crate::time::Timestamp;
 
@@ -30,6 +30,17 @@ impl OperationState {
     }
 }
 
+/// What an image is made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BuildKind {
+    /// An uploaded archive with a Dockerfile.
+    #[default]
+    Archive,
+    /// A container.
+    Container,
+}
+
 /// A build.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct BuildView {
@@ -40,6 +51,13 @@ pub struct BuildView {
     /// The image it makes.
     #[schema(value_type = String, example = "alice/app:v1")]
     pub image: ImageName,
+    /// What it is made of.
+    #[serde(default)]
+    pub kind: BuildKind,
+    /// The container that is saved; it may be gone.
+    pub container_id: Option<ContainerId>,
+    /// What was said of the image.
+    pub note: Option<String>,
     /// Where it is.
     pub state: OperationState,
     /// Why it failed, for programs: `build_failed`, `push_failed`, `timeout`, `engine_lost`, `registry_down` …
@@ -86,7 +104,7 @@ pub struct BuildView {
 pub enum BuildPhase {
     /// In the queue.
     Waiting,
-    /// The engine runs the Dockerfile.
+    /// The engine runs the Dockerfile, or copies what a container changed.
     Building,
     /// Layers go to the registry.
     Pushing,

@@ -195,3 +195,45 @@ pub struct DependentContainer {
     /// Its name, if the caller may see it.
     pub name: Option<String>,
 }
+
+/// Images of a family that are shown at most.
+pub const TREE_IMAGES_MAX: usize = 500;
+
+/// An image's family: what it was made from, and what was made from it.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct ImageTree {
+    /// The image that was asked for.
+    pub id: ImageId,
+    /// What it was made from, oldest first, then it, then what was made from it: each after its parent. Somebody else's
+    /// are not among them.
+    pub images: Vec<TreeImage>,
+    /// Whether all of them are here: at most 500 are.
+    pub is_complete: bool,
+}
+
+/// An image in its family.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct TreeImage {
+    /// Its number.
+    pub id: ImageId,
+    /// Its name.
+    pub name: String,
+    /// What it was made from, if that is one of ours.
+    pub parent_image_id: Option<ImageId>,
+    /// What made it.
+    pub source: ImageSource,
+    /// What it is for; of one that was saved, what was said of it.
+    pub description: Option<String>,
+    /// Compressed size in bytes.
+    pub size_bytes: u64,
+    /// Bytes of it that its parent does not have.
+    pub added_bytes: u64,
+    /// Layers from the bottom.
+    pub layers: u64,
+    /// Containers that were made from it.
+    pub containers: Vec<DependentContainer>,
+    /// Images and containers of others that were made from it.
+    pub others: u64,
+    /// When it was made.
+    pub created_at: Timestamp,
+}

@@ -5,7 +5,7 @@
 //! - `problem`, `page`: the shape of errors and of lists
 //! - `accounts`, `audit`, `builds`, `containers`, `gpus`, `images`, `invites`, `machines`, `queue`, `quotas`: one file per noun, requests and views
 //! - `policy`: what a container may ask for; checked by the server and again by the agent
-//! - `files`: files in containers, and the link calls that reach them
+//! - `files`: files in containers, `saves`: containers as images, both with their link calls
 //! - `terminals`: commands in containers, and what a viewer and the server say to each other on their WebSocket
 //! - `link`: the calls between server and agent; `frames`: pieces of a byte stream that belong together
 
@@ -27,6 +27,7 @@ pub mod policy;
 pub mod problem;
 pub mod queue;
 pub mod quotas;
+pub mod saves;
 pub mod secret;
 pub mod terminals;
 pub mod time;

@@ -69,14 +69,20 @@ pub(crate) async fn stat(engine: &Engine, call: StatFile) -> Result<StatFileDone
     Ok(StatFileDone { file: look(engine, &id, &call.path).await? })
 }
 
-async fn find(engine: &Engine, instance: InstanceId, container: ContainerId) -> Result<String, LinkError> {
+/// The engine's id of a container that must be there.
+pub(super) async fn find(
+    engine: &Engine,
+    instance: InstanceId,
+    container: ContainerId,
+) -> Result<String, LinkError> {
     containers::find(engine, instance, container).await?.ok_or_else(|| {
         let message = format!("container {container} is not on the machine");
         LinkError::new(LinkErrorCode::NotFound, message)
     })
 }
 
-async fn look(engine: &Engine, id: &str, path: &FilePath) -> Result<Option<FileView>, LinkError> {
+/// What is at a path; none when there is nothing, or nothing that the engine can look at.
+pub(super) async fn look(engine: &Engine, id: &str, path: &FilePath) -> Result<Option<FileView>, LinkError> {
     Ok(match ask(engine, id, path).await? {
         Seen::File(file) => Some(file),
         // A file on the way that is no folder, links that go round in circles.

@@ -65,7 +65,7 @@ async fn pull_image(
     })
 }
 
-async fn has_image(engine: &Engine, reference: &str) -> Result<bool, LinkError> {
+pub(super) async fn has_image(engine: &Engine, reference: &str) -> Result<bool, LinkError> {
     let docker = engine.docker().await?;
     match within(CALL_TIMEOUT, docker.inspect_image(reference)).await {
         Ok(_) => Ok(true),

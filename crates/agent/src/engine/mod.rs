@@ -8,6 +8,7 @@
 //! - `exec`: commands beside a container's main process; `hangup`: how they are ended
 //! - `files`: files in containers
 //! - `logs`: what containers print; `output`: how the engine frames it
+//! - `save`: containers as images
 //! - `stats`: what they use; `watch`: what they do
 //! - `raw`: the calls that bollard cannot express
 
@@ -22,6 +23,7 @@ pub(crate) mod images;
 pub(crate) mod logs;
 mod output;
 mod raw;
+pub(crate) mod save;
 pub(crate) mod stats;
 pub(crate) mod watch;
 

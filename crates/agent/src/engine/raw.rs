@@ -133,6 +133,20 @@ impl Engine {
         }))
     }
 
+    /// Posts words without a body to a path that was written here, and waits for the end of the answer.
+    pub(super) async fn post_json(&self, path: &str, query: &[(&str, String)]) -> Result<(), LinkError> {
+        let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(query).finish();
+        let path = format!("{path}?{query}");
+        let (body, _connection) = self
+            .send_as(Method::POST, &path, &Credential::None, "application/json", Body::from("{}"))
+            .await?;
+        let mut body = body.into_data_stream();
+        while let Some(piece) = body.next().await {
+            piece.map_err(engine_down)?;
+        }
+        Ok(())
+    }
+
     /// Puts a body at a path that was written here.
     pub(super) async fn put(
         &self,
@@ -193,13 +207,24 @@ impl Engine {
         credential: &Credential<'_>,
         body: Body,
     ) -> Result<(Incoming, AbortOnDropHandle<()>), LinkError> {
+        self.send_as(method, path, credential, "application/x-tar", body).await
+    }
+
+    async fn send_as(
+        &self,
+        method: Method,
+        path: &str,
+        credential: &Credential<'_>,
+        content_type: &'static str,
+        body: Body,
+    ) -> Result<(Incoming, AbortOnDropHandle<()>), LinkError> {
         let version = self.docker().await?.client_version();
         let (header, secret) = self.credential_header(credential);
         let request = Request::builder()
             .method(method)
             .uri(format!("/v{version}{path}"))
             .header(header::HOST, "docker")
-            .header(header::CONTENT_TYPE, "application/x-tar")
+            .header(header::CONTENT_TYPE, content_type)
             .header(header, secret)
             .body(body)
             .map_err(|error| LinkError::new(LinkErrorCode::Invalid, format!("`{path}`: {error}")))?;

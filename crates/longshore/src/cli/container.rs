@@ -20,6 +20,7 @@ use super::client::Answer;
 use super::failure::Failure;
 use super::files::{self, CopyArgs, FileCommand};
 use super::list::{self, PageArgs, WhoseArgs, name_of};
+use super::save::{self, SaveArgs};
 use super::session::Session;
 use super::stats;
 use super::terminal::{self, ExecArgs, TerminalCommand};
@@ -81,6 +82,8 @@ pub(crate) enum ContainerCommand {
     /// Files in a container
     #[command(subcommand)]
     File(FileCommand),
+    /// Save a container as an image: what it changed becomes a layer on the image it was made from
+    Save(SaveArgs),
     /// Show what a container uses: processor, memory, network, disk
     Stats {
         /// Its name or number
@@ -319,6 +322,7 @@ pub(crate) async fn run(command: ContainerCommand, session: &Session) -> anyhow:
         ContainerCommand::Log(args) => log(session, args).await,
         ContainerCommand::Cp(args) => files::copy(session, &args).await,
         ContainerCommand::File(command) => files::run(session, command).await,
+        ContainerCommand::Save(args) => save::run(session, args).await,
         ContainerCommand::Stats { container, follow } => stats::show(session, &container.0, follow).await,
         ContainerCommand::KeptLog(command) => kept_log(session, command).await,
         ContainerCommand::Exec(args) => terminal::exec(session, args).await,

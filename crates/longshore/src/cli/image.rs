@@ -1,5 +1,6 @@
 //! `longshore image`: what is in the registry, and how it gets there.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -7,13 +8,14 @@ use reqwest::Method;
 use wire::accounts::AccountView;
 use wire::builds::BuildView;
 use wire::ids::ImageId;
-use wire::images::{Dependents, ImageTag, ImageUpdate, ImageView, RepositoryView};
+use wire::images::{Dependents, ImageTag, ImageTree, ImageUpdate, ImageView, RepositoryView, TreeImage};
 use wire::names::{ImageName, ImageReference, Owner, RepoName};
 use wire::page::Page;
 
 use super::build::{self, LogArgs};
 use super::failure::Failure;
 use super::ignore::Ignore;
+use super::printer::one_line;
 use super::list::{self, PageArgs, WhoseArgs, name_of};
 use super::session::Session;
 use super::upload::Source;
@@ -50,6 +52,11 @@ pub(crate) enum ImageCommand {
     Update(UpdateArgs),
     /// Show what was made from an image and still needs it
     Dependents {
+        /// `[owner/]repo[:tag]`, or the image's number
+        image: ImageArg,
+    },
+    /// Show what an image was made from, and what was made from it
+    Tree {
         /// `[owner/]repo[:tag]`, or the image's number
         image: ImageArg,
     },
@@ -174,6 +181,7 @@ pub(crate) async fn run(command: ImageCommand, session: &Session) -> anyhow::Res
         }
         ImageCommand::Update(args) => update(session, args).await,
         ImageCommand::Dependents { image } => dependents(session, &image).await,
+        ImageCommand::Tree { image } => tree(session, &image).await,
         ImageCommand::Delete { image, yes } => delete(session, &image, yes).await,
         ImageCommand::BuildLog(args) => build::log(session, args).await,
     }
@@ -313,6 +321,53 @@ pub(crate) fn dependents_as_lines(dependents: &Dependents) -> Vec<String> {
         .iter()
         .map(|container| format!("container {} {}", container.id, shown(&container.name)));
     images.chain(containers).collect()
+}
+
+async fn tree(session: &Session, image: &ImageArg) -> anyhow::Result<()> {
+    let id = find(session, image).await?.to_string();
+    let answer = session.client.get(&["api", "v1", "images", &id, "tree"], &[]).await?;
+    if session.shown_as_json(&answer)? {
+        return Ok(());
+    }
+    let tree: ImageTree = answer.view()?;
+    for line in tree_as_lines(&tree) {
+        session.printer.data(&line)?;
+    }
+    if !tree.is_complete {
+        session.printer.warn(words::TREE_IS_CUT, &[]);
+    }
+    Ok(())
+}
+
+/// A family as lines, indented by generation, depth first; the image that was asked for is marked.
+fn tree_as_lines(tree: &ImageTree) -> Vec<String> {
+    let mut children: BTreeMap<ImageId, Vec<&TreeImage>> = BTreeMap::new();
+    let is_shown = |id: &ImageId| tree.images.iter().any(|image| image.id == *id);
+    let mut waiting: Vec<(usize, &TreeImage)> = Vec::new();
+    for image in &tree.images {
+        match image.parent_image_id.filter(is_shown) {
+            Some(parent) => children.entry(parent).or_default().push(image),
+            None => waiting.insert(0, (0, image)),
+        }
+    }
+    let mut lines = Vec::new();
+    while let Some((depth, image)) = waiting.pop() {
+        let indent = "  ".repeat(depth);
+        let mark = if image.id == tree.id { " *" } else { "" };
+        let size = human::size(image.added_bytes);
+        let said = image.description.as_deref().map(|text| format!("  {text}")).unwrap_or_default();
+        lines.push(one_line(&format!("{indent}{} ({}, +{size}){mark}{said}", image.name, image.id)));
+        for container in &image.containers {
+            let name = container.name.as_deref().unwrap_or_default();
+            lines.push(one_line(&format!("{indent}  container {name} ({})", container.id)));
+        }
+        if image.others > 0 {
+            lines.push(format!("{indent}  and {} of others", image.others));
+        }
+        let generation = children.remove(&image.id).unwrap_or_default();
+        waiting.extend(generation.into_iter().rev().map(|child| (depth + 1, child)));
+    }
+    lines
 }
 
 async fn delete(session: &Session, image: &ImageArg, yes: bool) -> anyhow::Result<()> {

@@ -31,6 +31,7 @@ mod pack;
 mod password;
 mod printer;
 mod queue;
+mod save;
 pub(crate) mod server;
 mod session;
 mod socket;

@@ -218,6 +218,8 @@ pub(crate) const IMAGE_TAGGED: Word = Word::new("image is now also `{}`", "镜�
 pub(crate) const IMAGE_UPDATED: Word = Word::new("image {} changed", "镜像 {} 已更新");
 pub(crate) const DELETE_IMAGE: Word = Word::new("Delete image `{}`?", "删除镜像 `{}`?");
 pub(crate) const IMAGE_DELETED: Word = Word::new("image `{}` deleted", "镜像 `{}` 已删除");
+pub(crate) const TREE_IS_CUT: Word =
+    Word::new("the family is larger than what is shown", "该镜像家族过大, 未全部显示");
 pub(crate) const NO_DEPENDENTS: Word = Word::new("nothing depends on it", "没有任何内容依赖它");
 pub(crate) const NO_DOCKERFILE: Word = Word::new("`{}` has no `{}`", "`{}` 中没有 `{}`");
 pub(crate) const NO_DOCKERFILE_HINT: Word = Word::new(
@@ -288,6 +290,11 @@ pub(crate) const RUN_HINT: Word =
     Word::new("run it with `longshore container run {}`", "用 `longshore container run {}` 运行");
 
 // Containers.
+pub(crate) const AS_IT_IS: Word = Word::new("{}", "{}");
+pub(crate) const NOT_INHERITED: Word = Word::new(
+    "`{}` is not among what the image inherits; `container save --preview --json` shows all of it",
+    "`{}` 不在继承的参数之中; 用 `container save --preview --json` 查看全部",
+);
 pub(crate) const CONTAINER_STARTING: Word = Word::new("container `{}` is being started", "正在启动容器 `{}`");
 pub(crate) const CONTAINER_STOPPING: Word = Word::new("container `{}` is being stopped", "正在停止容器 `{}`");
 pub(crate) const CONTAINER_RESTARTING: Word =

@@ -69,6 +69,7 @@ async fn things_of(server: &TestServer, alice: &Api) -> Things {
         dockerfile: "Dockerfile",
         context_blob: None,
         context_bytes: 0,
+        save: None,
         now,
     };
     builds::insert(db, &build).await.unwrap();
@@ -179,6 +180,9 @@ fn attempt(method: &str, path: &str, things: &Things) -> Option<(String, Option<
         ("POST", "/api/v1/builds") => (format!("{path}?image=-"), None),
         (_, path_) if path_.starts_with("/api/v1/builds/") => (path_of(&things.build), None),
         ("POST", "/api/v1/containers") => (path.to_owned(), Some(json!({"image": "nothing:1"}))),
+        ("POST", "/api/v1/containers/{id}/save") => {
+            (path_of(&things.container.to_string()), Some(json!({"image": "app:v2"})))
+        }
         ("POST", "/api/v1/containers/{id}/terminal-tickets") => {
             (path_of(&things.container.to_string()), Some(json!({})))
         }
@@ -266,8 +270,8 @@ async fn every_route_keeps_out_whom_it_should() {
         // What is only a WebSocket answers no simple request.
         if !matches!(access, Access::Public | Access::Secret | Access::OwnOrTicket) {
             let status = try_as(&admin, method, path, &things).await;
-            // The container has not been made, so that it has no files.
-            if status >= 400 && !(status == 409 && path.contains("/files")) {
+            // The container has not been made, so that it has no files and cannot be saved.
+            if status >= 400 && !(status == 409 && (path.contains("/files") || path.ends_with("/save"))) {
                 wrong.push(format!("{method} {path} as the admin: {status}"));
             }
         }

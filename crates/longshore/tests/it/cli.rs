@@ -158,6 +158,7 @@ fn answer_as_platform(seen: &Seen) -> Response {
         ("GET", "/api/v1/images/12/dependents") => fake::ok(
             &json!({ "images": [{ "id": 13, "name": "alice/app:v2" }], "containers": [{ "id": 5, "name": null }] }),
         ),
+        ("GET", "/api/v1/images/12/tree") => fake::ok(&views::image_tree()),
         ("GET", "/api/v1/repositories") => fake::page(&[
             json!({ "owner": "alice", "repo": "app", "tags": 2, "updated_at": views::ago(3600) }),
         ]),
@@ -183,6 +184,10 @@ fn answer_as_platform(seen: &Seen) -> Response {
             fake::ok(&views::container("running"))
         }
         ("GET", "/api/v1/containers/web/log") => "hello\n".into_response(),
+        ("GET", "/api/v1/containers/web/save") => fake::ok(&views::save_preview()),
+        ("POST", "/api/v1/containers/web/save") => {
+            fake::raw_json(202, &views::build("queued", "waiting").to_string())
+        }
         ("GET", "/api/v1/containers/web/stats") => {
             let sample = json!({
                 "at": views::ago(0), "cpu_millis": 1500, "memory_bytes": 50 << 20, "memory_limit_bytes": 512 << 20,
@@ -296,6 +301,7 @@ fn commands(code: &str) -> Vec<Vec<String>> {
         "image tag 12 app:v2",
         "image update 12 --description text",
         "image dependents 12",
+        "image tree 12",
         "image delete app:v1",
         "image build-log BUILD",
         "build list",
@@ -317,6 +323,8 @@ fn commands(code: &str) -> Vec<Vec<String>> {
         "container file list web /srv",
         "container file mkdir web /srv/new",
         "container file delete web /srv/app --recursive",
+        "container save web --preview",
+        "container save web work:v2 -m words --drop-env MODE --detach",
         "container stats web",
         "container stats web --follow",
         "container kept-log list",

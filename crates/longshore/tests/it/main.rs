@@ -28,6 +28,7 @@ mod networks;
 mod openapi;
 mod quotas;
 mod registry;
+mod saves;
 mod stats;
 mod support;
 mod terminals;

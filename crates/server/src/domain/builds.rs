@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use store::{builds, jobs};
 use tokio::sync::watch;
-use wire::builds::{BuildView, OperationState};
+use wire::builds::{BuildKind, BuildView, OperationState};
 use wire::ids::{BuildId, MachineId};
 use wire::names::{ImageName, ImageReference, RepoName};
 use wire::page::{MAX_LIMIT, Page, PageQuery};
@@ -150,7 +150,7 @@ async fn accept(
     let id = BuildId(uuid::Uuid::now_v7());
     let (context, file) = transcode(app, id, source, is_durable).await?;
 
-    let new = New { id, subject: &subject, image: &image, context: &context };
+    let new = New { id, subject: &subject, image: &image, source: NewSource::Archive(&context) };
     if let Err(error) = insert(app, caller, &new).await {
         // After a failed commit nobody knows whether the row is there: only when it is not, the context may go. What
         // stays here by mistake is swept away later.
@@ -171,7 +171,30 @@ struct New<'a> {
     id: BuildId,
     subject: &'a Subject,
     image: &'a ImageName,
-    context: &'a archive::Context,
+    source: NewSource<'a>,
+}
+
+enum NewSource<'a> {
+    Archive(&'a archive::Context),
+    Container(&'a builds::Save),
+}
+
+/// Accepts the saving of a container, which is a build without an archive: it waits, is logged, is cancelled and survives
+/// as they do.
+pub(super) async fn create_save(
+    app: &App,
+    caller: &Caller,
+    admission: Admission,
+    save: &builds::Save,
+) -> Result<BuildView> {
+    let Admission { subject, image } = admission;
+    let id = BuildId(uuid::Uuid::now_v7());
+    let new = New { id, subject: &subject, image: &image, source: NewSource::Container(save) };
+    insert(app, caller, &new).await?;
+    tracing::info!(build.id = %id, container.id = %save.container_id, account = %subject.name, %image, "a container is to be saved");
+    metrics::counter!("longshore_builds_accepted_total").increment(1);
+    app.signals.jobs.notify_one();
+    view(app, get_row(app, id).await?).await
 }
 
 async fn insert(app: &App, caller: &Caller, new: &New<'_>) -> Result<()> {
@@ -180,14 +203,23 @@ async fn insert(app: &App, caller: &Caller, new: &New<'_>) -> Result<()> {
     let tx = app.db.begin().await?;
     // Again, where nobody else can come in between.
     check_quota(app, new.subject, &tx).await?;
-    let row = builds::New {
+    let empty = builds::New {
         id: new.id,
         account_id: new.subject.account,
         image: new.image,
-        dockerfile: &new.context.dockerfile,
-        context_blob: Some(&target),
-        context_bytes: new.context.unpacked_bytes,
+        dockerfile: "",
+        context_blob: None,
+        context_bytes: 0,
+        save: None,
         now,
+    };
+    let (row, action) = match new.source {
+        NewSource::Archive(context) => {
+            let dockerfile = context.dockerfile.as_str();
+            let (context_blob, context_bytes) = (Some(target.as_str()), context.unpacked_bytes);
+            (builds::New { dockerfile, context_blob, context_bytes, ..empty }, "build.create")
+        }
+        NewSource::Container(save) => (builds::New { save: Some(save), ..empty }, "container.save"),
     };
     builds::insert(&tx, &row).await?;
     let job = jobs::New {
@@ -198,7 +230,7 @@ async fn insert(app: &App, caller: &Caller, new: &New<'_>) -> Result<()> {
         now,
     };
     jobs::enqueue(&tx, &job).await?;
-    let event = Event { action: "build.create", target: &target, acting_for: Some(new.subject.account) };
+    let event = Event { action, target: &target, acting_for: Some(new.subject.account) };
     audit::record(app, caller, &tx, event).await?;
     Ok(tx.commit().await?)
 }
@@ -526,6 +558,9 @@ fn to_view(row: builds::Row, queue_position: Option<u64>) -> BuildView {
         id: row.id,
         account: row.account,
         image: row.image,
+        kind: if row.save.is_some() { BuildKind::Container } else { BuildKind::Archive },
+        container_id: row.save.as_ref().map(|save| save.container_id),
+        note: row.save.and_then(|save| save.note),
         state: row.state,
         reason: row.reason,
         message: row.message,

@@ -73,6 +73,10 @@ pub struct NewImage {
     pub account: Option<AccountId>,
     /// The image that it is known to be built on, by the name that its Dockerfile gave; else its layers tell.
     pub base: Option<ImageReference>,
+    /// The image that it was saved from, which is known for sure.
+    pub parent: Option<ImageId>,
+    /// What is said of this content; without it a tag that moves keeps what was said of it.
+    pub description: Option<String>,
 }
 
 /// Which images to list.
@@ -255,6 +259,8 @@ pub async fn tag(app: &App, caller: &Caller, id: ImageId, wanted: &ImageTag) -> 
         build_id: source.build_id,
         account: Some(owner_account),
         base: None,
+        parent: None,
+        description: None,
     };
     let tx = app.db.begin().await?;
     // What was visible a moment ago may have been deleted meanwhile.
@@ -336,7 +342,7 @@ fn has_dependents(caller: &Caller, row: &Row, images: &[Row], containers: &[cont
         .with("dependents", listed)
 }
 
-async fn visible(conn: &dyn Conn, caller: &Caller, id: ImageId) -> Result<Row> {
+pub(super) async fn visible(conn: &dyn Conn, caller: &Caller, id: ImageId) -> Result<Row> {
     let row = images::get(conn, id).await?.filter(|row| caller.may_pull(&row.owner));
     row.ok_or_else(|| Error::not_found("image", id))
 }
@@ -366,7 +372,7 @@ async fn account_of(app: &App, owner: &Owner, maker: AccountId) -> Result<Accoun
 }
 
 /// The name with its tag, or with its digest when the tag has moved on.
-fn shown_name(row: &Row) -> String {
+pub(super) fn shown_name(row: &Row) -> String {
     match &row.tag {
         Some(tag) => format!("{}/{}:{tag}", row.owner, row.repo),
         None => format!("{}/{}@{}", row.owner, row.repo, row.digest),
@@ -420,7 +426,12 @@ pub async fn insert_ready(app: &App, tx: &Tx, new: NewImage) -> Result<Row> {
         None => None,
     };
     let named = named.filter(|base| owners.contains(&base.owner) && base.digest != new.digest);
-    let parent_image_id = match named {
+    let saved_from = match new.parent {
+        // Its container, which kept it, may be gone, and then it may be, too.
+        Some(parent) => images::get(tx, parent).await?.filter(|parent| parent.digest != new.digest),
+        None => None,
+    };
+    let parent_image_id = match saved_from.or(named) {
         Some(base) => Some(base.id),
         None => images::parent_of_layers(tx, &owners, &new.layers).await?,
     };
@@ -437,7 +448,7 @@ pub async fn insert_ready(app: &App, tx: &Tx, new: NewImage) -> Result<Row> {
         parent_image_id,
         // These describe the name as much as the content.
         display_name,
-        description,
+        description: new.description.or(description),
         create_parameters: new.create_parameters,
         source: new.source,
         build_id: new.build_id,
@@ -594,11 +605,15 @@ struct Chosen {
     layers: Vec<Descriptor>,
 }
 
-fn unusable(reason: String) -> Error {
+pub(super) fn unusable(reason: String) -> Error {
     Error::new(ErrorKind::Invalid, "image_unusable", reason)
 }
 
-async fn stored_manifest(app: &App, repository: &Repository, digest: &Digest) -> Result<StoredManifest> {
+pub(super) async fn stored_manifest(
+    app: &App,
+    repository: &Repository,
+    digest: &Digest,
+) -> Result<StoredManifest> {
     let found = client::manifest(app, repository, digest).await?;
     found.ok_or_else(|| unusable(format!("the registry does not have the manifest `{digest}`")))
 }
@@ -724,6 +739,8 @@ pub async fn record_push(app: &App, context: &RequestContext, push: Push) -> Res
             build_id: None,
             account: Some(account),
             base: None,
+            parent: None,
+            description: None,
         };
         tries += 1;
         match record_push_once(app, &caller, &name, new).await {

@@ -3,9 +3,10 @@
 //! HTTP, engines, Kubernetes or SQL.
 //!
 //! - `accounts`, `sessions`, `tokens`: who is who
-//! - `images`, `builds`, `registry`: from an archive to an image that can be pulled
+//! - `images`, `builds`, `registry`: from an archive to an image that can be pulled; `image_tree`: what was made from what
 //! - `containers`, `machines`, `gpus`, `invites`: what runs where, and how machines join; `terminals`: commands in containers;
-//!   `logs`: what they print; `stats`: what they use; `events`: what happens to everything; `files`: files in containers
+//!   `logs`: what they print; `stats`: what they use; `events`: what happens to everything; `files`: files in containers;
+//!   `saves`: containers as images
 //! - `leases`, `placement`: who gets which graphics processors, and who waits for them; `quotas`: how much an account may have
 //! - `audit`: who changed what; `readiness`: whether the server can work
 
@@ -17,6 +18,7 @@ pub mod containers;
 pub mod events;
 pub mod files;
 pub mod gpus;
+pub mod image_tree;
 pub mod images;
 pub mod invites;
 pub(crate) mod leases;
@@ -26,6 +28,7 @@ mod placement;
 pub mod quotas;
 pub mod readiness;
 pub mod registry;
+pub mod saves;
 pub mod sessions;
 pub mod stats;
 pub mod terminals;

@@ -7,12 +7,14 @@ use axum::response::{IntoResponse as _, Response};
 use futures::StreamExt as _;
 use serde::Deserialize;
 use utoipa::IntoParams;
+use wire::builds::BuildView;
 use wire::containers::{
     ContainerCreate, ContainerSample, ContainerState, ContainerStatsView, ContainerView, KeptLogView,
     LogStream, LogText,
 };
 use wire::page::{Page, PageQuery};
 use wire::problem::Problem;
+use wire::saves::{ContainerSave, SavePreview};
 
 use super::extract::{Json, Params, Path};
 use super::feed::{self, Feed, FeedEvent};
@@ -20,6 +22,7 @@ use crate::app::App;
 use crate::caller::Caller;
 use crate::domain::containers::{self, Filter};
 use crate::domain::logs::{self, LogOptions};
+use crate::domain::saves;
 use crate::domain::stats::{self, Piece};
 use crate::error::{Error, Result};
 use crate::log_lines::{Grep, Source};
@@ -255,6 +258,34 @@ pub async fn stats(
             })
         })),
     ))
+}
+
+/// What saving a container as an image would make.
+#[utoipa::path(get, path = "/api/v1/containers/{id}/save", tag = "containers", params(("id" = String, Path, description = "Its number, or its name among the caller's own")),
+    responses((status = 200, body = SavePreview), (status = 401, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem), (status = 503, body = Problem)))]
+pub async fn preview_save(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<axum::Json<SavePreview>> {
+    saves::preview(&app, &caller, &id).await.map(axum::Json)
+}
+
+/// Saves a container as an image: what it changed on its disk becomes a layer on the image that it was made from. It is
+/// accepted at once; the build that is answered says how it goes, has a log and can be cancelled. What the container's
+/// creator told it (variables, arguments) is not in the image.
+#[utoipa::path(post, path = "/api/v1/containers/{id}/save", tag = "containers", params(("id" = String, Path, description = "Its number, or its name among the caller's own")), request_body = ContainerSave,
+    responses((status = 202, body = BuildView), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem),
+        (status = 422, body = Problem), (status = 429, body = Problem)))]
+pub async fn save(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Json(wanted): Json<ContainerSave>,
+) -> Result<Response> {
+    let view = saves::create(&app, &caller, &id, &wanted).await?;
+    let location = HeaderValue::from_str(&format!("/api/v1/builds/{}", view.id)).map_err(Error::internal)?;
+    Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], axum::Json(view)).into_response())
 }
 
 /// Whose kept logs to list.

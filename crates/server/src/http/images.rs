@@ -5,14 +5,14 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 use utoipa::IntoParams;
 use wire::ids::ImageId;
-use wire::images::{Dependents, ImageTag, ImageUpdate, ImageView, RepositoryView};
+use wire::images::{Dependents, ImageTag, ImageTree, ImageUpdate, ImageView, RepositoryView};
 use wire::page::{Page, PageQuery};
 use wire::problem::Problem;
 
 use super::extract::{Json, Params, Path};
 use crate::app::App;
 use crate::caller::Caller;
-use crate::domain::images;
+use crate::domain::{image_tree, images};
 use crate::error::{Error, Result};
 
 /// What to list.
@@ -119,6 +119,17 @@ pub async fn dependents(
     Path(id): Path<ImageId>,
 ) -> Result<axum::Json<Dependents>> {
     images::dependents(&app, &caller, id).await.map(axum::Json)
+}
+
+/// An image's family: what it was made from, and what was made from it, with its containers.
+#[utoipa::path(get, path = "/api/v1/images/{id}/tree", tag = "images", params(("id" = i64, Path, description = "The image's number")),
+    responses((status = 200, body = ImageTree), (status = 404, body = Problem)))]
+pub async fn tree(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<ImageId>,
+) -> Result<axum::Json<ImageTree>> {
+    image_tree::tree(&app, &caller, id).await.map(axum::Json)
 }
 
 /// Which repositories.

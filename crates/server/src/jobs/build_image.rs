@@ -12,7 +12,7 @@ use store::{builds, machines};
 use tokio::time::Instant;
 use tokio_util::io::ReaderStream;
 use wire::builds::{BuildPhase, OperationState};
-use wire::ids::{BuildId, MachineId};
+use wire::ids::{BuildId, ImageId, MachineId};
 use wire::images::{ImageSource, ImageState};
 use wire::link::{
     BuildEvent, BuildImage, GetFacts, LinkError, LinkErrorCode, PushBuild, RegistryImage, RegistryReference,
@@ -68,7 +68,7 @@ const EVENTS_AT_ONCE: usize = 256;
 const CREDENTIAL_GRACE_SECS: u64 = 60;
 
 /// Why an attempt ended without an image.
-enum Stop {
+pub(super) enum Stop {
     /// The build has failed: a reason for programs, words for people.
     Failed(&'static str, String),
     /// Somebody gave it up, or it had ended before.
@@ -92,19 +92,19 @@ impl From<store::Error> for Stop {
 }
 
 impl Stop {
-    fn failed(reason: &'static str, message: impl Into<String>) -> Self {
+    pub(super) fn failed(reason: &'static str, message: impl Into<String>) -> Self {
         Self::Failed(reason, message.into())
     }
 
     /// A call that did not come through says nothing about the build.
-    fn of_call(error: CallError) -> Self {
+    pub(super) fn of_call(error: CallError) -> Self {
         match error {
             CallError::Refused(refused) => Self::of_refusal(refused, "build_failed"),
             other => Self::Lost(other.into()),
         }
     }
 
-    fn of_refusal(refused: LinkError, reason: &'static str) -> Self {
+    pub(super) fn of_refusal(refused: LinkError, reason: &'static str) -> Self {
         match refused.code {
             LinkErrorCode::EngineDown => Self::Lost(refused.into()),
             LinkErrorCode::Timeout => Self::Failed("timeout", refused.message),
@@ -187,21 +187,23 @@ async fn until_cancelled(app: &App, id: BuildId) {
 }
 
 /// One attempt.
-struct Work<'a> {
-    app: &'a App,
+pub(super) struct Work<'a> {
+    pub(super) app: &'a App,
     job: &'a Row,
-    build: &'a builds::Row,
+    pub(super) build: &'a builds::Row,
     deadline: Instant,
     needs_registry: AtomicBool,
 }
 
 /// What an attempt has made: in the registry, and verified.
-struct Made {
-    digest: Digest,
-    facts: ImageFacts,
+pub(super) struct Made {
+    pub(super) digest: Digest,
+    pub(super) facts: ImageFacts,
     /// On which of our images it was built.
-    base: Option<ImageReference>,
-    log_bytes: u64,
+    pub(super) base: Option<ImageReference>,
+    /// From which of our images it was saved.
+    pub(super) parent: Option<ImageId>,
+    pub(super) log_bytes: u64,
 }
 
 impl Work<'_> {
@@ -220,22 +222,30 @@ impl Work<'_> {
             log.write(&format!("\n[cut off: {error}]\n"));
         }
         let log_bytes = log.finish();
-        let made = |(base, digest, facts)| Made { digest, facts, base, log_bytes };
-        result.map(made)
+        result.map(|made| Made { log_bytes, ..made })
     }
 
-    async fn make_on(
-        &self,
-        machine: &MachineId,
-        log: &mut Log,
-    ) -> Result<(Option<ImageReference>, Digest, ImageFacts), Stop> {
-        let base = self.build(machine, log).await?;
+    async fn make_on(&self, machine: &MachineId, log: &mut Log) -> Result<Made, Stop> {
+        let subject = match &self.build.save {
+            Some(save) => Some(self.commit(save, machine, log).await?),
+            None => None,
+        };
+        let base = match subject {
+            Some(_) => None,
+            None => self.build(machine, log).await?,
+        };
         self.phase(BuildPhase::Pushing).await?;
         let mut digest = self.push(machine, log).await?;
         self.phase(BuildPhase::Verifying).await?;
         for is_last in [false, true] {
             match self.verify(&digest).await? {
-                Ok(facts) => return Ok((base, digest, facts)),
+                Ok(facts) => {
+                    let made = Made { digest, facts, base, parent: None, log_bytes: 0 };
+                    return match &subject {
+                        Some(subject) => self.finish_save(subject, machine, made).await,
+                        None => Ok(made),
+                    };
+                }
                 Err(problem) if is_last => return Err(Stop::failed("verify_failed", problem)),
                 Err(problem) => {
                     log.write(&format!("{problem}; pushing again\n"));
@@ -249,6 +259,9 @@ impl Work<'_> {
     /// The machine that builds: this host's own when its engine answers, else the first one that does and takes new work.
     /// Waited for here, with the build still in the queue, so that an engine that is away uses up no attempts.
     async fn machine(&self) -> Result<MachineId, Stop> {
+        if let Some(save) = &self.build.save {
+            return self.machine_of(save).await;
+        }
         loop {
             let host = self.app.hub.host();
             let mut connected = self.app.hub.connected();
@@ -270,7 +283,7 @@ impl Work<'_> {
 
     /// Whether a machine takes builds and its engine answers. What its agent reported last is enough for a first attempt;
     /// after a loss the engine is asked itself.
-    async fn has_engine(&self, id: &MachineId) -> bool {
+    pub(super) async fn has_engine(&self, id: &MachineId) -> bool {
         let reported = machines::get(&self.app.db, id).await;
         if matches!(&reported, Ok(Some(row)) if row.drained_at.is_some()) {
             return false;
@@ -586,6 +599,10 @@ impl Work<'_> {
         Ok(())
     }
 
+    pub(super) fn is_over(&self) -> bool {
+        Instant::now() >= self.deadline
+    }
+
     async fn record(&self, made: &Made) -> Result<bool> {
         let (app, build) = (self.app, self.build);
         let tx = app.db.begin().await?;
@@ -600,10 +617,12 @@ impl Work<'_> {
             size_bytes: made.facts.size_bytes,
             layers: made.facts.layers.clone(),
             create_parameters: made.facts.create_parameters.clone(),
-            source: ImageSource::Build,
+            source: if build.save.is_some() { ImageSource::Save } else { ImageSource::Build },
             build_id: Some(build.id),
             account: Some(build.account_id),
             base: made.base.clone(),
+            parent: made.parent,
+            description: build.save.as_ref().and_then(|save| save.note.clone()),
         };
         let image = domain::images::insert_ready(app, &tx, new).await?;
         let outcome = builds::Outcome {
@@ -749,7 +768,7 @@ impl<'a> Progress<'a> {
 }
 
 /// A build's log while it is written. A disk that takes no more loses lines, never the build.
-struct Log {
+pub(super) struct Log {
     writer: LogWriter,
     pending: String,
 }
@@ -765,7 +784,7 @@ impl Log {
         self.writer.written()
     }
 
-    fn write(&mut self, text: &str) {
+    pub(super) fn write(&mut self, text: &str) {
         self.gather(text);
         self.flush();
     }

@@ -3,12 +3,14 @@
 //!
 //! - `worker.rs`: claims, leases, tries again, gives up
 //! - `build_image.rs`: from a context to an image; `bases.rs`: what it builds on; `clean_builds.rs`: what ended builds leave behind
+//! - `save_container.rs`: from a container to an image, where that differs
 //! - `delete_manifest.rs`: removes an image from the registry
 
 mod bases;
 mod build_image;
 mod clean_builds;
 mod delete_manifest;
+mod save_container;
 mod worker;
 
 use store::jobs::{Kind, Row};

@@ -104,6 +104,7 @@ async fn fill(c: &Db) {
             dockerfile: "Dockerfile",
             context_blob: None,
             context_bytes: u64::try_from(i64::MAX).unwrap(),
+            save: None,
             now: later(secs),
         };
         builds::insert(c, &new).await.unwrap();

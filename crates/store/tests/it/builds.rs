@@ -1,11 +1,12 @@
 //! Builds: each ends once.
 
-use store::builds::{self, Filter, New, Outcome};
+use store::builds::{self, Filter, New, Outcome, Save, SaveOptions};
 use store::images;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 use wire::builds::{BuildPhase, OperationState};
-use wire::ids::{AccountId, BuildId};
+use wire::ids::{AccountId, BuildId, ContainerId};
+use wire::images::CreateParameters;
 use wire::names::ImageName;
 
 use crate::support::{NOW, TestDb, account, db_test, digest, later, new_image, page};
@@ -20,6 +21,7 @@ async fn build(db: &TestDb, account_id: AccountId, secs: i64) -> BuildId {
         dockerfile: "Dockerfile",
         context_blob: Some("contexts/1.tar"),
         context_bytes: 12_345,
+        save: None,
         now: later(secs),
     };
     builds::insert(&**db, &new).await.unwrap();
@@ -149,5 +151,36 @@ db_test! {
         assert_eq!(list(Filter { state: Some(OperationState::Failed), ..Default::default() }).await, [second]);
         let repo = "other".parse().unwrap();
         assert_eq!(list(Filter { repo: Some(&repo), ..Default::default() }).await, []);
+    }
+}
+
+db_test! {
+    async fn what_is_saved_of_a_container_is_kept_with_its_build(db: &TestDb) {
+        let c = &**db;
+        let alice = account(c, "alice").await;
+        let built = build(db, alice, 0).await;
+        let keep = CreateParameters { exposed_ports: vec!["80/tcp".into()], ..CreateParameters::default() };
+        let save = Save {
+            // Containers come and go; builds stay.
+            container_id: ContainerId(4711),
+            note: Some("with \u{1F680}\nand more".into()),
+            options: SaveOptions { is_paused: false, keep: Some(keep) },
+        };
+        let id = BuildId(Uuid::now_v7());
+        let image: ImageName = "alice/app:v2".parse().unwrap();
+        let new = New {
+            id,
+            account_id: alice,
+            image: &image,
+            dockerfile: "",
+            context_blob: None,
+            context_bytes: 0,
+            save: Some(&save),
+            now: NOW,
+        };
+        builds::insert(c, &new).await.unwrap();
+
+        assert_eq!(builds::get(c, id).await.unwrap().unwrap().save, Some(save));
+        assert_eq!(builds::get(c, built).await.unwrap().unwrap().save, None);
     }
 }

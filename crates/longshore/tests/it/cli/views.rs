@@ -31,6 +31,37 @@ pub(super) fn image(id: i64, name: &str) -> Value {
     })
 }
 
+pub(super) fn image_tree() -> Value {
+    let node = |id: i64, name: &str, parent: Option<i64>, containers: Value, others: i64| {
+        json!({
+            "id": id, "name": name, "parent_image_id": parent, "source": "save", "description": "words\nand more",
+            "size_bytes": 12_345_678, "added_bytes": 1_048_576, "layers": 2, "containers": containers, "others": others,
+            "created_at": ago(180),
+        })
+    };
+    json!({
+        "id": 12,
+        "images": [
+            node(3, "public/base:1", None, json!([]), 4),
+            node(12, "alice/app:v1", Some(3), json!([{ "id": 31, "name": "web" }]), 0),
+            node(14, "alice/work:1", Some(12), json!([]), 0),
+            node(15, "alice/work:2", Some(12), json!([]), 0),
+            node(16, "alice/work:1b", Some(14), json!([]), 0),
+        ],
+        "is_complete": false,
+    })
+}
+
+pub(super) fn save_preview() -> Value {
+    json!({
+        "size_bytes": 3_145_728, "max_bytes": 1_073_741_824, "changes": 12, "is_complete": true,
+        "biggest": [{ "path": "/srv/model.bin", "size_bytes": 2_097_152 }, { "path": "/tmp/a\u{1b}[2J", "size_bytes": 10 }],
+        "layers": 4, "max_layers": 120, "warnings": ["what is in the volume `/data` is not saved"],
+        "parent_image_id": 12, "parent_image": "alice/app:v1",
+        "parameters": { "exposed_ports": ["8000/tcp"], "env": { "MODE": "a", "KEEP": "b" }, "entrypoint": ["/hello"] },
+    })
+}
+
 pub(super) fn build(state: &str, phase: &str) -> Value {
     json!({
         "id": BUILD, "account": "alice", "image": "alice/app:v1", "state": state, "reason": null, "message": null,

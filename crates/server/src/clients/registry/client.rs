@@ -156,6 +156,36 @@ pub async fn config(app: &App, repository: &Repository, digest: &Digest) -> Resu
     Ok(read(answer, MAX_CONFIG_BYTES).await?.filter(|bytes| digest_of(bytes) == *digest))
 }
 
+/// Stores a blob; its digest.
+pub async fn put_blob(app: &App, repository: &Repository, bytes: Bytes) -> Result<Digest> {
+    let digest = digest_of(&bytes);
+    let path = format!("/v2/{repository}/blobs/uploads/");
+    let access = one(repository, &[Action::Pull, Action::Push]);
+    let answer = send(request(app, Method::POST, &path, access.clone()).await?).await?;
+    if answer.status() != StatusCode::ACCEPTED {
+        return Err(unexpected(&answer));
+    }
+    let location = answer.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
+    let there = location.and_then(|location| answer.url().join(location).ok());
+    let Some(mut there) = there else { return Err(unexpected(&answer)) };
+    there.query_pairs_mut().append_pair("digest", digest.as_str());
+    let path = format!("{}?{}", there.path(), there.query().unwrap_or_default());
+    let request = request(app, Method::PUT, &path, access).await?;
+    let answer = send(request.header(header::CONTENT_TYPE, "application/octet-stream").body(bytes)).await?;
+    if answer.status() == StatusCode::CREATED { Ok(digest) } else { Err(unexpected(&answer)) }
+}
+
+/// Takes a blob out of a repository; without effect when it is not in it.
+pub async fn delete_blob(app: &App, repository: &Repository, digest: &Digest) -> Result<()> {
+    let path = format!("/v2/{repository}/blobs/{digest}");
+    let request = request(app, Method::DELETE, &path, one(repository, &[Action::Delete])).await?;
+    let answer = send(request).await?;
+    match answer.status() {
+        StatusCode::ACCEPTED | StatusCode::NOT_FOUND => Ok(()),
+        _ => Err(unexpected(&answer)),
+    }
+}
+
 /// Makes a blob of one repository part of another without moving it; false when the source does not have it.
 pub async fn mount(app: &App, from: &Repository, to: &Repository, digest: &Digest) -> Result<bool> {
     let path = format!("/v2/{to}/blobs/uploads/?mount={digest}&from={from}");
