@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use wire::containers::ContainerSpec;
+use wire::limits::Limits;
 use wire::link::{LinkError, LinkErrorCode};
 use wire::policy::{Policy, Violation};
 use wire::terminals::ExecSpec;
@@ -47,6 +48,11 @@ fn read(path: &Path) -> Result<Policy, String> {
 /// Refuses what the policy does not allow, naming every violation.
 pub(crate) fn check(policy: &Policy, spec: &ContainerSpec) -> Result<(), LinkError> {
     refuse("the container", &policy.check(spec))
+}
+
+/// The same for limits that a container is to have.
+pub(crate) fn check_limits(policy: &Policy, limits: &Limits) -> Result<(), LinkError> {
+    refuse("these limits", &policy.check_limits(limits))
 }
 
 /// The same for a command in a container.

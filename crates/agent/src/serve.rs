@@ -24,6 +24,7 @@ use wire::files::{
     FileOwner, FolderListing, GetFileOwner, ListFolder, ReadFiles, RemoveFile, RemoveFileDone, StatFile,
     StatFileDone, WriteFiles, WriteFilesEvent,
 };
+use wire::limits::{LimitContainer, LimitContainerDone};
 use wire::link::{
     BuildImage, ByteCall, CALL_HEADER, Call, CleanBuilds, CleanBuildsDone, ContainerAction,
     ContainerActionDone, ContainerLogs, ContainerStats, CopyContainer, CopyContainerDone, CreateContainer,
@@ -32,8 +33,11 @@ use wire::link::{
 };
 use wire::machines::MachineFacts;
 use wire::saves::{CommitContainer, PreviewSave, PreviewSaveDone};
+use wire::volumes::{RemoveVolume, RemoveVolumeDone};
 
-use crate::engine::{build, containers, copies, exec, files, images, logs, save, stats, watch};
+use crate::engine::{
+    build, containers, copies, exec, files, images, limits, logs, save, stats, volumes, watch,
+};
 use crate::{Agent, facts};
 
 /// A call is at most the text of one container and some numbers.
@@ -101,6 +105,8 @@ impl Agent {
             .route(Exec::PATH, post(run_command))
             .route(ContainerStats::PATH, post(read_stats))
             .route(CopyContainer::PATH, post(copy_container))
+            .route(LimitContainer::PATH, post(limit_container))
+            .route(RemoveVolume::PATH, post(remove_volume))
             .route(PreviewSave::PATH, post(preview_save))
             .route(CommitContainer::PATH, post(commit_container))
             .route(StatFile::PATH, post(stat_file))
@@ -358,6 +364,22 @@ async fn read_stats(State(agent): State<Agent>, body: Body) -> Result<Response, 
             () = abandoned(&agent, &events) => {}
         }
     }))
+}
+
+async fn limit_container(
+    State(agent): State<Agent>,
+    body: Body,
+) -> Result<axum::Json<LimitContainerDone>, Refusal> {
+    let call: LimitContainer = read_call(body).await?;
+    Ok(axum::Json(limits::change(agent.engine(), agent.policy(), call).await?))
+}
+
+async fn remove_volume(
+    State(agent): State<Agent>,
+    body: Body,
+) -> Result<axum::Json<RemoveVolumeDone>, Refusal> {
+    let call: RemoveVolume = read_call(body).await?;
+    Ok(axum::Json(volumes::remove(agent.engine(), call).await?))
 }
 
 async fn preview_save(

@@ -150,6 +150,8 @@ pub struct Signals {
     pub containers: Notify,
     /// Somebody in the line may get what it waits for.
     pub line: Notify,
+    /// A volume is to be removed.
+    pub volumes: Notify,
 }
 
 /// How long a token's caller is believed without asking the store: the bound on how late another server's changes are

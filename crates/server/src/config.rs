@@ -290,6 +290,12 @@ pub const SETTINGS: &[Setting] = &[
         "Containers of one account that run at the same time.",
     ),
     setting(
+        "containers.volumes_per_account",
+        Kind::Number,
+        Some("20"),
+        "Volumes that one account may have, on all machines together.",
+    ),
+    setting(
         "containers.save_bytes",
         Kind::Number,
         Some("21474836480"),
@@ -331,6 +337,12 @@ pub const SETTINGS: &[Setting] = &[
         Kind::Text,
         None,
         "An external CNCF Distribution registry; the server runs its own when not set.",
+    ),
+    setting(
+        "registry.tls",
+        Kind::Text,
+        Some("\"auto\""),
+        "`auto`: TLS at the registry's address when `tls.certificate` is set and the address is not on loopback; `on`: TLS, with a certificate of the server's own where none is set; `off`: never. Programs of this host may use it in the clear, too.",
     ),
     setting(
         "registry.program",
@@ -408,11 +420,11 @@ pub struct TlsConfig {
     pub key: Option<PathBuf>,
 }
 
-/// Whether the server's port speaks TLS.
+/// Whether a port speaks TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TlsMode {
-    /// In the clear on loopback addresses, TLS elsewhere.
+    /// In the clear on loopback addresses, TLS elsewhere; at the registry's address only with a certificate from elsewhere.
     Auto,
     /// TLS everywhere.
     On,
@@ -478,6 +490,7 @@ pub struct ContainerConfig {
     pub kept_log_bytes: u64,
     pub kept_log_days: u32,
     pub kept_logs: u64,
+    pub volumes_per_account: u64,
     pub save_bytes: u64,
 }
 
@@ -535,6 +548,7 @@ pub struct TerminalConfig {
 #[expect(missing_docs, reason = "described once, in SETTINGS")]
 pub struct RegistryConfig {
     pub url: Option<String>,
+    pub tls: TlsMode,
     pub program: String,
 }
 

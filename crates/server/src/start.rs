@@ -23,6 +23,7 @@ use crate::config::Config;
 use crate::domain::accounts;
 use crate::error::{Error, Result};
 use crate::gpu_readings::GpuReadings;
+use crate::http::serve::Protection;
 use crate::http::{door, router, serve};
 use crate::keys::Keys;
 use crate::limits::Limiter;
@@ -83,7 +84,7 @@ impl Server {
         let routes = trim_slashes(router::router(&app));
         reconcile::start(&app);
         app.spawn(keep_small(app.clone()));
-        app.spawn(serve::serve(app.clone(), listener, routes, app.tls.acceptor()));
+        app.spawn(serve::serve(app.clone(), listener, routes, Protection::of(app.tls.acceptor())));
         app.spawn(door::serve(app.clone(), registry_listener));
         tracing::info!(%address, registry = %registry_address, tls = app.tls.is_on(), "server is up");
         Ok(Self { app, address, registry_address, new_admin, _lock: lock })

@@ -1,4 +1,4 @@
-//! TLS of the server's own port. Without a certificate from elsewhere the server is its own authority: it makes one at
+//! TLS of the server's own port and of the registry's. Without a certificate from elsewhere the server is its own authority: it makes one at
 //! the first start, and every invitation carries its fingerprint, so that machines recognise the server without anybody
 //! copying files.
 
@@ -27,6 +27,7 @@ const DAYS: i64 = 3_650;
 /// How the server's port is protected.
 pub struct Tls {
     acceptor: Option<TlsAcceptor>,
+    registry: Option<TlsAcceptor>,
     fingerprint: Option<String>,
 }
 
@@ -38,15 +39,24 @@ impl Tls {
                 .and_then(Iterator::collect::<Result<Vec<_>, _>>)
                 .map_err(|error| unusable("tls.certificate", certificate, &error))?;
             let key = PrivateKeyDer::from_pem_file(key).map_err(|error| unusable("tls.key", key, &error))?;
-            return Ok(Self { acceptor: Some(acceptor(chain, key)?), fingerprint: None });
+            let acceptor = acceptor(chain, key)?;
+            let is_registry_on = match config.registry.tls {
+                TlsMode::On => true,
+                TlsMode::Off => false,
+                TlsMode::Auto => !config.registry_listen.ip().is_loopback(),
+            };
+            let registry = is_registry_on.then(|| acceptor.clone());
+            return Ok(Self { acceptor: Some(acceptor), registry, fingerprint: None });
         }
         let is_on = match config.tls.mode {
             TlsMode::On => true,
             TlsMode::Off => false,
             TlsMode::Auto => !config.listen.ip().is_loopback(),
         };
-        if !is_on {
-            return Ok(Self { acceptor: None, fingerprint: None });
+        // Docker's clients believe no certificate of ours unless somebody gives them our authority: that must be asked for.
+        let is_registry_on = config.registry.tls == TlsMode::On;
+        if !is_on && !is_registry_on {
+            return Ok(Self { acceptor: None, registry: None, fingerprint: None });
         }
         let pair = keys::read_or_make(&folder.join("tls-authority.key"), || {
             let pair = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).map_err(Error::internal)?;
@@ -63,7 +73,11 @@ impl Tls {
             leaf(config)?.signed_by(&leaf_pair, &Issuer::new(authority()?, pair)).map_err(Error::internal)?;
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(leaf_pair.serialize_der()));
         let acceptor = acceptor(vec![leaf.der().clone(), root], key)?;
-        Ok(Self { acceptor: Some(acceptor), fingerprint: Some(fingerprint) })
+        Ok(Self {
+            registry: is_registry_on.then(|| acceptor.clone()),
+            acceptor: is_on.then_some(acceptor),
+            fingerprint: is_on.then_some(fingerprint),
+        })
     }
 
     /// Whether the port speaks TLS.
@@ -74,6 +88,11 @@ impl Tls {
     /// What accepts TLS; none when the port is in the clear.
     pub fn acceptor(&self) -> Option<TlsAcceptor> {
         self.acceptor.clone()
+    }
+
+    /// What accepts TLS at the registry's address; none when that is in the clear.
+    pub fn registry_acceptor(&self) -> Option<TlsAcceptor> {
+        self.registry.clone()
     }
 
     /// The SHA-256 of our own authority's certificate, 64 hex digits; none when the certificate is from elsewhere.

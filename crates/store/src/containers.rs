@@ -8,6 +8,7 @@ use sea_orm::sea_query::{CaseStatement, Cond, Expr, ExprTrait, Order, Query, Sel
 use wire::containers::{ContainerSpec, ContainerState, Port, Protocol};
 use wire::gpus::GpuWish;
 use wire::ids::{AccountId, ContainerId, ImageId, MachineId};
+use wire::limits::{Limits, WishedLimits};
 use wire::names::{AccountName, ContainerName, Digest};
 use wire::page::PageQuery;
 use wire::quotas::AccountClass;
@@ -55,6 +56,7 @@ const COLUMNS: &[&str] = &[
     "copy_of",
     "max_duration_secs",
     "ends_at",
+    "wished_limits",
 ];
 
 words!(ContainerState {
@@ -165,6 +167,8 @@ pub struct Row {
     pub max_duration_secs: Option<u64>,
     /// When that is, or was when it was stopped by it.
     pub ends_at: Option<Timestamp>,
+    /// What it may use as soon as its machine has applied it; until then `spec` counts.
+    pub wished_limits: Option<WishedLimits>,
 }
 
 /// What makes a container.
@@ -283,6 +287,7 @@ fn row(row: &QueryResult) -> Result<Row> {
         copy_of: cells.opt_text("copy_of")?,
         max_duration_secs: cells.opt_count("max_duration_secs")?,
         ends_at: cells.opt_time("ends_at")?,
+        wished_limits: cells.opt_json("wished_limits")?,
     })
 }
 
@@ -366,6 +371,7 @@ pub async fn insert(c: &dyn Conn, new: &New) -> Result<Row> {
         copy_of: None,
         max_duration_secs: new.max_duration_secs,
         ends_at: None,
+        wished_limits: None,
     })
 }
 
@@ -670,6 +676,29 @@ pub async fn rename(c: &dyn Conn, id: ContainerId, name: &ContainerName, now: Ti
     Ok(c.on().change(TABLE, &query).await? > 0)
 }
 
+/// Notes what a container is to be allowed, or that there is nothing to do; false when there is no such container.
+pub async fn set_wished_limits(
+    c: &dyn Conn,
+    id: ContainerId,
+    wished: Option<&WishedLimits>,
+    now: Timestamp,
+) -> Result<bool> {
+    let wished = wished.map(json).transpose()?;
+    let query = update_of(id, [("wished_limits", wished.into()), ("updated_at", now.0.into())]);
+    Ok(c.on().change(TABLE, &query).await? > 0)
+}
+
+/// Notes what a container may use now, which then is no wish any more.
+pub async fn set_limits(c: &Tx, id: ContainerId, limits: Limits, now: Timestamp) -> Result<()> {
+    let row = locked(c, id).await?.ok_or(Error::NotFound)?;
+    let cells = [
+        ("spec", json(&row.spec.with_limits(limits))?.into()),
+        ("wished_limits", None::<String>.into()),
+        ("updated_at", now.0.into()),
+    ];
+    c.on().change(TABLE, &update_of(id, cells)).await.map(drop)
+}
+
 /// Removes a container's row and frees its ports; whether there was one.
 pub async fn delete(c: &dyn Conn, id: ContainerId) -> Result<bool> {
     let query = Query::delete().from_table(TABLE).and_where(Expr::col("id").eq(id.0)).take();
@@ -771,8 +800,8 @@ pub async fn count_of_account(c: &dyn Conn, account: AccountId) -> Result<u64> {
 }
 
 /// The containers of a machine that are not as their owner wants, by number: to be restarted or deleted, wanted running and neither
-/// running nor failed, wanted stopped and neither stopped nor failed or with graphics processors that they do not need. Failed
-/// ones wait for their owner, and those in the line for their turn.
+/// running nor failed, wanted stopped and neither stopped nor failed or with graphics processors that they do not need, or with
+/// other limits than they are to have. Failed ones wait for their owner, and those in the line for their turn.
 pub async fn unsettled(c: &dyn Conn, machine: &MachineId) -> Result<Vec<Row>> {
     use ContainerState::{Failed, Running, Stopped};
 
@@ -787,6 +816,7 @@ pub async fn unsettled(c: &dyn Conn, machine: &MachineId) -> Result<Vec<Row>> {
         .cond_where(
             Cond::any()
                 .add(Expr::col("restart_requested").eq(true))
+                .add(Expr::col("wished_limits").is_not_null())
                 .add(Expr::col("desired").eq(Desired::Deleted.text()))
                 .add(is_not(Desired::Running, [Running, Failed]))
                 .add(is_not(Desired::Stopped, [Stopped, Failed]))

@@ -39,10 +39,7 @@ pub struct Row {
 
 /// Waits until nobody else gives leases; until the end of the transaction nobody else does.
 pub async fn lock(c: &Tx) -> Result<()> {
-    settings::get_or_insert(c, LOCK, "").await?;
-    let mut query = select("settings", &["value"]);
-    query.and_where(Expr::col("name").eq(LOCK)).lock_exclusive();
-    c.on().rows(&query).await.map(drop)
+    settings::lock(c, LOCK).await
 }
 
 /// Gives graphics processors of a machine to a container. [`Error::Duplicate`] when one is held already: drop the

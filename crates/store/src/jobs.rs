@@ -36,12 +36,15 @@ pub enum Kind {
     DeleteImage,
     /// Removes what ended builds left behind.
     CleanBuilds,
+    /// Removes from the registry what no image needs; the target is the collection.
+    CollectRegistry,
 }
 
 words!(Kind {
     BuildImage = "build_image",
     DeleteImage = "delete_image",
     CleanBuilds = "clean_builds",
+    CollectRegistry = "collect_registry",
 });
 
 /// Where a job is.

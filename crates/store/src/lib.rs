@@ -4,7 +4,8 @@
 //! - `db`: opening, migrating, transactions; `connect`: connection strings and the settings of each engine
 //! - `error`: what can go wrong, told apart by the engines' codes; `sql`, `pages`: shared by the nouns
 //! - `accounts`, `sessions`, `tokens`, `audit`, `images`, `builds`, `jobs`, `machines`, `invites`, `machine_keys`,
-//!   `containers`, `gpu_leases`, `kept_logs`, `quotas`, `settings`, `registry_events`: one file per noun, rows and queries
+//!   `containers`, `volumes`, `gpu_leases`, `kept_logs`, `quotas`, `settings`, `registry_events`, `collections`: one file per
+//!   noun, rows and queries
 //! - `schema`: the tables as data; `backup`: an archive that every engine writes and reads; `migrations`: never edited
 //!   once released
 //!
@@ -15,6 +16,7 @@ pub mod accounts;
 pub mod audit;
 pub mod backup;
 pub mod builds;
+pub mod collections;
 mod connect;
 pub mod containers;
 mod db;
@@ -35,6 +37,7 @@ pub mod sessions;
 pub mod settings;
 mod sql;
 pub mod tokens;
+pub mod volumes;
 
 pub use connect::sqlite_path;
 pub use db::{Backend, Conn, Db, MigrationStatus, Tx, Versions};

@@ -298,6 +298,22 @@ pub(crate) const TABLES: &[Table] = &[
         &[int("id"), int("account_id"), text("machine_id"), text("name"), text("state"), int("created_at")],
     ),
     table("container_volumes", &["container_id", "volume_id"], &[int("container_id"), int("volume_id")]),
+    table(
+        "collections",
+        &["id"],
+        &[
+            text("id"),
+            int("account_id"),
+            text("state"),
+            text("phase"),
+            opt(text("reason")),
+            opt(text("message")),
+            opt(int("bytes_before")),
+            opt(int("bytes_after")),
+            int("created_at"),
+            opt(int("ended_at")),
+        ],
+    ),
     numbered(
         "registry_events",
         &[

@@ -2,7 +2,7 @@
 
 use sea_orm::sea_query::{Expr, ExprTrait, OnConflict, Query};
 
-use crate::db::Conn;
+use crate::db::{Conn, Tx};
 use crate::error::{Error, Result};
 use crate::sql::{Cells, select};
 
@@ -27,6 +27,14 @@ pub async fn get_or_insert(c: &dyn Conn, name: &str, value: &str) -> Result<Stri
     }
     write(c, name, value, OnConflict::column("name").do_nothing_on(["name"]).to_owned()).await?;
     get(c, name).await?.ok_or(Error::NotFound)
+}
+
+/// Waits until nobody else has this lock; until the end of the transaction nobody else gets it.
+pub async fn lock(c: &Tx, name: &str) -> Result<()> {
+    get_or_insert(c, name, "").await?;
+    let mut query = select(TABLE, &["value"]);
+    query.and_where(Expr::col("name").eq(name)).lock_exclusive();
+    c.on().rows(&query).await.map(drop)
 }
 
 async fn write(c: &dyn Conn, name: &str, value: &str, on_conflict: OnConflict) -> Result<()> {

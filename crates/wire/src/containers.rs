@@ -5,10 +5,13 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::double_option;
 use crate::gpus::GpuWish;
 use crate::ids::{AccountId, ContainerId, GpuId, ImageId, MachineId};
+use crate::limits::{Limits, WishedLimits};
 use crate::names::{AccountName, ContainerName};
 use crate::time::Timestamp;
+use crate::volumes::{VolumeMount, VolumeMountCreate};
 
 /// Where a container is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -166,7 +169,54 @@ pub struct ContainerCreate {
     /// graphics processors have what the server's settings say, and all others none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_duration_secs: Option<u64>,
+    /// Shared memory (`/dev/shm`) in bytes, at most its memory; 64 MiB when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shm_bytes: Option<u64>,
+    /// Volumes: folders of the account that outlive the container.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<VolumeMountCreate>,
+    /// Whether its working directory is kept in the account's volume `home`. Without a working directory here or in the
+    /// image it is `/workspace`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub home: bool,
 }
+
+/// Changes a container that is there; what is absent stays. Names change at once. New limits are applied while it runs where
+/// its engine can, and otherwise as soon as it does not run; until then they are shown as `wished_limits`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ContainerUpdate {
+    /// A name, unique among the account's containers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub name: Option<ContainerName>,
+    /// The name to show, at most 100 characters; null removes it.
+    #[serde(default, with = "double_option", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub display_name: Option<Option<String>>,
+    /// Memory limit in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
+    /// Processor limit in thousandths of a core.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_millis: Option<u32>,
+    /// Processes at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pids: Option<u32>,
+}
+
+/// A container, where only which one it is matters.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ContainerRef {
+    /// Its number.
+    pub id: ContainerId,
+    /// Its name.
+    #[schema(value_type = String)]
+    pub name: ContainerName,
+}
+
+/// Shared memory in bytes of a container that does not ask for another size.
+pub const SHM_BYTES_DEFAULT: u64 = 64 << 20;
 
 /// What the agent is told to make: everything decided, nothing left to defaults. Checked by [`crate::policy`] on both
 /// sides; the engine's request is written from this and from nothing else.
@@ -192,6 +242,26 @@ pub struct ContainerSpec {
     /// Graphics processors, by the driver's ids.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gpus: Vec<GpuId>,
+    /// Shared memory in bytes; none = [`SHM_BYTES_DEFAULT`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shm_bytes: Option<u64>,
+    /// Volumes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<VolumeMount>,
+}
+
+impl ContainerSpec {
+    /// What it may use.
+    pub fn limits(&self) -> Limits {
+        Limits { memory_bytes: self.memory_bytes, cpu_millis: self.cpu_millis, pids: self.pids }
+    }
+
+    /// The same with other limits.
+    #[must_use]
+    pub fn with_limits(&self, limits: Limits) -> Self {
+        let Limits { memory_bytes, cpu_millis, pids } = limits;
+        Self { memory_bytes, cpu_millis, pids, ..self.clone() }
+    }
 }
 
 /// A container.
@@ -245,6 +315,15 @@ pub struct ContainerView {
     pub cpu_millis: u32,
     /// Processes at most.
     pub pids: u32,
+    /// Limits that it is to have and does not have yet.
+    #[serde(default)]
+    pub wished_limits: Option<WishedLimits>,
+    /// Shared memory in bytes.
+    #[serde(default)]
+    pub shm_bytes: u64,
+    /// Its volumes.
+    #[serde(default)]
+    pub volumes: Vec<VolumeMount>,
     /// When it was asked for.
     pub created_at: Timestamp,
     /// Graphics processors that it asks for.

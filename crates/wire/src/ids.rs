@@ -69,8 +69,16 @@ integer_id!(
     ContainerId
 );
 integer_id!(
+    /// A volume's number.
+    VolumeId
+);
+integer_id!(
     /// A row of the audit log.
     AuditId
+);
+uuid_id!(
+    /// A collection: tidying up the registry.
+    CollectionId
 );
 uuid_id!(
     /// A build.

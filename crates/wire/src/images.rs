@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::double_option;
 use crate::ids::{BuildId, ContainerId, ImageId};
 use crate::names::{Digest, ImageName, Owner, RepoName, Tag};
 use crate::time::Timestamp;
@@ -115,29 +116,6 @@ pub struct ImageUpdate {
     #[serde(default, with = "double_option", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub description: Option<Option<String>>,
-}
-
-/// Keeps "absent" apart from "null" in a JSON field.
-mod double_option {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    #[expect(clippy::option_option, reason = "absent and null mean different things in a partial update")]
-    pub(super) fn deserialize<'de, D, T>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
-    where
-        D: Deserializer<'de>,
-        T: Deserialize<'de>,
-    {
-        Option::<T>::deserialize(deserializer).map(Some)
-    }
-
-    #[expect(clippy::option_option, clippy::ref_option, reason = "the shape serde's `with` asks for")]
-    pub(super) fn serialize<S, T>(value: &Option<Option<T>>, serializer: S) -> Result<S::Ok, S::Error>
-    where
-        S: Serializer,
-        T: Serialize,
-    {
-        value.as_ref().and_then(Option::as_ref).serialize(serializer)
-    }
 }
 
 /// Gives an image another name, in the registry, without moving a byte.

@@ -5,7 +5,8 @@
 //! - `problem`, `page`: the shape of errors and of lists
 //! - `accounts`, `audit`, `builds`, `containers`, `gpus`, `images`, `invites`, `machines`, `queue`, `quotas`: one file per noun, requests and views
 //! - `policy`: what a container may ask for; checked by the server and again by the agent
-//! - `files`: files in containers, `saves`: containers as images, both with their link calls
+//! - `files`: files in containers, `saves`: containers as images, `limits`: what containers may use, `volumes`: folders that
+//!   outlive them, all with their link calls
 //! - `terminals`: commands in containers, and what a viewer and the server say to each other on their WebSocket
 //! - `link`: the calls between server and agent; `frames`: pieces of a byte stream that belong together
 
@@ -13,12 +14,14 @@ pub mod accounts;
 pub mod audit;
 pub mod builds;
 pub mod containers;
+mod double_option;
 pub mod files;
 pub mod frames;
 pub mod gpus;
 pub mod ids;
 pub mod images;
 pub mod invites;
+pub mod limits;
 pub mod link;
 pub mod machines;
 pub mod names;
@@ -27,7 +30,9 @@ pub mod policy;
 pub mod problem;
 pub mod queue;
 pub mod quotas;
+pub mod registry;
 pub mod saves;
 pub mod secret;
 pub mod terminals;
 pub mod time;
+pub mod volumes;

@@ -80,6 +80,10 @@ name!(
     /// A container's name, unique per account: 1 to 63 of `a-z0-9._-`, beginning with a letter or digit.
     ContainerName
 );
+name!(
+    /// A volume's name, unique per account and machine: 1 to 63 of `a-z0-9._-`, beginning with a letter or digit.
+    VolumeName
+);
 
 /// Names nobody may register: they stand for something else in images, namespaces or addresses.
 const RESERVED: &[&str] = &[
@@ -232,18 +236,27 @@ impl FromStr for ContainerName {
     type Err = NameError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let is_word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-        let is_valid = (1..=63).contains(&text.len())
-            && text
-                .bytes()
-                .enumerate()
-                .all(|(i, b)| is_word(b) || (i > 0 && matches!(b, b'.' | b'_' | b'-')));
-        if !is_valid {
-            let rule = "1 to 63 of `a-z`, `0-9`, `.`, `_` and `-`, beginning with a letter or digit";
-            return Err(NameError::new("container name", text, rule));
-        }
-        Ok(Self(text.to_owned()))
+        short_name("container name", text).map(Self)
     }
+}
+
+impl FromStr for VolumeName {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        short_name("volume name", text).map(Self)
+    }
+}
+
+fn short_name(what: &'static str, text: &str) -> Result<String, NameError> {
+    let is_word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let is_valid = (1..=63).contains(&text.len())
+        && text.bytes().enumerate().all(|(i, b)| is_word(b) || (i > 0 && matches!(b, b'.' | b'_' | b'-')));
+    if !is_valid {
+        let rule = "1 to 63 of `a-z`, `0-9`, `.`, `_` and `-`, beginning with a letter or digit";
+        return Err(NameError::new(what, text, rule));
+    }
+    Ok(text.to_owned())
 }
 
 /// A whole image name, `owner/repo:tag`. As a reference typed by a user the owner may be missing (the caller's own)

@@ -6,10 +6,14 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::containers::{Bind, ContainerSpec};
+use crate::limits::Limits;
 use crate::terminals::{ExecSpec, SIZE_MAX};
+use crate::volumes::VolumeMount;
 
 /// Least processor time in thousandths of a core: kernels refuse a smaller share of a period.
 const CPU_MILLIS_MIN: u32 = 10;
+/// Least shared memory in bytes: a page or less holds nothing.
+const SHM_BYTES_MIN: u64 = 64 << 10;
 
 /// The variable by which NVIDIA's toolkit decides what a container sees. It belongs to the platform.
 pub const GPUS_VARIABLE: &str = "NVIDIA_VISIBLE_DEVICES";
@@ -46,6 +50,8 @@ pub struct Policy {
     pub text_bytes: usize,
     /// Graphics processors per container; 0 keeps them all from containers.
     pub gpus: usize,
+    /// Volumes per container.
+    pub volumes: usize,
 }
 
 impl Default for Policy {
@@ -65,6 +71,7 @@ impl Default for Policy {
             env: 256,
             text_bytes: 128 << 10,
             gpus: 16,
+            volumes: 32,
         }
     }
 }
@@ -113,16 +120,6 @@ impl Policy {
         }
         let words = [("command", spec.command.as_ref()), ("entrypoint", spec.entrypoint.as_ref())];
         self.check_texts(&spec.env, &words, spec.working_dir.as_deref(), &mut refuse);
-        if !(self.memory_bytes_min..=self.memory_bytes_max).contains(&spec.memory_bytes) {
-            let message = format!("must be {} to {} bytes", self.memory_bytes_min, self.memory_bytes_max);
-            refuse("memory_bytes".into(), message);
-        }
-        if !(CPU_MILLIS_MIN..=self.cpu_millis_max).contains(&spec.cpu_millis) {
-            refuse("cpu_millis".into(), format!("must be {CPU_MILLIS_MIN} to {}", self.cpu_millis_max));
-        }
-        if !(1..=self.pids_max).contains(&spec.pids) {
-            refuse("pids".into(), format!("must be 1 to {}", self.pids_max));
-        }
         if spec.env.contains_key(GPUS_VARIABLE) {
             refuse(format!("env.{GPUS_VARIABLE}"), "is set by the platform: ask for GPUs with `gpus`".into());
         }
@@ -136,7 +133,63 @@ impl Policy {
         if (1..spec.gpus.len()).any(|i| spec.gpus[..i].contains(&spec.gpus[i])) {
             refuse("gpus".into(), "name one twice".into());
         }
+        self.check_volumes(&spec.volumes, &mut refuse);
+        violations.extend(self.check_limits(&spec.limits()));
+        violations.extend(self.check_shm(spec.shm_bytes, spec.memory_bytes));
         violations
+    }
+
+    /// The same for limits alone.
+    pub fn check_limits(&self, limits: &Limits) -> Vec<Violation> {
+        let mut violations = Vec::new();
+        let mut refuse =
+            |field: &str, message: String| violations.push(Violation { field: field.into(), message });
+        if !(self.memory_bytes_min..=self.memory_bytes_max).contains(&limits.memory_bytes) {
+            let message = format!("must be {} to {} bytes", self.memory_bytes_min, self.memory_bytes_max);
+            refuse("memory_bytes", message);
+        }
+        if !(CPU_MILLIS_MIN..=self.cpu_millis_max).contains(&limits.cpu_millis) {
+            refuse("cpu_millis", format!("must be {CPU_MILLIS_MIN} to {}", self.cpu_millis_max));
+        }
+        if !(1..=self.pids_max).contains(&limits.pids) {
+            refuse("pids", format!("must be 1 to {}", self.pids_max));
+        }
+        violations
+    }
+
+    /// Shared memory is memory of the container: more than all of it cannot be had.
+    pub fn check_shm(&self, shm_bytes: Option<u64>, memory_bytes: u64) -> Option<Violation> {
+        let bytes = shm_bytes?;
+        if (SHM_BYTES_MIN..=memory_bytes).contains(&bytes) {
+            return None;
+        }
+        let message = format!("must be {SHM_BYTES_MIN} bytes to the {memory_bytes} of its memory");
+        Some(Violation { field: "shm_bytes".into(), message })
+    }
+
+    /// Where volumes may be: beside what is the kernel's, the engine's or everything.
+    fn check_volumes(&self, volumes: &[VolumeMount], refuse: &mut impl FnMut(String, String)) {
+        if volumes.len() > self.volumes {
+            let message = format!("holds {}; at most {} can be had", volumes.len(), self.volumes);
+            refuse("volumes".into(), message);
+        }
+        for (i, volume) in volumes.iter().enumerate() {
+            let target = volume.target.as_str();
+            let field = || format!("volumes[{i}].target");
+            let mut parts = target.split('/').skip(1);
+            let is_path = target.starts_with('/')
+                && target.len() <= 1024
+                && !target.chars().any(char::is_control)
+                && parts.all(|part| !matches!(part, "" | "." | ".."));
+            if !is_path {
+                let rule = "must be an absolute path of at most 1024 bytes, without `.`, `..`, doubled or trailing slashes";
+                refuse(field(), rule.into());
+            } else if is_kept(target) {
+                refuse(field(), "must not be what belongs to the engine or the kernel".into());
+            } else if volumes[..i].iter().any(|other| other.target == target) {
+                refuse(field(), "is named twice".into());
+            }
+        }
     }
 
     /// The same for a command that is to run in a container.
@@ -193,6 +246,14 @@ impl Policy {
     }
 }
 
+/// Whether a path is the engine's or the kernel's in every container.
+fn is_kept(path: &str) -> bool {
+    let is_in =
+        |folder: &str| path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    ["/proc", "/sys", "/dev"].into_iter().any(is_in)
+        || ["/etc", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf"].contains(&path)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -215,7 +276,14 @@ mod tests {
             cpu_millis: 500,
             pids: 64,
             gpus: vec!["GPU-1".parse().unwrap()],
+            shm_bytes: None,
+            volumes: vec![volume("/data")],
         }
+    }
+
+    fn volume(target: &str) -> VolumeMount {
+        let name = "data".parse().unwrap();
+        VolumeMount { volume: crate::ids::VolumeId(1), name, target: target.into(), is_read_only: false }
     }
 
     fn fields(change: impl FnOnce(&mut ContainerSpec)) -> Vec<String> {
@@ -251,6 +319,32 @@ mod tests {
             ["env.NVIDIA_VISIBLE_DEVICES"]
         );
         assert_eq!(fields(|s| s.working_dir = Some("relative".into())), ["working_dir"]);
+        assert_eq!(fields(|s| s.shm_bytes = Some(1)), ["shm_bytes"]);
+        assert_eq!(fields(|s| s.shm_bytes = Some((64 << 20) + 1)), ["shm_bytes"]);
+        assert_eq!(fields(|s| s.volumes = (0..33).map(|i| volume(&format!("/v{i}"))).collect()), ["volumes"]);
+        assert_eq!(fields(|s| s.volumes.push(volume("/data"))), ["volumes[1].target"]);
+        for target in [
+            "",
+            "data",
+            "/",
+            "//",
+            "/a/",
+            "/a//b",
+            "/a/../b",
+            "/./a",
+            "/proc",
+            "/proc/self",
+            "/sys/fs",
+            "/dev/shm",
+            "/etc",
+            "/etc/hosts",
+            "/a\nb",
+        ] {
+            assert_eq!(fields(|s| s.volumes = vec![volume(target)]), ["volumes[0].target"], "{target}");
+        }
+        for target in ["/etc/app", "/process", "/a/b.c", "/home/me"] {
+            assert_eq!(fields(|s| s.volumes = vec![volume(target)]), Vec::<String>::new(), "{target}");
+        }
         assert_eq!(fields(|s| s.command = Some(vec!["a\0".into()])), ["command"]);
         assert_eq!(fields(|s| drop(s.env.insert("A=B".into(), String::new()))), ["env"]);
         assert_eq!(fields(|s| drop(s.env.insert("BIG".into(), "x".repeat(200_000)))), ["env"]);

@@ -13,7 +13,7 @@ use bollard::query_parameters::{
     CreateContainerOptions, InspectContainerOptions, ListContainersOptions, RemoveContainerOptions,
     RestartContainerOptions, StartContainerOptions, StopContainerOptions,
 };
-use wire::containers::ContainerSpec;
+use wire::containers::{ContainerSpec, SHM_BYTES_DEFAULT};
 use wire::ids::{ContainerId, GpuId, InstanceId};
 use wire::link::{
     ContainerAction, ContainerActionDone, ContainerVerb, CreateContainer, LinkError, LinkErrorCode,
@@ -22,6 +22,7 @@ use wire::link::{
 use wire::policy::{GPUS_VARIABLE, Policy};
 
 use super::copies::{self, Volume};
+use super::volumes;
 use super::{
     CALL_TIMEOUT, Engine, LABEL_ACCOUNT, LABEL_CONTAINER, LABEL_INSTANCE, container_name, is_not_found,
     within,
@@ -68,9 +69,9 @@ pub(crate) async fn create(
         let message = "containers are made from an image's digest: a tag may move between pull and creation";
         return Err(LinkError::new(LinkErrorCode::Invalid, message));
     }
-    let (image, volumes) = if call.is_from_copy {
-        let volumes = copies::volumes(engine, call.instance, call.container).await?;
-        (copies::reference(call.instance, call.container), volumes)
+    let (image, carried) = if call.is_from_copy {
+        let carried = copies::volumes(engine, call.instance, call.container).await?;
+        (copies::reference(call.instance, call.container), carried)
     } else {
         (engine.reference(&call.image)?, Vec::new())
     };
@@ -81,10 +82,14 @@ pub(crate) async fn create(
         (LABEL_CONTAINER.to_owned(), call.container.to_string()),
         (LABEL_ACCOUNT.to_owned(), call.account.to_string()),
     ]);
+    let mut mounts: Vec<Mount> = carried.into_iter().map(mount).collect();
+    // Where the account has a volume of its own by now, the one that the engine made once is not wanted.
+    mounts.retain(|mount| call.spec.volumes.iter().all(|own| mount.target.as_ref() != Some(&own.target)));
+    mounts.extend(volumes::mounts(call.instance, &call.account, &call.spec.volumes));
     let mut body = engine_body(image.clone(), labels, call.spec);
     if let Some(host_config) = &mut body.host_config {
         host_config.device_requests = devices;
-        host_config.mounts = (!volumes.is_empty()).then(|| volumes.into_iter().map(mount).collect());
+        host_config.mounts = Some(mounts).filter(|mounts| !mounts.is_empty());
     }
     let options = CreateContainerOptions { name: Some(name.clone()), ..Default::default() };
 
@@ -220,6 +225,7 @@ fn engine_body(image: String, labels: HashMap<String, String>, spec: ContainerSp
         // Equal to the memory: no swap beyond it.
         memory_swap: Some(memory),
         nano_cpus: Some(i64::from(spec.cpu_millis) * 1_000_000),
+        shm_size: Some(i64::try_from(spec.shm_bytes.unwrap_or(SHM_BYTES_DEFAULT)).unwrap_or(i64::MAX)),
         log_config: Some(HostConfigLogConfig {
             typ: Some("json-file".to_owned()),
             config: Some(HashMap::from([

@@ -8,8 +8,8 @@
 //! - `exec`: commands beside a container's main process; `hangup`: how they are ended
 //! - `files`: files in containers
 //! - `logs`: what containers print; `output`: how the engine frames it
-//! - `save`: containers as images
-//! - `stats`: what they use; `watch`: what they do
+//! - `save`: containers as images; `volumes`: folders that outlive them
+//! - `stats`: what they use; `limits`: what they may use; `watch`: what they do
 //! - `raw`: the calls that bollard cannot express
 
 pub(crate) mod build;
@@ -20,11 +20,13 @@ pub(crate) mod exec;
 pub(crate) mod files;
 mod hangup;
 pub(crate) mod images;
+pub(crate) mod limits;
 pub(crate) mod logs;
 mod output;
 mod raw;
 pub(crate) mod save;
 pub(crate) mod stats;
+pub(crate) mod volumes;
 pub(crate) mod watch;
 
 use std::path::PathBuf;

@@ -121,6 +121,11 @@ async fn look(engine: &Engine, id: &str) -> Option<Reading> {
     Reading::of(&answer.ok()??)
 }
 
+/// Memory that a container uses now; none when it does not run, or nobody says.
+pub(super) async fn memory_used(engine: &Engine, id: &str) -> Option<u64> {
+    look(engine, id).await.map(|reading| reading.sample.memory_bytes)
+}
+
 /// A container to look at.
 pub(crate) struct Subject(String);
 

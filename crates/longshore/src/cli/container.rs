@@ -13,7 +13,9 @@ use wire::containers::{
 };
 use wire::gpus::GpuWish;
 use wire::ids::{ContainerId, GpuId, MachineId};
+use wire::limits::WishedLimits;
 use wire::names::{ContainerName, ImageReference};
+use wire::volumes::{VolumeMount, VolumeMountCreate};
 
 use super::build::LogOutput;
 use super::client::Answer;
@@ -24,6 +26,7 @@ use super::save::{self, SaveArgs};
 use super::session::Session;
 use super::stats;
 use super::terminal::{self, ExecArgs, TerminalCommand};
+use super::update::{self, RenameArgs, UpdateArgs};
 use super::words::Word;
 use super::{environment, human, words};
 
@@ -65,7 +68,11 @@ pub(crate) enum ContainerCommand {
         /// Its name or number
         container: ContainerArg,
     },
-    /// Delete a container and everything on its disk
+    /// Change a container: its limits, at once where that can be, and the name to show
+    Update(UpdateArgs),
+    /// Give a container another name
+    Rename(RenameArgs),
+    /// Delete a container and everything on its disk; volumes stay
     #[command(alias = "rm")]
     Delete {
         /// Its name or number
@@ -143,6 +150,15 @@ pub(crate) struct RunArgs {
     /// Stop it after this time, such as `12h` or `2d`; with GPUs the server may set a bound
     #[arg(long, value_name = "TIME", value_parser = human::parse_duration)]
     max_duration: Option<u64>,
+    /// Keep a folder in a volume, which outlives the container: `data:/data`, `data:/data:ro`
+    #[arg(long = "volume", short, value_name = "NAME:PATH[:ro]")]
+    volumes: Vec<VolumeMountArg>,
+    /// Keep the working directory in the volume `home`
+    #[arg(long)]
+    home: bool,
+    /// Shared memory, such as `1g`
+    #[arg(long, value_name = "SIZE", value_parser = human::parse_size)]
+    shm_size: Option<u64>,
     /// Run on this machine
     #[arg(long, value_name = "ID")]
     machine: Option<MachineId>,
@@ -253,6 +269,32 @@ impl FromStr for ImageText {
     }
 }
 
+/// A volume and its place as they are typed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct VolumeMountArg(VolumeMountCreate);
+
+impl FromStr for VolumeMountArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = || format!("`{text}` is not a volume and its place: use `data:/data` or `data:/data:ro`");
+        let (name, rest) = text.split_once(':').ok_or_else(wrong)?;
+        let (target, is_read_only) = match rest.rsplit_once(':') {
+            Some((target, "ro")) => (target, true),
+            Some((target, "rw")) => (target, false),
+            _ => (rest, false),
+        };
+        if name.starts_with(['/', '.', '~']) {
+            return Err(format!("{}; folders of a machine cannot be had", wrong()));
+        }
+        let name = name.parse().map_err(|error: wire::names::NameError| error.to_string())?;
+        if !target.starts_with('/') {
+            return Err(wrong());
+        }
+        Ok(Self(VolumeMountCreate { name, target: target.to_owned(), is_read_only }))
+    }
+}
+
 /// A port as it is typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PortArg(PortCreate);
@@ -322,6 +364,8 @@ pub(crate) async fn run(command: ContainerCommand, session: &Session) -> anyhow:
         ContainerCommand::Log(args) => log(session, args).await,
         ContainerCommand::Cp(args) => files::copy(session, &args).await,
         ContainerCommand::File(command) => files::run(session, command).await,
+        ContainerCommand::Update(args) => update::update(session, args).await,
+        ContainerCommand::Rename(args) => update::rename(session, args).await,
         ContainerCommand::Save(args) => save::run(session, args).await,
         ContainerCommand::Stats { container, follow } => stats::show(session, &container.0, follow).await,
         ContainerCommand::KeptLog(command) => kept_log(session, command).await,
@@ -372,6 +416,28 @@ pub(crate) fn gpus_in_words(wish: &GpuWish) -> String {
     format!("{}{model}{memory}", wish.count)
 }
 
+/// Limits that are still to come, and why.
+fn wished_in_words(wished: &WishedLimits) -> String {
+    let limits = &wished.limits;
+    let shown = format!(
+        "{} memory, {} cpus, {} processes",
+        human::size(limits.memory_bytes),
+        human::cores(limits.cpu_millis),
+        limits.pids
+    );
+    match &wished.message {
+        Some(message) => format!("{shown} with the next start: {message}"),
+        None => shown,
+    }
+}
+
+fn volumes_in_words(volumes: &[VolumeMount]) -> String {
+    let shown = |volume: &VolumeMount| {
+        format!("{}:{}{}", volume.name, volume.target, if volume.is_read_only { ":ro" } else { "" })
+    };
+    volumes.iter().map(shown).collect::<Vec<_>>().join(", ")
+}
+
 fn ports_in_words(ports: &[Port]) -> String {
     let shown = |port: &Port| {
         format!("{}:{}->{}/{}", port.bind.address(), port.host, port.container, port.protocol.as_str())
@@ -420,6 +486,9 @@ async fn show(session: &Session, container: &ContainerArg) -> anyhow::Result<()>
         ("memory", Some(human::size(container.memory_bytes))),
         ("cpus", Some(human::cores(container.cpu_millis))),
         ("processes", Some(container.pids.to_string())),
+        ("wished limits", container.wished_limits.as_ref().map(wished_in_words)),
+        ("shared memory", Some(human::size(container.shm_bytes))),
+        ("volumes", some(volumes_in_words(&container.volumes))),
         ("created", Some(ago(container.created_at))),
     ])
 }
@@ -487,6 +556,9 @@ fn asked_for(args: RunArgs) -> anyhow::Result<ContainerCreate> {
         pids: args.pids,
         gpus,
         max_duration_secs: args.max_duration,
+        shm_bytes: args.shm_size,
+        volumes: args.volumes.into_iter().map(|VolumeMountArg(volume)| volume).collect(),
+        home: args.home,
     })
 }
 
@@ -657,6 +729,22 @@ async fn kept_log(session: &Session, command: KeptLogCommand) -> anyhow::Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn volumes_are_read_as_docker_users_type_them() {
+        let read = |text: &str| text.parse::<VolumeMountArg>().map(|VolumeMountArg(volume)| volume).ok();
+        let volume = |target: &str, is_read_only| {
+            let name = "data".parse().unwrap();
+            Some(VolumeMountCreate { name, target: target.to_owned(), is_read_only })
+        };
+
+        assert_eq!(read("data:/srv"), volume("/srv", false));
+        assert_eq!(read("data:/srv:ro"), volume("/srv", true));
+        assert_eq!(read("data:/srv:rw"), volume("/srv", false));
+        for text in ["", "data", "/etc:/etc", "../x:/x", "~:/x", "data:srv", ":/x", "DATA:/x"] {
+            assert_eq!(read(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn ports_are_read_as_docker_users_type_them() {

@@ -31,6 +31,7 @@ mod pack;
 mod password;
 mod printer;
 mod queue;
+mod registry;
 mod save;
 pub(crate) mod server;
 mod session;
@@ -39,7 +40,9 @@ mod sse;
 mod stats;
 mod terminal;
 mod token;
+mod update;
 mod upload;
+mod volume;
 mod watch;
 mod words;
 
@@ -103,12 +106,18 @@ pub(crate) enum Command {
     /// Images: upload, list, tag, delete
     #[command(subcommand)]
     Image(image::ImageCommand),
+    /// The registry: where images lie
+    #[command(subcommand)]
+    Registry(registry::RegistryCommand),
     /// Builds: how images are made
     #[command(subcommand)]
     Build(build::BuildCommand),
     /// Containers: run, stop, log
     #[command(subcommand)]
     Container(container::ContainerCommand),
+    /// Volumes: folders that outlive containers
+    #[command(subcommand)]
+    Volume(volume::VolumeCommand),
     /// Machines that run containers
     #[command(subcommand)]
     Machine(machine::MachineCommand),
@@ -203,6 +212,8 @@ async fn dispatch(command: Command, global: &Global, printer: &Printer) -> anyho
         Command::Image(command) => image::run(command, &session()?).await,
         Command::Build(command) => build::run(command, &session()?).await,
         Command::Container(command) => container::run(command, &session()?).await,
+        Command::Registry(command) => registry::run(command, &session()?).await,
+        Command::Volume(command) => volume::run(command, &session()?).await,
         Command::Watch(args) => watch::watch(&session()?, &args).await,
         Command::Machine(command) => machine::run(command, &session()?).await,
         Command::Gpu(command) => gpu::run(command, &session()?).await,

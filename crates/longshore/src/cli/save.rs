@@ -3,7 +3,7 @@
 use clap::Args;
 use wire::builds::BuildView;
 use wire::images::CreateParameters;
-use wire::names::ImageReference;
+use wire::names::{ImageReference, NameError};
 use wire::saves::{ContainerSave, SavePreview};
 
 use super::build;
@@ -18,8 +18,8 @@ pub(crate) struct SaveArgs {
     /// Its name or number
     container: ContainerArg,
     /// The image to make, `[owner/]repo[:tag]`; a tag that exists is moved
-    #[arg(required_unless_present = "preview")]
-    image: Option<ImageReference>,
+    #[arg(required_unless_present = "preview", value_parser = image_name)]
+    image: Option<String>,
     /// Only show what the image would be
     #[arg(long, conflicts_with_all = ["image", "message", "detach", "quiet", "no_pause"])]
     preview: bool,
@@ -41,12 +41,25 @@ pub(crate) struct SaveArgs {
     /// Let the container run on meanwhile; a file may be saved half-written
     #[arg(long)]
     no_pause: bool,
+    #[command(flatten)]
+    follow: FollowArgs,
+}
+
+/// How much of it to see.
+#[derive(Args, Debug)]
+struct FollowArgs {
     /// Return as soon as it is accepted
     #[arg(long)]
     detach: bool,
     /// Do not show the log unless it fails
     #[arg(long, short)]
     quiet: bool,
+}
+
+/// An image's name as it is typed, checked here only for its form.
+fn image_name(text: &str) -> Result<String, NameError> {
+    text.parse::<ImageReference>()?;
+    Ok(text.to_owned())
 }
 
 impl SaveArgs {
@@ -71,21 +84,21 @@ pub(crate) async fn run(session: &Session, args: SaveArgs) -> anyhow::Result<()>
         None
     };
     let body = ContainerSave {
-        image: image.to_string(),
+        image: image.clone(),
         message: args.message.clone(),
         parameters,
         pause: args.no_pause.then_some(false),
     };
     let answer = session.client.post(&path, &body).await?;
     let accepted: BuildView = answer.view()?;
-    if args.detach {
+    if args.follow.detach {
         if !session.shown_as_json(&answer)? {
             session.printer.data(&accepted.id.to_string())?;
         }
         session.printer.hint(words::FOLLOW_HINT, &[&accepted.id.to_string()]);
         return Ok(());
     }
-    build::follow_upload(session, accepted.id, args.quiet).await
+    build::follow_upload(session, accepted.id, args.follow.quiet).await
 }
 
 /// The inherited parameters without what is to be left out; what is not among them is an error, so that nobody believes

@@ -218,6 +218,14 @@ pub(crate) const IMAGE_TAGGED: Word = Word::new("image is now also `{}`", "镜�
 pub(crate) const IMAGE_UPDATED: Word = Word::new("image {} changed", "镜像 {} 已更新");
 pub(crate) const DELETE_IMAGE: Word = Word::new("Delete image `{}`?", "删除镜像 `{}`?");
 pub(crate) const IMAGE_DELETED: Word = Word::new("image `{}` deleted", "镜像 `{}` 已删除");
+pub(crate) const COLLECTED: Word = Word::new("{} freed, {} left", "已释放 {}, 剩余 {}");
+pub(crate) const COLLECTION_PHASE: Word = Word::new("the registry: {}", "镜像仓库: {}");
+pub(crate) const COLLECTION_FAILED: Word =
+    Word::new("the registry was not tidied up: {}", "镜像仓库清理失败: {}");
+pub(crate) const COLLECTION_GOES_ON: Word = Word::new(
+    "collection {} still goes on; `longshore registry collections` shows how",
+    "清理 {} 仍在进行; 用 `longshore registry collections` 查看",
+);
 pub(crate) const TREE_IS_CUT: Word =
     Word::new("the family is larger than what is shown", "该镜像家族过大, 未全部显示");
 pub(crate) const NO_DEPENDENTS: Word = Word::new("nothing depends on it", "没有任何内容依赖它");
@@ -290,6 +298,18 @@ pub(crate) const RUN_HINT: Word =
     Word::new("run it with `longshore container run {}`", "用 `longshore container run {}` 运行");
 
 // Containers.
+pub(crate) const CONTAINER_UPDATED: Word = Word::new("container `{}` is changed", "容器 `{}` 已修改");
+pub(crate) const CONTAINER_RENAMED: Word = Word::new("the container is named `{}` now", "容器现在名为 `{}`");
+pub(crate) const DELETE_VOLUME: Word =
+    Word::new("Delete volume `{}` and everything in it?", "删除卷 `{}` 及其全部内容?");
+pub(crate) const VOLUME_DELETED: Word = Word::new("volume `{}` is being deleted", "正在删除卷 `{}`");
+pub(crate) const NO_VOLUME: Word = Word::new("there is no volume `{}`", "没有卷 `{}`");
+pub(crate) const NO_VOLUME_HINT: Word =
+    Word::new("`longshore volume list` shows yours", "用 `longshore volume list` 查看您的卷");
+pub(crate) const SEVERAL_VOLUMES: Word =
+    Word::new("more than one machine has a volume `{}`", "多台机器上都有卷 `{}`");
+pub(crate) const SEVERAL_VOLUMES_HINT: Word =
+    Word::new("say which with `--machine`, or give the number", "请用 `--machine` 指明, 或给出编号");
 pub(crate) const AS_IT_IS: Word = Word::new("{}", "{}");
 pub(crate) const NOT_INHERITED: Word = Word::new(
     "`{}` is not among what the image inherits; `container save --preview --json` shows all of it",

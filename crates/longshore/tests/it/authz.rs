@@ -19,6 +19,8 @@ struct Things {
     image: i64,
     build: String,
     container: i64,
+    volume: i64,
+    collection: String,
 }
 
 async fn things_of(server: &TestServer, alice: &Api) -> Things {
@@ -92,6 +94,8 @@ async fn things_of(server: &TestServer, alice: &Api) -> Things {
             cpu_millis: 100,
             pids: 10,
             gpus: Vec::new(),
+            shm_bytes: None,
+            volumes: Vec::new(),
         },
         desired: containers::Desired::Stopped,
         now,
@@ -112,7 +116,19 @@ async fn things_of(server: &TestServer, alice: &Api) -> Things {
         removed_at: now,
     };
     store::kept_logs::put(db, &kept).await.unwrap();
-    Things { token, image: image.id.0, build: build.id.to_string(), container: container.id.0 }
+    let collection = wire::ids::CollectionId(uuid::Uuid::now_v7());
+    store::collections::insert(db, collection, account, now).await.unwrap();
+    let collection = collection.to_string();
+    let (machine, name) = ("m1".parse().unwrap(), "data".parse().unwrap());
+    let volume = store::volumes::insert(db, account, &machine, &name, now).await.unwrap().id.0;
+    Things {
+        collection,
+        volume,
+        token,
+        image: image.id.0,
+        build: build.id.to_string(),
+        container: container.id.0,
+    }
 }
 
 /// The number of a container of alice's that is said to run, on a machine that is not there.
@@ -180,6 +196,12 @@ fn attempt(method: &str, path: &str, things: &Things) -> Option<(String, Option<
         ("POST", "/api/v1/builds") => (format!("{path}?image=-"), None),
         (_, path_) if path_.starts_with("/api/v1/builds/") => (path_of(&things.build), None),
         ("POST", "/api/v1/containers") => (path.to_owned(), Some(json!({"image": "nothing:1"}))),
+        ("GET", "/api/v1/registry/collections/{id}") => (path_of(&things.collection), None),
+        ("POST", "/api/v1/registry/collections") => (path.to_owned(), None),
+        (_, "/api/v1/volumes/{id}") => (path_of(&things.volume.to_string()), None),
+        ("PATCH", "/api/v1/containers/{id}") => {
+            (path_of(&things.container.to_string()), Some(json!({"name": "stolen"})))
+        }
         ("POST", "/api/v1/containers/{id}/save") => {
             (path_of(&things.container.to_string()), Some(json!({"image": "app:v2"})))
         }
@@ -299,6 +321,11 @@ async fn what_is_foreign_looks_exactly_like_what_does_not_exist() {
             format!("/api/v1/containers/{}", things.container),
             "/api/v1/containers/999999".into(),
             things.container.to_string(),
+        ),
+        (
+            format!("/api/v1/volumes/{}", things.volume),
+            "/api/v1/volumes/999999".into(),
+            things.volume.to_string(),
         ),
         (
             format!("/api/v1/builds/{}", things.build),

@@ -152,6 +152,15 @@ fn answer_as_platform(seen: &Seen) -> Response {
         ("GET", "/api/v1/images") => {
             fake::page(&[views::image(12, "alice/app:v1"), views::image(3, "public/base:1")])
         }
+        ("POST", "/api/v1/registry/collections") => {
+            fake::raw_json(202, &views::collection("queued", "waiting").to_string())
+        }
+        ("GET", "/api/v1/registry/collections") => fake::page(&[views::collection("succeeded", "done")]),
+        ("GET", path) if path.starts_with("/api/v1/registry/collections/") => {
+            fake::ok(&views::collection("succeeded", "done"))
+        }
+        ("GET", "/api/v1/volumes") => fake::page(&[views::volume()]),
+        ("GET", "/api/v1/volumes/5") => fake::ok(&views::volume()),
         ("GET" | "PATCH", "/api/v1/images/12") | ("POST", "/api/v1/images/12/tags") => {
             fake::ok(&views::image(12, "alice/app:v1"))
         }
@@ -179,15 +188,15 @@ fn answer_as_platform(seen: &Seen) -> Response {
         ("GET", "BUILD/log") => "the log\n".into_response(),
         ("GET", "/api/v1/containers") => fake::page(&[views::container("running")]),
         ("POST", "/api/v1/containers") => fake::raw_json(201, &views::container("pending").to_string()),
-        ("GET", "/api/v1/containers/31" | "/api/v1/containers/web") => fake::ok(&views::container("running")),
+        ("PATCH", "/api/v1/containers/web") | ("GET", "/api/v1/containers/31" | "/api/v1/containers/web") => fake::ok(&views::container("running")),
+        ("POST", "/api/v1/containers/web/save") => {
+            fake::raw_json(202, &views::build("queued", "waiting").to_string())
+        }
         ("POST", path) if path.starts_with("/api/v1/containers/web/") && !path.ends_with("-tickets") => {
             fake::ok(&views::container("running"))
         }
         ("GET", "/api/v1/containers/web/log") => "hello\n".into_response(),
         ("GET", "/api/v1/containers/web/save") => fake::ok(&views::save_preview()),
-        ("POST", "/api/v1/containers/web/save") => {
-            fake::raw_json(202, &views::build("queued", "waiting").to_string())
-        }
         ("GET", "/api/v1/containers/web/stats") => {
             let sample = json!({
                 "at": views::ago(0), "cpu_millis": 1500, "memory_bytes": 50 << 20, "memory_limit_bytes": 512 << 20,
@@ -309,9 +318,15 @@ fn commands(code: &str) -> Vec<Vec<String>> {
         "build log BUILD",
         "build log BUILD --follow",
         "build cancel BUILD",
+        "registry gc",
+        "registry collections",
+        "volume list",
+        "volume show data",
+        "volume delete 5 --yes",
         "container list",
         "container run app:v1 --name web -p 8000",
         "container run app:v1 --gpus 2 --gpu-model a100 --gpu-memory 24g --max-duration 12h",
+        "container run app:v1 -v data:/data:ro --home --shm-size 1g",
         "container show web",
         "container start web",
         "container stop web",
@@ -323,6 +338,8 @@ fn commands(code: &str) -> Vec<Vec<String>> {
         "container file list web /srv",
         "container file mkdir web /srv/new",
         "container file delete web /srv/app --recursive",
+        "container update web --memory 2g --cpus 1.5",
+        "container rename web web2",
         "container save web --preview",
         "container save web work:v2 -m words --drop-env MODE --detach",
         "container stats web",

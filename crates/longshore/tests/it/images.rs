@@ -79,6 +79,8 @@ async fn container_of(server: &TestServer, image: i64, name: &str) -> i64 {
             cpu_millis: 100,
             pids: 10,
             gpus: Vec::new(),
+            shm_bytes: None,
+            volumes: Vec::new(),
         },
         desired: containers::Desired::Stopped,
         now,

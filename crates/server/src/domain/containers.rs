@@ -1,6 +1,7 @@
 //! Containers: who may have which, made of what. Here is only written down what is wanted; the reconciler makes it so.
 //! No engine is asked for a view: what a container does is in its row.
 
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
 use ring::rand::SecureRandom as _;
@@ -9,8 +10,9 @@ use store::containers::{self, Desired, Placement, Row, StateChange};
 use store::{Conn, Tx, accounts, gpu_leases, images, machines};
 use wire::containers::{
     ContainerCreate, ContainerSpec, ContainerState, ContainerView, Port, Protocol, QueuePlace,
+    SHM_BYTES_DEFAULT,
 };
-use wire::ids::{AccountId, ContainerId, ImageId, MachineId};
+use wire::ids::{AccountId, ContainerId, ImageId, MachineId, VolumeId};
 use wire::images::ImageState;
 use wire::names::{AccountName, ContainerName, ImageReference};
 use wire::page::{Page, PageQuery};
@@ -21,6 +23,7 @@ use super::audit::{self, Event};
 use super::container_names;
 use super::leases::{self, PassError};
 use super::quotas::{self, Needs};
+use super::volumes;
 use crate::app::App;
 use crate::caller::Caller;
 use crate::config::GpusConfig;
@@ -41,11 +44,26 @@ const INSERT_TRIES: u32 = 16;
 pub async fn create(app: &App, caller: &Caller, new: &ContainerCreate) -> Result<ContainerView> {
     let policy = Policy::default();
     let image = image(app, caller, &new.image).await?;
-    let spec = spec(&policy, new);
+    let (volumes, working_dir) = volumes::asked(new, &image);
+    let spec = ContainerSpec { working_dir, volumes: volumes::unnumbered(&volumes), ..spec(&policy, new) };
     let mut violations = violations(&policy, new, &spec);
     violations.extend(too_long(&app.config.gpus, new));
+    // Volumes do not move: who has them already goes where they are.
+    let wanted = new.machine.as_deref().filter(|wanted| *wanted != "any").map(str::to_owned);
+    let wanted = match wanted {
+        None if !volumes.is_empty() => {
+            volumes::machine_of(app, caller.account, &volumes).await?.map(|machine| machine.to_string())
+        }
+        wanted => wanted,
+    };
+    let wanted = wanted.as_deref();
+    if new.gpus.is_some() && wanted.is_none() && !volumes.is_empty() {
+        let detail = "a container with new volumes and GPUs needs a machine: volumes lie on one";
+        let error = Error::new(ErrorKind::Invalid, "machine_needed", detail)
+            .hint("name it with `machine`; `longshore gpu list` shows which has what");
+        return Err(Error { field: Some("machine".into()), ..error });
+    }
     // Who asks for graphics processors may have to wait for a machine; all others get one now.
-    let wanted = new.machine.as_deref().filter(|wanted| *wanted != "any");
     let machine = match (&new.gpus, wanted) {
         (Some(_), None) => None,
         _ => Some(super::machines::pick(app, wanted).await?),
@@ -171,11 +189,17 @@ async fn insert(app: &App, caller: &Caller, new: &containers::New) -> Result<Row
     if image.is_none_or(|image| image.state != ImageState::Ready) {
         return Err(NotInserted::Other(Error::not_found("image", &new.image_name)));
     }
-    let row = match containers::insert(&tx, new).await {
+    let volumes = volumes::claim(app, &tx, new.account_id, &new.machine_id, &new.spec.volumes).await?;
+    let used: BTreeSet<VolumeId> = volumes.iter().map(|mount| mount.volume).collect();
+    let new = containers::New { spec: ContainerSpec { volumes, ..new.spec.clone() }, ..new.clone() };
+    let row = match containers::insert(&tx, &new).await {
         Err(store::Error::Duplicate) => return Err(NotInserted::Name),
         Err(store::Error::PortTaken(port)) => return Err(NotInserted::Port(port)),
         other => other?,
     };
+    for volume in used {
+        store::volumes::attach(&tx, row.id, volume).await?;
+    }
     let event = Event { action: "container.create", target: row.name.as_str(), acting_for: None };
     audit::record(app, caller, &tx, event).await?;
     let row = if row.queued_at.is_some() { through_line(app, &tx, row.id).await? } else { row };
@@ -247,27 +271,31 @@ fn spec(policy: &Policy, new: &ContainerCreate) -> ContainerSpec {
         cpu_millis: new.cpu_millis.unwrap_or(policy.cpu_millis_default),
         pids: new.pids.unwrap_or(policy.pids_default),
         gpus: Vec::new(),
+        shm_bytes: new.shm_bytes,
+        volumes: Vec::new(),
     }
+}
+
+/// What is wrong with a name, beyond its letters.
+pub(super) fn name_violation(name: &ContainerName) -> Option<Violation> {
+    let is_number = name.as_str().bytes().all(|b| b.is_ascii_digit());
+    let message = "must hold more than digits: it would look like a container's number";
+    is_number.then(|| Violation { field: "name".into(), message: message.into() })
+}
+
+/// What is wrong with a name to show.
+pub(super) fn display_name_violation(name: Option<&str>) -> Option<Violation> {
+    let name = name?;
+    let is_wrong = name.chars().count() > MAX_DISPLAY_CHARS || name.chars().any(char::is_control);
+    let message = format!("must be at most {MAX_DISPLAY_CHARS} characters without control characters");
+    is_wrong.then(|| Violation { field: "display_name".into(), message })
 }
 
 /// Everything that is wrong with a request, not only the first thing.
 fn violations(policy: &Policy, new: &ContainerCreate, spec: &ContainerSpec) -> Vec<Violation> {
     let mut violations = Vec::new();
-    let mut refuse =
-        |field: &str, message: String| violations.push(Violation { field: field.into(), message });
-    if let Some(name) = &new.name
-        && name.as_str().bytes().all(|b| b.is_ascii_digit())
-    {
-        refuse("name", "must hold more than digits: it would look like a container's number".into());
-    }
-    if let Some(name) = &new.display_name
-        && (name.chars().count() > MAX_DISPLAY_CHARS || name.chars().any(char::is_control))
-    {
-        refuse(
-            "display_name",
-            format!("must be at most {MAX_DISPLAY_CHARS} characters without control characters"),
-        );
-    }
+    violations.extend(new.name.as_ref().and_then(name_violation));
+    violations.extend(display_name_violation(new.display_name.as_deref()));
     if let Some(wish) = &new.gpus {
         violations.extend(leases::violations(policy, wish));
     }
@@ -302,7 +330,7 @@ fn too_long(config: &GpusConfig, new: &ContainerCreate) -> Option<Violation> {
 }
 
 /// What the policy allows and the machine does not have.
-fn beyond_machine(spec: &ContainerSpec, machine: &machines::Row) -> Vec<Violation> {
+pub(super) fn beyond_machine(spec: &ContainerSpec, machine: &machines::Row) -> Vec<Violation> {
     let mut violations = Vec::new();
     let facts = &machine.facts;
     let cores: u32 = facts.cpu.values().map(|socket| socket.cores).sum();
@@ -457,7 +485,7 @@ pub(super) async fn find(app: &App, caller: &Caller, id: &str) -> Result<Row> {
     found.filter(|row| caller.may_act_for(row.account_id)).ok_or_else(|| Error::not_found("container", id))
 }
 
-async fn shown(app: &App, row: Row) -> Result<ContainerView> {
+pub(super) async fn shown(app: &App, row: Row) -> Result<ContainerView> {
     let account = accounts::get(&app.db, row.account_id).await?;
     let account = account.ok_or_else(|| Error::internal("a container's account is missing"))?;
     let place = leases::places_in_line(app, std::iter::once(&row)).await?.remove(&row.id);
@@ -662,6 +690,9 @@ fn view(row: Row, account: AccountName, queue: Option<QueuePlace>) -> ContainerV
         memory_bytes: spec.memory_bytes,
         cpu_millis: spec.cpu_millis,
         pids: spec.pids,
+        wished_limits: row.wished_limits,
+        shm_bytes: spec.shm_bytes.unwrap_or(SHM_BYTES_DEFAULT),
+        volumes: spec.volumes,
         created_at: row.created_at,
         gpus: row.gpu_wish,
         max_duration_secs: row.max_duration_secs,

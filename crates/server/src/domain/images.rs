@@ -242,6 +242,8 @@ pub async fn tag(app: &App, caller: &Caller, id: ImageId, wanted: &ImageTag) -> 
     let owner_account = account_of(app, &name.owner, caller.account).await?;
     let from = Repository::new(&source.owner, &source.repo);
     let to = Repository::from(name);
+    // Until the row is there, what is copied looks like something that nobody needs.
+    let _writer = app.registry.gate().enter(None).await?;
     if from != to {
         copy(app, &from, &to, &source.digest).await?;
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use store::machines::{self, Row};
-use store::{containers, machine_keys};
+use store::{containers, machine_keys, volumes};
 use wire::ids::MachineId;
 use wire::machines::{MachineDeleted, MachineInfo, MachineState, MachineUpdate, MachineView};
 use wire::page::{MAX_LIMIT, Page, PageQuery};
@@ -112,6 +112,7 @@ pub async fn delete(app: &App, caller: &Caller, id: &str) -> Result<MachineDelet
             "`longshore container list --all --machine {machine}` shows them; delete them first"
         )));
     }
+    let volumes = volumes::delete_of_machine(&tx, &machine).await?;
     machine_keys::delete(&tx, &machine).await?;
     machines::delete(&tx, &machine).await.map_err(|error| match error {
         store::Error::InUse => Error::conflict("has_containers", "a container was just made on it"),
@@ -121,7 +122,14 @@ pub async fn delete(app: &App, caller: &Caller, id: &str) -> Result<MachineDelet
     audit::record(app, caller, &tx, event).await?;
     tx.commit().await?;
     app.hub.expel(&machine);
-    let stays = "its engine keeps the images that it pulled, and its agent keeps trying until it is stopped and its folder removed".to_owned();
+    let kept = match volumes {
+        0 => "the images that it pulled".to_owned(),
+        1 => "the images that it pulled and 1 volume with what is in it".to_owned(),
+        count => format!("the images that it pulled and {count} volumes with what is in them"),
+    };
+    let stays = format!(
+        "its engine keeps {kept}, and its agent keeps trying until it is stopped and its folder removed"
+    );
     Ok(MachineDeleted { machine_id: machine, stays })
 }
 

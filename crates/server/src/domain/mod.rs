@@ -6,14 +6,17 @@
 //! - `images`, `builds`, `registry`: from an archive to an image that can be pulled; `image_tree`: what was made from what
 //! - `containers`, `machines`, `gpus`, `invites`: what runs where, and how machines join; `terminals`: commands in containers;
 //!   `logs`: what they print; `stats`: what they use; `events`: what happens to everything; `files`: files in containers;
-//!   `saves`: containers as images
+//!   `saves`: containers as images; `container_updates`: changing what is there; `volumes`: folders that outlive them
 //! - `leases`, `placement`: who gets which graphics processors, and who waits for them; `quotas`: how much an account may have
+//! - `collections`: tidying up the registry
 //! - `audit`: who changed what; `readiness`: whether the server can work
 
 pub mod accounts;
 pub mod audit;
 pub mod builds;
+pub mod collections;
 mod container_names;
+pub mod container_updates;
 pub mod containers;
 pub mod events;
 pub mod files;
@@ -33,6 +36,7 @@ pub mod sessions;
 pub mod stats;
 pub mod terminals;
 pub mod tokens;
+pub mod volumes;
 
 use store::PageOf;
 use wire::page::{Page, PageQuery};

@@ -28,12 +28,14 @@ pub(super) struct Needs {
 }
 
 impl Needs {
-    /// Those of a container that is to run.
+    /// Those of a container that is to run; while its limits are changed, the greater of both.
     pub(super) fn of(row: &Row) -> Self {
+        let now = row.spec.limits();
+        let wished = row.wished_limits.as_ref().map_or(now, |wished| wished.limits);
         Self {
             gpus: row.gpu_wish.as_ref().map_or(0, |wish| wish.count),
-            cpu_millis: u64::from(row.spec.cpu_millis),
-            memory_bytes: row.spec.memory_bytes,
+            cpu_millis: u64::from(now.cpu_millis.max(wished.cpu_millis)),
+            memory_bytes: now.memory_bytes.max(wished.memory_bytes),
         }
     }
 }

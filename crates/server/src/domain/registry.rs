@@ -18,6 +18,7 @@ use crate::app::App;
 use crate::caller::{Caller, Proof, RequestContext};
 use crate::clients::registry::Repository;
 use crate::clients::registry::access::{self, Access, Action, LIFETIME_SECS, OWN_SUBJECT};
+use crate::clients::registry::gate::PushKey;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keys::REGISTRY_SERVICE;
 
@@ -108,6 +109,14 @@ pub async fn token(app: &App, context: &RequestContext, request: TokenRequest) -
             (caller.name.to_string(), access)
         }
     };
+    let pushes: Vec<PushKey> = access
+        .iter()
+        .filter_map(Access::push_target)
+        .map(|repository| PushKey { subject: subject.clone(), repository })
+        .collect();
+    if !pushes.is_empty() {
+        app.registry.gate().give_push_token(&pushes).await?;
+    }
     let now = app.now();
     let scope = access.iter().map(Access::scope).collect::<Vec<_>>().join(" ");
     let token = access::sign(&app.keys, &subject, access, now.unix_secs())?;

@@ -2,7 +2,7 @@
 //! the container changed; what its creator told it (variables, arguments) is its own and must not be in the image, where
 //! everybody who may pull it could read it. So the image's configuration is that of the image it was made from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -57,7 +57,9 @@ pub async fn preview(app: &App, caller: &Caller, id: &str) -> Result<SavePreview
     } else if layers > LAYERS_MANY {
         warnings.push(format!("it would have {layers} layers, of {LAYERS_MAX} that engines take"));
     }
-    for volume in &image.create_parameters.volumes {
+    let of_image = image.create_parameters.volumes.iter().map(String::as_str);
+    let own = row.spec.volumes.iter().map(|volume| volume.target.as_str());
+    for volume in of_image.chain(own).collect::<BTreeSet<_>>() {
         warnings.push(format!("what is in the volume `{volume}` is not saved"));
     }
     Ok(SavePreview {

@@ -9,8 +9,8 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 use wire::builds::BuildView;
 use wire::containers::{
-    ContainerCreate, ContainerSample, ContainerState, ContainerStatsView, ContainerView, KeptLogView,
-    LogStream, LogText,
+    ContainerCreate, ContainerSample, ContainerState, ContainerStatsView, ContainerUpdate, ContainerView,
+    KeptLogView, LogStream, LogText,
 };
 use wire::page::{Page, PageQuery};
 use wire::problem::Problem;
@@ -22,8 +22,8 @@ use crate::app::App;
 use crate::caller::Caller;
 use crate::domain::containers::{self, Filter};
 use crate::domain::logs::{self, LogOptions};
-use crate::domain::saves;
 use crate::domain::stats::{self, Piece};
+use crate::domain::{container_updates, saves};
 use crate::error::{Error, Result};
 use crate::log_lines::{Grep, Source};
 
@@ -95,7 +95,22 @@ pub async fn get(
     containers::get(&app, &caller, &id).await.map(axum::Json)
 }
 
-/// Deletes a container with its disk. Its row is gone when the machine has removed it.
+/// Changes a container that is there: its names at once; its limits while it runs where its engine can, otherwise as soon as
+/// it does not run, and until then they are shown as `wished_limits`.
+#[utoipa::path(patch, path = "/api/v1/containers/{id}", tag = "containers", params(("id" = String, Path, description = "Its number, or its name among the caller's own")), request_body = ContainerUpdate,
+    responses((status = 200, body = ContainerView), (status = 401, body = Problem), (status = 404, body = Problem),
+        (status = 409, description = "The name is taken, it is being deleted, or the account's quota has no room", body = Problem),
+        (status = 422, description = "Not allowed; `violations` lists all that is wrong", body = Problem)))]
+pub async fn update(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Json(change): Json<ContainerUpdate>,
+) -> Result<axum::Json<ContainerView>> {
+    container_updates::update(&app, &caller, &id, &change).await.map(axum::Json)
+}
+
+/// Deletes a container with its disk; volumes stay. Its row is gone when the machine has removed it.
 #[utoipa::path(delete, path = "/api/v1/containers/{id}", tag = "containers", params(("id" = String, Path, description = "Its number, or its name among the caller's own")),
     responses((status = 202, description = "It is being deleted", body = ContainerView), (status = 401, body = Problem), (status = 404, body = Problem)))]
 pub async fn delete(

@@ -28,11 +28,13 @@ use wire::names::{Digest, ImageName, Tag};
 
 use super::error::Cause;
 use super::registry::{self, failure, refusal};
-use super::{request, serve};
+use super::request;
+use super::serve::{self, IsTls, Protection};
 use crate::app::App;
 use crate::caller::RequestContext;
 use crate::clients::registry::access::{self, Action, Verified};
 use crate::clients::registry::client::digest_of;
+use crate::clients::registry::gate::{PushKey, Writer};
 use crate::clients::registry::manifest::MAX_MANIFEST_BYTES;
 use crate::clients::registry::{Repository, unavailable};
 use crate::domain::images;
@@ -79,7 +81,8 @@ const DROPPED: &[&str] = &[
 pub async fn serve(app: App, listener: TcpListener) {
     let in_use = app.registry.in_use();
     let router = router(&app);
-    serve::serve(app, listener, router, None).await;
+    let protection = app.tls.registry_acceptor().map_or(Protection::Clear, Protection::TlsOrLoopback);
+    serve::serve(app, listener, router, protection).await;
     drop(in_use);
 }
 
@@ -273,7 +276,8 @@ fn realm(app: &App, peer: SocketAddr, parts: &Parts) -> Option<String> {
         && host
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':' | b'[' | b']'));
-    let scheme = request::scheme(Some(peer.ip()), &parts.headers, app);
+    let is_tls = parts.extensions.get::<IsTls>().is_some_and(|IsTls(is_tls)| *is_tls);
+    let scheme = if is_tls { "https" } else { request::scheme(Some(peer.ip()), &parts.headers, app) };
     is_address.then(|| format!("{scheme}://{host}/api/registry/token"))
 }
 
@@ -294,7 +298,8 @@ impl Visit {
             return Ok(refusal(StatusCode::URI_TOO_LONG, "UNSUPPORTED", "the query is too long"));
         }
         let is_reading = matches!(parts.method, Method::GET | Method::HEAD);
-        match &target {
+        let mut writer = if is_reading { None } else { self.writer(&target, &parts.headers).await? };
+        let response = match &target {
             Target::Tags(repository) => self.tags(repository, &parts).await,
             Target::Manifest(repository, Reference::Tag(tag)) if is_reading => {
                 self.get_by_tag(repository, tag, parts).await
@@ -307,7 +312,31 @@ impl Visit {
                 Ok(refusal(StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED", message))
             }
             _ => self.forward(&parts, &target.path(), body).await,
+        }?;
+        // The tag comes last.
+        let is_whole = matches!(&target, Target::Manifest(_, Reference::Tag(_)));
+        if is_whole
+            && response.status() == StatusCode::CREATED
+            && let Some(writer) = &mut writer
+        {
+            writer.end_push();
         }
+        Ok(response)
+    }
+
+    /// Lets a write in, unless the registry is being tidied up. Whoever shows no token that opens a push is refused by the
+    /// registry itself.
+    async fn writer(&self, target: &Target, headers: &HeaderMap) -> Result<Option<Writer>> {
+        let repository = match target {
+            Target::Root | Target::Catalog | Target::Tags(_) => return Ok(None),
+            Target::Manifest(repository, _)
+            | Target::Blob(repository, _)
+            | Target::NewUpload(repository)
+            | Target::Upload(repository, _) => repository,
+        };
+        let Ok(verified) = self.authorize(headers, repository, Action::Push) else { return Ok(None) };
+        let push = PushKey { subject: verified.subject, repository: repository.clone() };
+        self.app.registry.gate().enter(Some(push)).await.map(Some)
     }
 
     /// What the request's token opens, if that includes this; otherwise the answer that sends its client for a token.

@@ -9,8 +9,8 @@ use utoipa_axum::routes;
 
 use super::compat::{gpu_platform, paas};
 use super::{
-    accounts, audit, auth, builds, console, containers, events, files, gpus, health, images, invites, linger,
-    link, machines, openapi, queue, registry, request, terminals, tokens,
+    accounts, audit, auth, builds, collections, console, containers, events, files, gpus, health, images,
+    invites, linger, link, machines, openapi, queue, registry, request, terminals, tokens, volumes,
 };
 use crate::app::App;
 
@@ -70,8 +70,10 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(builds::log))
         .routes(routes!(registry::token, registry::token_form))
         .routes(routes!(registry::events))
+        .routes(routes!(collections::list, collections::create))
+        .routes(routes!(collections::get))
         .routes(routes!(containers::list, containers::create))
-        .routes(routes!(containers::get, containers::delete))
+        .routes(routes!(containers::get, containers::update, containers::delete))
         .routes(routes!(containers::start))
         .routes(routes!(containers::stop))
         .routes(routes!(containers::restart))
@@ -82,6 +84,8 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(files::read, files::write))
         .routes(routes!(files::unpack))
         .routes(routes!(files::make_folder))
+        .routes(routes!(volumes::list))
+        .routes(routes!(volumes::get, volumes::delete))
         .routes(routes!(containers::list_kept_logs))
         .routes(routes!(containers::delete_kept_log))
         .routes(routes!(terminals::create_ticket))

@@ -28,6 +28,7 @@ use super::bases::Bases;
 use super::worker::persist;
 use crate::app::App;
 use crate::blobs::{BlobKind, blocking};
+use crate::clients::registry::gate::{PushKey, Writer};
 use crate::domain::images::{ImageFacts, NewImage};
 use crate::domain::{self, registry};
 use crate::error::{Error, ErrorKind, Result};
@@ -204,6 +205,8 @@ pub(super) struct Made {
     /// From which of our images it was saved.
     pub(super) parent: Option<ImageId>,
     pub(super) log_bytes: u64,
+    /// Held until the image is recorded: before that, its content looks like something that nobody needs.
+    pub(super) writer: Writer,
 }
 
 impl Work<'_> {
@@ -234,13 +237,14 @@ impl Work<'_> {
             Some(_) => None,
             None => self.build(machine, log).await?,
         };
+        let writer = self.begin_to_write(log).await?;
         self.phase(BuildPhase::Pushing).await?;
         let mut digest = self.push(machine, log).await?;
         self.phase(BuildPhase::Verifying).await?;
         for is_last in [false, true] {
             match self.verify(&digest).await? {
                 Ok(facts) => {
-                    let made = Made { digest, facts, base, parent: None, log_bytes: 0 };
+                    let made = Made { digest, facts, base, parent: None, log_bytes: 0, writer };
                     return match &subject {
                         Some(subject) => self.finish_save(subject, machine, made).await,
                         None => Ok(made),
@@ -459,6 +463,22 @@ impl Work<'_> {
                 reference: RegistryReference::Digest(row.digest),
             })
             .collect())
+    }
+
+    /// Waits, until the build's time is over, for a registry that is being tidied up.
+    async fn begin_to_write(&self, log: &mut Log) -> Result<Writer, Stop> {
+        let build = self.build;
+        let push = PushKey { subject: build.account.to_string(), repository: (&build.image).into() };
+        let mut is_told = false;
+        loop {
+            match self.app.registry.gate().enter(Some(push.clone())).await {
+                Ok(writer) => return Ok(writer),
+                Err(_) if self.is_over() => return Err(self.timed_out().await),
+                Err(error) if !is_told => log.write(&format!("[{error}; waiting]\n")),
+                Err(_) => {}
+            }
+            is_told = true;
+        }
     }
 
     fn credential_secs(&self) -> u64 {

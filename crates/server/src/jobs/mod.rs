@@ -4,11 +4,12 @@
 //! - `worker.rs`: claims, leases, tries again, gives up
 //! - `build_image.rs`: from a context to an image; `bases.rs`: what it builds on; `clean_builds.rs`: what ended builds leave behind
 //! - `save_container.rs`: from a container to an image, where that differs
-//! - `delete_manifest.rs`: removes an image from the registry
+//! - `delete_manifest.rs`: removes an image from the registry; `collect_registry.rs`: removes from it what no image needs
 
 mod bases;
 mod build_image;
 mod clean_builds;
+mod collect_registry;
 mod delete_manifest;
 mod save_container;
 mod worker;
@@ -23,7 +24,7 @@ pub use worker::start;
 /// Kinds of which only `builds.workers` run at a time.
 const BUILD_KINDS: &[Kind] = &[Kind::BuildImage];
 /// Kinds that share one worker.
-const OTHER_KINDS: &[Kind] = &[Kind::DeleteImage, Kind::CleanBuilds];
+const OTHER_KINDS: &[Kind] = &[Kind::DeleteImage, Kind::CleanBuilds, Kind::CollectRegistry];
 
 /// What the jobs of one server share.
 #[derive(Default)]
@@ -39,13 +40,15 @@ async fn run(app: &App, shared: &Shared, job: &Row) -> Result<()> {
         Kind::BuildImage => build_image::run(app, shared, job).await,
         Kind::CleanBuilds => clean_builds::run(app, shared, job).await,
         Kind::DeleteImage => delete_manifest::run(app, job).await,
+        Kind::CollectRegistry => collect_registry::run(app, job).await,
     }
 }
 
-/// How often a job is tried before a person must look. A build counts for itself: it must end in a final state.
+/// How often a job is tried before a person must look. Builds and collections count for themselves: they must end in a final
+/// state.
 fn max_attempts(kind: Kind) -> u32 {
     match kind {
-        Kind::BuildImage => u32::MAX,
+        Kind::BuildImage | Kind::CollectRegistry => u32::MAX,
         Kind::DeleteImage | Kind::CleanBuilds => 5,
     }
 }

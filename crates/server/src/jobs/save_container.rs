@@ -114,7 +114,9 @@ impl Work<'_> {
         let save = build.save.as_ref().ok_or_else(|| Stop::Broken(Error::internal("nothing is saved")))?;
         let repository: Repository =
             subject.container.image_repository.parse().map_err(|error| Stop::Broken(Error::from(error)))?;
-        let staged = made.digest.clone();
+        let Made { digest: staged, facts, base, log_bytes, writer, .. } = made;
+        // It keeps what was pushed from being removed, and that is what comes next.
+        drop(facts);
         let saved = Saved {
             image: &build.image,
             staged: &staged,
@@ -130,7 +132,9 @@ impl Work<'_> {
         // Not after the image is recorded: who is cut off here pushes again.
         self.forget_staged(machine, &staged).await;
         match rewritten {
-            Ok((digest, facts)) => Ok(Made { digest, facts, parent: Some(subject.image.id), ..made }),
+            Ok((digest, facts)) => {
+                Ok(Made { digest, facts, base, parent: Some(subject.image.id), log_bytes, writer })
+            }
             Err(error) => Err(Stop::failed("verify_failed", error.to_string())),
         }
     }

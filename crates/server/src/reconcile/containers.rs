@@ -11,6 +11,7 @@ use store::containers::{self, Desired, Row, StateChange};
 use store::gpu_leases;
 use wire::containers::{ContainerState, Port};
 use wire::ids::{ContainerId, MachineId};
+use wire::limits::WishedLimits;
 use wire::link::{ContainerAction, ContainerVerb, ObservedContainer, ObservedState};
 use wire::names::AccountName;
 use wire::time::Timestamp;
@@ -239,6 +240,7 @@ impl Reconciler {
             }
             Step::Create { is_again } => self.create(row, is_again).await,
             Step::Copy => self.copy(row).await,
+            Step::Limit => self.limit(row, view).await,
             Step::Release => self.give_up_gpus(row).await,
             Step::Start => self.start(row, view).await,
             Step::Stop => self.stop(row).await,
@@ -317,6 +319,51 @@ impl Reconciler {
         self.write_copy_of(row, None).await?;
         let message = format!("{message}, and its disk with it; start it to make it anew from its image");
         self.record_failed(row, "gone", &message, false).await
+    }
+
+    /// What its machine refuses while it runs comes when it stands still; what it refuses even then is given up.
+    async fn limit(&self, row: &Row, view: &View) -> Result<Next> {
+        let Some(wished) = &row.wished_limits else { return Ok(Next::Again) };
+        let refused = match effects::limit(&self.app, row, wished.limits).await {
+            Ok(()) => None,
+            Err(Failure::Overtaken) => return Ok(Next::Again),
+            Err(Failure::Passing("not_found_on_machine", _)) => return self.ask(row).await,
+            Err(failure @ (Failure::Unreachable(_) | Failure::Passing("machine_slow", _))) => {
+                tracing::debug!(container.id = %row.id, ?failure, "a container does not get other limits yet");
+                self.pause(row);
+                return Ok(Next::Rest);
+            }
+            Err(Failure::Passing(_, message) | Failure::Final(_, message) | Failure::PortTaken(message)) => {
+                Some(message)
+            }
+        };
+        let now = self.app.now();
+        let tx = self.app.db.begin().await?;
+        let Some(current) = containers::locked(&tx, row.id).await? else { return Ok(Next::Rest) };
+        // Something else is wished by now, or it is about to be given a machine with what is in its specification.
+        if current.wished_limits != row.wished_limits || current.queued_at.is_some() {
+            return Ok(Next::Again);
+        }
+        let runs = matches!(view, View::Present(container) if container.state == ObservedState::Running);
+        match refused {
+            None => containers::set_limits(&tx, row.id, wished.limits, now).await?,
+            Some(message) if runs => {
+                let later = WishedLimits { limits: wished.limits, message: Some(message) };
+                containers::set_wished_limits(&tx, row.id, Some(&later), now).await?;
+            }
+            Some(message) => {
+                tracing::warn!(container.id = %row.id, machine.id = %row.machine_id, message, "container `{}` does not get other limits", row.name);
+                containers::set_wished_limits(&tx, row.id, None, now).await?;
+                if current.state == ContainerState::Stopped {
+                    let message = format!("it keeps its limits: {message}");
+                    let (reason, message) = (Some("limits_refused"), Some(message.as_str()));
+                    let change = StateChange { reason, message, ..current.change(current.state) };
+                    containers::set_state(&tx, row.id, &change, now).await?;
+                }
+            }
+        }
+        tx.commit().await?;
+        Ok(Next::Again)
     }
 
     async fn give_up_gpus(&self, row: &Row) -> Result<Next> {

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use store::containers::{self, Row};
+use wire::limits::{LimitContainer, Limits};
 use wire::link::{
     ContainerAction, ContainerVerb, CopyContainer, CreateContainer, LinkError, LinkErrorCode,
     ObservedContainer, PullImage, RegistryImage, RegistryReference, TransferEvent,
@@ -127,6 +128,16 @@ pub(super) async fn copy(app: &App, row: &Row, engine_id: &str) -> Result<(), Fa
         Ok(())
     };
     while_wanted(app, row, work).await
+}
+
+/// Gives the container other limits.
+pub(super) async fn limit(app: &App, row: &Row, limits: Limits) -> Result<(), Failure> {
+    let call = LimitContainer { instance: app.instance, container: row.id, limits };
+    until_shutdown(app, async {
+        app.hub.call(&row.machine_id, &call, CALL_TIMEOUT).await?;
+        Ok(())
+    })
+    .await
 }
 
 /// Does something to the container; what may take long ends when its owner wants something else.

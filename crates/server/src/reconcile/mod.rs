@@ -6,6 +6,7 @@
 //! - `containers`: makes containers as their owners want them; `plan`: which step is next; `effects`: how it is done
 //! - `durations`: stops containers whose time is over
 //! - `line`: gives graphics processors to those who wait for them
+//! - `volumes`: removes those that are to go
 //! - `expired`: removes what has outlived its time
 //! - `backoff`: waits between tries
 
@@ -18,6 +19,7 @@ mod line;
 mod machines;
 mod observed;
 mod plan;
+mod volumes;
 
 use std::sync::Arc;
 
@@ -29,6 +31,7 @@ pub fn start(app: &App) {
     app.spawn(expired::run(app.clone()));
     app.spawn(durations::run(app.clone()));
     app.spawn(line::run(app.clone()));
+    app.spawn(volumes::run(app.clone()));
     app.spawn(machines::run(app.clone(), Arc::clone(&world)));
     app.spawn(containers::run(app.clone(), world));
 }

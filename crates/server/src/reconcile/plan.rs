@@ -43,6 +43,8 @@ pub(super) enum Step {
     Copy,
     /// Take the graphics processors from it that it does not need any more.
     Release,
+    /// Give it the limits that it is to have.
+    Limit,
     /// Start its process.
     Start,
     /// Stop its process.
@@ -63,6 +65,7 @@ impl Step {
             Self::Look
                 | Self::Create { .. }
                 | Self::Copy
+                | Self::Limit
                 | Self::Start
                 | Self::Stop
                 | Self::Restart
@@ -90,9 +93,17 @@ pub(super) fn plan(row: &Row, view: &View, is_sure: bool) -> Step {
             Step::DropRow
         }
         Desired::Deleted => Step::Remove,
+        _ if own.is_some_and(|container| can_be_limited(row, container)) => Step::Limit,
         Desired::Running => plan_running(row, own, other, is_sure),
         Desired::Stopped => plan_stopped(row, own, is_sure),
     }
+}
+
+/// Whether it is to have other limits and may get them now. What was refused while it ran waits until it does not.
+fn can_be_limited(row: &Row, container: &ObservedContainer) -> bool {
+    row.wished_limits
+        .as_ref()
+        .is_some_and(|wished| wished.message.is_none() || container.state != ObservedState::Running)
 }
 
 fn plan_running(
@@ -103,6 +114,8 @@ fn plan_running(
 ) -> Step {
     if let Some(container) = own {
         return match container.state {
+            // So that it stands still once, and gets them.
+            ObservedState::Running if row.restart_requested && row.wished_limits.is_some() => Step::Stop,
             ObservedState::Running if row.restart_requested => Step::Restart,
             ObservedState::Running if row.state == ContainerState::Running => Step::Rest,
             ObservedState::Running => Step::RecordRunning,
@@ -203,6 +216,7 @@ mod tests {
     use store::containers::Placement;
     use wire::containers::ContainerSpec;
     use wire::ids::{AccountId, ContainerId, ImageId};
+    use wire::limits::{Limits, WishedLimits};
     use wire::time::Timestamp;
 
     use super::*;
@@ -231,6 +245,8 @@ mod tests {
                 cpu_millis: 1,
                 pids: 1,
                 gpus: Vec::new(),
+                shm_bytes: None,
+                volumes: Vec::new(),
             },
             desired,
             restart_requested: false,
@@ -251,6 +267,7 @@ mod tests {
             copy_of: None,
             max_duration_secs: None,
             ends_at: None,
+            wished_limits: None,
         }
     }
 
@@ -276,6 +293,30 @@ mod tests {
     fn present_with(engine_id: &str, state: ObservedState, gpu: &str) -> View {
         let View::Present(seen) = present(engine_id, state) else { panic!("it is there") };
         View::Present(ObservedContainer { gpus: vec![gpu.parse().unwrap()], ..seen })
+    }
+
+    #[test]
+    fn limits_are_applied_at_once_or_when_it_stands_still() {
+        let limits = Limits { memory_bytes: 2, cpu_millis: 2, pids: 2 };
+        let with = |row: Row, message: Option<&str>| {
+            let wished = WishedLimits { limits, message: message.map(str::to_owned) };
+            Row { wished_limits: Some(wished), ..row }
+        };
+        let runs = present("a", ObservedState::Running);
+        let row = row(Desired::Running, Running, Some("a"));
+        let refused = with(row.clone(), Some("it uses more"));
+
+        assert_eq!(plan(&with(row.clone(), None), &runs, false), Step::Limit);
+        assert_eq!(plan(&refused, &runs, false), Step::Rest);
+        let restart = Row { restart_requested: true, ..refused.clone() };
+        assert_eq!(plan(&restart, &runs, false), Step::Stop);
+        assert_eq!(plan(&restart, &present("a", ObservedState::Exited), false), Step::Limit);
+        let deleted = Row { desired: Desired::Deleted, ..refused };
+        assert_eq!(plan(&deleted, &runs, false), Step::Remove);
+        assert_eq!(
+            plan(&with(row, None), &present("foreign", ObservedState::Running), true),
+            Step::RecordForeign
+        );
     }
 
     #[test]
@@ -485,6 +526,12 @@ mod tests {
                             for copy_of in [None, Some("a".to_owned()), Some("older".to_owned())] {
                                 let row = Row { copy_of, ..leased(row.clone()) };
                                 assert!(comes_to_rest(row.clone(), view.clone()), "{row:?} {view:?}");
+                                let limits = Limits { memory_bytes: 2, cpu_millis: 2, pids: 2 };
+                                for message in [None, Some("it uses more".to_owned())] {
+                                    let wished_limits = Some(WishedLimits { limits, message });
+                                    let row = Row { wished_limits, ..row.clone() };
+                                    assert!(comes_to_rest(row.clone(), view.clone()), "{row:?} {view:?}");
+                                }
                             }
                         }
                     }
@@ -512,6 +559,7 @@ mod tests {
                     row.restart_requested = false;
                     view = made(&row, ObservedState::Running);
                 }
+                Step::Limit => row.wished_limits = None,
                 Step::Copy => row.copy_of.clone_from(&row.engine_id),
                 Step::Release => row.leased_at = None,
                 Step::RecordStopped { .. } => {

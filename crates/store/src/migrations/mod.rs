@@ -14,6 +14,7 @@ mod m0001_start;
 mod m0002_joining;
 mod m0003_gpus;
 mod m0004_sessions;
+mod m0008_collections;
 
 /// The table that says which steps were applied.
 const TABLE: &str = "schema_migrations";
@@ -34,6 +35,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0002_joining::Migration),
             Box::new(m0003_gpus::Migration),
             Box::new(m0004_sessions::Migration),
+            Box::new(m0008_collections::Migration),
         ]
     }
 

@@ -335,7 +335,8 @@ async fn a_backup_of_an_older_program_is_restored() {
     let source = support::sqlite().await;
     account(&source, "alice").await;
     let lines = text(&export(&source).await);
-    let newer_tables = ["invites", "machine_keys", "kept_logs", "volumes", "container_volumes"];
+    let newer_tables =
+        ["invites", "machine_keys", "kept_logs", "volumes", "container_volumes", "collections"];
     let newer_columns = ["drained_at", "drain_reason", "wished_limits", "container_id", "note", "parameters"];
     let is_newer =
         |line: &&str| newer_tables.iter().any(|table| line.contains(&format!("\"end\":\"{table}\"")));

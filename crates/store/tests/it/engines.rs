@@ -16,6 +16,7 @@ const CUT_OFF: &[&str] = &[
     "DROP TABLE kept_logs",
     "ALTER TABLE builds DROP COLUMN note",
     "DROP TABLE container_volumes",
+    "DROP TABLE collections",
     "DROP TABLE registry_events",
     "DROP TABLE container_ports",
     "DROP TABLE containers",
@@ -35,7 +36,7 @@ db_test! {
 
         let applied = db.migrate().await.unwrap();
 
-        assert_eq!(applied, ["m0001_start", "m0002_joining", "m0003_gpus", "m0004_sessions"]);
+        assert_eq!(applied, ["m0001_start", "m0002_joining", "m0003_gpus", "m0004_sessions", "m0008_collections"]);
         assert_eq!(db.migrate().await.unwrap(), Vec::<String>::new());
         assert!(db.migration_status().await.unwrap().iter().all(|step| step.applied));
         assert!(accounts::by_name(&**db, &"alice".parse().unwrap()).await.unwrap().is_some());

@@ -8,6 +8,7 @@
 mod accounts;
 mod backup;
 mod builds;
+mod collections;
 mod containers;
 mod engines;
 mod gpu_leases;
@@ -18,3 +19,4 @@ mod lists;
 mod machines;
 mod quotas;
 mod support;
+mod volumes;

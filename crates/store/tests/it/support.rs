@@ -286,6 +286,8 @@ pub(crate) fn new_container(
             cpu_millis: 1500,
             pids: 256,
             gpus: Vec::new(),
+            shm_bytes: None,
+            volumes: Vec::new(),
         },
         desired: store::containers::Desired::Running,
         now: NOW,

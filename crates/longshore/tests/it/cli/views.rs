@@ -100,8 +100,29 @@ pub(super) fn container(state: &str) -> Value {
         "user_id": 7, "account": "alice", "status": state == "running", "state": state, "state_since": ago(60),
         "reason": null, "message": null, "exit_code": null, "env": { "KEY": "s3cret" }, "command": null,
         "entrypoint": null, "working_dir": null, "memory_bytes": 536_870_912, "cpu_millis": 1500, "pids": 256,
-        "created_at": ago(180), "gpus": { "count": 2, "model": "a100" }, "gpu_ids": ["GPU-0", "GPU-1"],
+        "created_at": ago(180), "shm_bytes": 67_108_864,
+        "wished_limits": { "limits": { "memory_bytes": 1_073_741_824, "cpu_millis": 500, "pids": 9 }, "message": "it uses more" },
+        "volumes": [{ "volume": 5, "name": "data", "target": "/data", "is_read_only": true }],
+        "gpus": { "count": 2, "model": "a100" }, "gpu_ids": ["GPU-0", "GPU-1"],
         "max_duration_secs": 43_200, "ends_at": ago(-43_030), "queue": null,
+    })
+}
+
+pub(super) fn collection(state: &str, phase: &str) -> Value {
+    let is_done = state == "succeeded";
+    json!({
+        "id": TOKEN, "state": state, "phase": phase, "reason": null, "message": null,
+        "bytes_before": if is_done { json!(3_145_728) } else { Value::Null },
+        "bytes_after": if is_done { json!(1_048_576) } else { Value::Null },
+        "freed_bytes": if is_done { json!(2_097_152) } else { Value::Null },
+        "created_at": ago(180), "ended_at": if is_done { json!(ago(60)) } else { Value::Null },
+    })
+}
+
+pub(super) fn volume() -> Value {
+    json!({
+        "id": 5, "name": "data", "account": "alice", "machine_id": "m1", "state": "ready",
+        "containers": [{ "id": 31, "name": "web" }], "created_at": ago(180),
     })
 }
 

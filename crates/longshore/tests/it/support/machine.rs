@@ -185,6 +185,8 @@ impl Machine {
                 cpu_millis: 500,
                 pids: 32,
                 gpus: Vec::new(),
+                shm_bytes: None,
+                volumes: Vec::new(),
             },
             is_from_copy: false,
         }

@@ -145,6 +145,13 @@ impl ServerProcess {
         self.api.with_token(answer.json()["access_token"].as_str().unwrap())
     }
 
+    /// The admin, logged in.
+    pub(crate) async fn admin(&self) -> Api {
+        let credentials = json!({"account": "admin", "password": ADMIN_PASSWORD});
+        let answer = self.api.post("/api/auth/login", credentials).await.expect(200);
+        self.api.with_token(answer.json()["access_token"].as_str().unwrap())
+    }
+
     /// A line of `/proc/<pid>/status` in KiB.
     pub(crate) fn memory_kib(&self, line: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();

@@ -9,7 +9,7 @@ use crate::keys::Keys;
 /// Seconds that a token lives; Docker's clients take no less than 60 for granted.
 pub const LIFETIME_SECS: i64 = 60;
 /// Seconds after its end during which the door still takes a token, as Distribution does.
-const LEEWAY_SECS: i64 = 30;
+pub const LEEWAY_SECS: i64 = 30;
 /// Who we are when we ask the registry ourselves; reserved, so that no account has this name.
 pub const OWN_SUBJECT: &str = "longshore";
 
@@ -38,6 +38,11 @@ impl Access {
     /// Access to a repository.
     pub fn new(repository: &Repository, actions: Vec<Action>) -> Self {
         Self { kind: "repository".to_owned(), name: repository.to_string(), actions }
+    }
+
+    /// The repository into which this lets somebody push, if it does.
+    pub fn push_target(&self) -> Option<Repository> {
+        self.actions.contains(&Action::Push).then(|| self.name.parse().ok())?
     }
 
     /// Whether this opens a repository for an action.

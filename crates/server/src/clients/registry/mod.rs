@@ -3,10 +3,13 @@
 //! - `supervisor`: runs Distribution, restarts it when it dies, ends it with the server
 //! - `client`: what the server itself asks it
 //! - `access`: the tokens that it accepts, signed by us
+//! - `gate`: who writes into it, and keeping writers out; `collect`: removes what nothing needs
 //! - `manifest`: reads manifests and image configurations
 
 pub mod access;
 pub mod client;
+mod collect;
+pub mod gate;
 pub mod manifest;
 mod supervisor;
 
@@ -24,6 +27,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use wire::names::{Digest, ImageName, NameError, Owner, RepoName};
 use wire::secret::Secret;
 
+use self::gate::Gate;
 use crate::app::App;
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -95,6 +99,7 @@ pub struct Registry {
     locks: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
     /// Held by whoever serves requests that need the registry; it is ended after them.
     users: TaskTracker,
+    gate: Gate,
 }
 
 /// What the supervisor needs to run Distribution.
@@ -142,6 +147,7 @@ impl Registry {
             transfer,
             locks: Mutex::default(),
             users: TaskTracker::new(),
+            gate: Gate::default(),
         }
     }
 
@@ -190,6 +196,11 @@ impl Registry {
             _ => "the registry is starting".to_owned(),
         };
         Err(unavailable(reason))
+    }
+
+    /// Who writes into it.
+    pub fn gate(&self) -> &Gate {
+        &self.gate
     }
 
     /// The client for content; see the door.

@@ -191,13 +191,7 @@ fn spawn(own: &OwnRegistry, folder: &Path, config_file: &Path) -> Result<Child> 
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     // Ctrl-C in a terminal goes to the whole group; the registry is ended by us, after the last request.
     command.process_group(0).kill_on_drop(true);
-    // Distribution takes these over its configuration file.
-    for (name, _) in std::env::vars_os() {
-        let text = name.to_string_lossy();
-        if text.starts_with("REGISTRY_") || text.starts_with("OTEL_") {
-            command.env_remove(&name);
-        }
-    }
+    without_settings(&mut command);
     command.spawn().map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => format!(
             "the registry's program `{}` is not installed: `sudo apt-get install docker-registry`, \
@@ -206,6 +200,16 @@ fn spawn(own: &OwnRegistry, folder: &Path, config_file: &Path) -> Result<Child> 
         ),
         _ => format!("cannot start the registry's program `{}`: {error}", own.program),
     })
+}
+
+/// Distribution takes these over its configuration file.
+pub(super) fn without_settings(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("REGISTRY_") || text.starts_with("OTEL_") {
+            command.env_remove(&name);
+        }
+    }
 }
 
 /// Passes the log on and keeps its last lines.
@@ -333,13 +337,15 @@ fn leftovers(config_file: &Path) -> Vec<Pid> {
     pids.filter_map(Pid::from_raw).filter(|pid| is_leftover(*pid, config_file)).collect()
 }
 
-/// Whether the process was started as `… serve CONFIG_FILE`. An editor that has the file open was not.
+/// Whether the process was started as `… serve CONFIG_FILE`, or to tidy up: while that one goes on, nobody may push. An
+/// editor that has the file open was not.
 fn is_leftover(pid: Pid, config_file: &Path) -> bool {
     let path = PathBuf::from(format!("/proc/{}/cmdline", pid.as_raw_nonzero()));
     let Ok(line) = std::fs::read(path) else { return false };
     let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
     let wanted = config_file.as_os_str().as_encoded_bytes();
-    words.windows(2).any(|pair| pair[0] == b"serve" && pair[1] == wanted)
+    let is_ours = |word: &[u8]| word == b"serve" || word == b"garbage-collect";
+    words.windows(2).any(|pair| is_ours(pair[0]) && pair[1] == wanted)
 }
 
 #[cfg(test)]
@@ -357,15 +363,18 @@ mod tests {
             command.args(["-c", "read line", "registry"]).args(words).stdin(Stdio::piped()).spawn().unwrap()
         };
         let mut ours = start(&["serve", config_file.to_str().unwrap()]);
+        let mut tidies_up = start(&["garbage-collect", config_file.to_str().unwrap()]);
         let mut editor = start(&["edit", config_file.to_str().unwrap()]);
         let mut foreign = start(&["serve", other.to_str().unwrap()]);
 
-        let input = ours.stdin.take();
-        let reaper = std::thread::spawn(move || ours.wait().unwrap());
+        let inputs = [ours.stdin.take(), tidies_up.stdin.take()];
+        let reapers = [ours, tidies_up].map(|mut child| std::thread::spawn(move || child.wait().unwrap()));
         end_leftovers_blocking(&config_file).unwrap();
 
-        assert!(!reaper.join().unwrap().success());
-        drop(input);
+        for reaper in reapers {
+            assert!(!reaper.join().unwrap().success());
+        }
+        drop(inputs);
         assert!(editor.try_wait().unwrap().is_none());
         assert!(foreign.try_wait().unwrap().is_none());
         for mut child in [editor, foreign] {
