@@ -16,6 +16,8 @@ async function call<T>(method: string, path: string, body?: BodyInit): Promise<T
   return answer.json();
 }
 
+const text = async (path: string) => (await fetch(inject("url") + path, { headers })).text();
+
 /** An account whose image `box:1` has a shell. */
 beforeAll(async () => {
   const credentials = JSON.stringify({ account: "researcher", password: "correct horse" });
@@ -144,6 +146,7 @@ test("a log of many lines is read, searched and followed without standing still,
       `seq 1 300000; echo '${hostile}'; printf '\\033]0;title\\007\\033[31mred needle\\033[0m \\342\\200\\256back\\n'; while :; do sleep 1; echo tick; done`,
     ],
   });
+  await eventually("all is printed", async () => (await text(`/api/v1/containers/${id}/log?tail=3`)).includes("tick"), 60);
   await visitor.signIn("researcher", "correct horse");
   await page.addInitScript(() => {
     const long: number[] = [];
