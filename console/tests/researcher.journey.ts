@@ -95,6 +95,21 @@ test("a researcher takes a GPU, works in a terminal, and brings files in and out
   await visitor.picture("files");
   expect(await visitor.axe()).toEqual([]);
 
+  await visitor.press("save.begin");
+  await page
+    .getByText(visitor.t("save.most", { size: "" }).trim())
+    .first()
+    .waitFor();
+  await page.getByRole("dialog").getByLabel(visitor.t("field.image_name")).fill("kept:1");
+  await visitor.picture("save");
+  expect(await visitor.axe()).toEqual([]);
+  await page
+    .getByRole("dialog")
+    .getByRole("button", { name: visitor.t("save.begin"), exact: true })
+    .click();
+  await page.getByText(visitor.t("build.ready"), { exact: true }).waitFor({ timeout: 60_000 });
+  await page.goBack();
+
   await page.getByRole("link", { name: visitor.t("container.stats") }).click();
   await page.locator("canvas").first().waitFor();
   await visitor.picture("statistics");
@@ -146,7 +161,11 @@ test("a log of many lines is read, searched and followed without standing still,
       `seq 1 300000; echo '${hostile}'; printf '\\033]0;title\\007\\033[31mred needle\\033[0m \\342\\200\\256back\\n'; while :; do sleep 1; echo tick; done`,
     ],
   });
-  await eventually("all is printed", async () => (await text(`/api/v1/containers/${id}/log?tail=3`)).includes("tick"), 60);
+  await eventually(
+    "all is printed",
+    async () => (await text(`/api/v1/containers/${id}/log?tail=3`)).includes("tick"),
+    60,
+  );
   await visitor.signIn("researcher", "correct horse");
   await page.addInitScript(() => {
     const long: number[] = [];

@@ -78,6 +78,11 @@ export const queries = {
       queryKey: ["quota", account],
       queryFn: () => call(api.GET("/api/v1/accounts/{account}/quota", { params: { path: { account } } })),
     }),
+  volumes: () =>
+    queryOptions({
+      queryKey: ["volumes"],
+      queryFn: () => call(api.GET("/api/v1/volumes", { params: { query: { limit: 1000 } } })),
+    }),
   invites: () =>
     queryOptions({
       queryKey: ["invites"],

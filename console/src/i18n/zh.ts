@@ -294,7 +294,8 @@ export const zh: Record<Key, string> = {
   "log.times": "时间",
   "log.waiting": "等待第一行输出…",
   "machine.add": "添加机器",
-  "machine.add_note": "任何装有 Docker 且能访问本服务器的 Linux 机器，NAT 后面也可以。你会得到一行命令，在那台机器上执行即可。",
+  "machine.add_note":
+    "任何装有 Docker 且能访问本服务器的 Linux 机器，NAT 后面也可以。你会得到一行命令，在那台机器上执行即可。",
   "machine.admins_add": "由管理员添加机器",
   "machine.cores": "{cores} 核",
   "machine.delete": "移除 {name}？",
@@ -500,7 +501,8 @@ export const zh: Record<Key, string> = {
   "upload.drop_note": "需要包含 Dockerfile。.git、node_modules 等文件夹会被忽略。",
   "upload.files": "文件",
   "upload.help": "什么是 Dockerfile？",
-  "upload.help_note": "一个文本文件，说明如何组装你的程序：从哪个镜像开始、复制哪些文件、运行什么。它名为 Dockerfile，放在文件夹的顶层。",
+  "upload.help_note":
+    "一个文本文件，说明如何组装你的程序：从哪个镜像开始、复制哪些文件、运行什么。它名为 Dockerfile，放在文件夹的顶层。",
   "upload.name_first": "请先填写镜像名",
   "upload.name_note": "名称和版本。同名镜像会被替换。",
   "upload.name_rule": "小写字母、数字、- . _，冒号后是版本，如 my-app:v1",

@@ -3,7 +3,7 @@
  * counted, so that nothing is missed and nothing is shown twice.
  */
 import { pause, wait } from "../api/backoff";
-import { api, call, Failure, unreachable } from "../api/client";
+import { Failure, type Schemas, unreachable } from "../api/client";
 
 export interface Ending {
   /** `exited`, or why else; or a problem's code. */
@@ -13,6 +13,9 @@ export interface Ending {
   isPlain: boolean;
   exitCode?: number;
 }
+
+/** Asks for a ticket, wherever the terminal is. */
+export type TicketOf = (body: Schemas["TerminalCreate"]) => Promise<{ path: string }>;
 
 export type Status =
   | { state: "opening" }
@@ -56,7 +59,7 @@ export class TerminalLink {
   private held: Uint8Array[] = [];
 
   constructor(
-    private readonly container: string,
+    private readonly ticket: TicketOf,
     session: string | undefined,
     private readonly viewer: Viewer,
   ) {
@@ -110,9 +113,7 @@ export class TerminalLink {
   private async once(): Promise<boolean> {
     const { columns, rows } = this.viewer.size();
     const body = this.session ? { session: this.session, columns, rows, from: this.seen ?? null } : { columns, rows };
-    const { path } = await call(
-      api.POST("/api/v1/containers/{id}/terminal-tickets", { params: { path: { id: this.container } }, body }),
-    );
+    const { path } = await this.ticket(body);
     if (this.over.signal.aborted) return false;
     const address = new URL(path, window.location.href);
     address.protocol = address.protocol.replace("http", "ws");

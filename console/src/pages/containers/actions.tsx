@@ -9,6 +9,8 @@ import { Code } from "../../parts/command";
 import { Confirm } from "../../parts/dialog";
 import { useComplaint } from "../../parts/toasts";
 import { canStart, canStop } from "../../states";
+import { EditDialog } from "./edit";
+import { SaveDialog } from "./save";
 
 export function ContainerActions({
   container,
@@ -24,6 +26,7 @@ export function ContainerActions({
   const client = useQueryClient();
   const [isBusy, setBusy] = useState(false);
   const [isDeleting, setDeleting] = useState(false);
+  const [open, setOpen] = useState<"save" | "edit">();
   const path = { params: { path: { id: String(container.id) } } };
 
   const act = async (request: () => Promise<Container>) => {
@@ -62,6 +65,16 @@ export function ContainerActions({
         </Button>
       )}
       {!small && (
+        <>
+          <Button onClick={() => setOpen("edit")} why={isGoing}>
+            {t("act.edit")}
+          </Button>
+          <Button icon="images" onClick={() => setOpen("save")} why={isGoing}>
+            {t("save.begin")}
+          </Button>
+        </>
+      )}
+      {!small && (
         <Button
           icon="restart"
           busy={isBusy}
@@ -81,6 +94,8 @@ export function ContainerActions({
       >
         {small ? null : t("act.delete")}
       </Button>
+      {open === "save" && <SaveDialog container={container} onClose={() => setOpen(undefined)} />}
+      {open === "edit" && <EditDialog container={container} onClose={() => setOpen(undefined)} />}
       {isDeleting && (
         <Confirm
           title={t("container.delete", { name: container.display_name || container.name })}

@@ -32,6 +32,7 @@ export function ContainerNew() {
     memory: "",
     cpus: "",
     hours: "",
+    volumes: "",
   });
   const [arePortsTyped, setPortsTyped] = useState(false);
   const [error, setError] = useState<unknown>();
@@ -198,6 +199,15 @@ export function ContainerNew() {
                   inputMode="decimal"
                 />
               </div>
+              <AreaField
+                label={t("create.volumes")}
+                value={draft.volumes}
+                onChange={(volumes) => set({ volumes })}
+                wrong={said("volumes")}
+                note={t("create.volumes_note")}
+                placeholder="data:/data"
+                spellCheck={false}
+              />
               <AreaField
                 label={t("field.env")}
                 value={draft.env}

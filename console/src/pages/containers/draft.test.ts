@@ -14,6 +14,7 @@ const EMPTY: Draft = {
   memory: "",
   cpus: "",
   hours: "",
+  volumes: "",
 };
 
 test("what is typed becomes what is asked for, and its command line", () => {
@@ -29,6 +30,7 @@ test("what is typed becomes what is asked for, and its command line", () => {
     memory: "2g",
     cpus: "1.5",
     hours: "2",
+    volumes: "data:/data\nset:/set:ro",
   });
   expect(wrong).toEqual({});
   expect(body).toMatchObject({
@@ -47,7 +49,7 @@ test("what is typed becomes what is asked for, and its command line", () => {
     { container: 53, protocol: "udp", bind: "loopback" },
   ]);
   expect(commandLine(body)).toBe(
-    `longshore container run hello:1 --name box --publish 8000 --publish 8080:80 --publish 53/udp --env A=1 --env B=x=y --gpus 2 --gpu-model A100 --memory 2g --cpus 1.5 --max-duration 7200s -- sh -c 'echo '\\''a b'\\'''`,
+    `longshore container run hello:1 --name box --publish 8000 --publish 8080:80 --publish 53/udp --env A=1 --env B=x=y --volume data:/data --volume set:/set:ro --gpus 2 --gpu-model A100 --memory 2g --cpus 1.5 --max-duration 7200s -- sh -c 'echo '\\''a b'\\'''`,
   );
 });
 

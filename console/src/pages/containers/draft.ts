@@ -15,13 +15,14 @@ export interface Draft {
   memory: string;
   cpus: string;
   hours: string;
+  volumes: string;
 }
 
 const PORT = /^(?:(\d{1,5}):)?(\d{1,5})(?:\/(tcp|udp))?$/;
 
 type Checked = {
   body: ContainerCreate;
-  wrong: Partial<Record<keyof Draft, "port" | "env" | "size" | "cores" | "hours">>;
+  wrong: Partial<Record<keyof Draft, "port" | "env" | "size" | "cores" | "hours" | "volume">>;
 };
 
 /** What is asked for, and what cannot be read of it. */
@@ -72,6 +73,12 @@ export function check(draft: Draft): Checked {
     if (!(hours > 0)) wrong.hours = "hours";
     else body.max_duration_secs = Math.round(hours * 3600);
   }
+  for (const line of draft.volumes.split("\n").map((line) => line.trim())) {
+    if (line === "") continue;
+    const [, name, target, readOnly] = /^([a-z0-9][a-z0-9_.-]*):(\/[^:]*)(:ro)?$/.exec(line) ?? [];
+    if (!name || !target) wrong.volumes = "volume";
+    else body.volumes = [...(body.volumes ?? []), { name, target, is_read_only: readOnly !== undefined }];
+  }
   return { body, wrong };
 }
 
@@ -115,6 +122,8 @@ export function commandLine(body: ContainerCreate): string {
     );
   }
   for (const [key, value] of Object.entries(body.env ?? {})) parts.push("--env", shellWord(`${key}=${value}`));
+  for (const it of body.volumes ?? [])
+    parts.push("--volume", shellWord(`${it.name}:${it.target}${it.is_read_only ? ":ro" : ""}`));
   if (body.gpus) parts.push("--gpus", String(body.gpus.count));
   if (body.gpus?.model) parts.push("--gpu-model", shellWord(body.gpus.model));
   if (body.memory_bytes) parts.push("--memory", shellBytes(body.memory_bytes));
