@@ -13,6 +13,7 @@ export const paths = {
   machines: "/ui/machines",
   accounts: "/ui/admin/accounts",
   audit: "/ui/admin/audit",
+  installation: "/ui/admin/installation",
   me: "/ui/me",
   apiDocs: "/api/docs",
 };

@@ -41,6 +41,10 @@ const pages: RouteObject[] = [
   { path: "machines", lazy: async () => ({ Component: (await import("./pages/machines/list")).Machines }) },
   { path: "admin/accounts", lazy: async () => ({ Component: (await import("./pages/admin/accounts")).Accounts }) },
   { path: "admin/audit", lazy: async () => ({ Component: (await import("./pages/admin/audit")).Audit }) },
+  {
+    path: "admin/installation",
+    lazy: async () => ({ Component: (await import("./pages/admin/installation")).Installation }),
+  },
   { path: "me", lazy: async () => ({ Component: (await import("./pages/me")).Me }) },
 ];
 

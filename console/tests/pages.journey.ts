@@ -24,6 +24,8 @@ const pages = [
   ["machines", "/ui/machines"],
   ["accounts", "/ui/admin/accounts"],
   ["audit", "/ui/admin/audit"],
+  ["installation", "/ui/admin/installation"],
+  ["volumes", "/ui/volumes"],
   ["me", "/ui/me"],
   ["missing", "/ui/nothing/here"],
 ] satisfies [string, string][];

@@ -1,6 +1,6 @@
 /** What pages read. A key begins with the kind of thing, so that what happens to it finds its way (see live.ts). */
 import { queryOptions } from "@tanstack/react-query";
-import { api, call, everyRow } from "./client";
+import { api, call, everyRow, type Schemas } from "./client";
 
 const paged = (offset: number, limit: number) => ({ offset, limit });
 
@@ -38,6 +38,11 @@ export const queries = {
     queryOptions({
       queryKey: ["image", String(id)],
       queryFn: () => call(api.GET("/api/v1/images/{id}", { params: { path: { id } } })),
+    }),
+  tree: (id: number) =>
+    queryOptions({
+      queryKey: ["dependents", "tree", id],
+      queryFn: () => call(api.GET("/api/v1/images/{id}/tree", { params: { path: { id } } })),
     }),
   dependents: (id: number) =>
     queryOptions({
@@ -89,6 +94,19 @@ export const queries = {
       queryFn: () => call(api.GET("/api/v1/invites", { params: { query: { limit: 200 } } })),
     }),
 
+  readiness: () =>
+    queryOptions({
+      queryKey: ["readiness"],
+      // Also its refusal says how each part is.
+      queryFn: async (): Promise<Schemas["Readiness"]> => (await fetch("/readyz", { cache: "no-store" })).json(),
+      refetchInterval: 10_000,
+    }),
+  collections: () =>
+    queryOptions({
+      queryKey: ["collections"],
+      queryFn: () => call(api.GET("/api/v1/registry/collections", { params: { query: { limit: 20 } } })),
+      refetchInterval: 5000,
+    }),
   accounts: () =>
     queryOptions({
       queryKey: ["accounts"],

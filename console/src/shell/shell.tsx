@@ -27,6 +27,7 @@ export const areas: Place[] = [
 export const adminAreas: Place[] = [
   { to: paths.accounts, name: "nav.accounts", icon: "accounts" },
   { to: paths.audit, name: "nav.audit", icon: "audit" },
+  { to: paths.installation, name: "nav.installation", icon: "admin" },
 ];
 
 export function Shell() {

@@ -10,10 +10,10 @@ import { Button, Card, Foreign, Meter, PageHead, Skeleton, Trouble, When } from 
 import { Code, CommandLine } from "../../parts/command";
 import { Confirm } from "../../parts/dialog";
 import { AreaField, TextField } from "../../parts/field";
-import { Icon } from "../../parts/icons";
 import { useToast } from "../../parts/toasts";
 import { paths } from "../../paths";
 import { useIsAdmin, useMe } from "../../shell/session";
+import { Dependents, Tree } from "./family";
 
 export function ImageDetail() {
   const id = Number(useParams().id);
@@ -85,7 +85,7 @@ export function ImageDetail() {
         </div>
         <div className="stack">
           <Card title={t("image.family")}>
-            <Family image={it} />
+            <Tree image={it} />
           </Card>
           <Card title={t("image.pull")}>
             <div className="stack">
@@ -151,47 +151,6 @@ function Layers({ image }: { image: Image }) {
         </li>
       ))}
     </ol>
-  );
-}
-
-function Family({ image }: { image: Image }) {
-  const { t } = useText();
-  const parent = useQuery({ ...queries.image(image.parent_image_id ?? 0), enabled: image.parent_image_id != null });
-  const dependents = useQuery(queries.dependents(image.id));
-  return (
-    <div className="family">
-      {image.parent_image_id != null && (
-        <div className="family-level">
-          <span className="soft small">{t("image.parent")}</span>
-          <Link className="family-node" to={paths.image(image.parent_image_id)}>
-            <Icon name="images" size={15} /> {parent.data?.name ?? `#${image.parent_image_id}`}
-          </Link>
-        </div>
-      )}
-      <div className="family-level">
-        <span className="family-node here">
-          <Icon name="images" size={15} /> {image.name}
-        </span>
-      </div>
-      {dependents.isPending && <Skeleton rows={2} />}
-      {dependents.data && (
-        <div className="family-level">
-          {dependents.data.images.map((it) => (
-            <Link key={it.id} className="family-node" to={paths.image(it.id)}>
-              <Icon name="images" size={15} /> {it.name ?? t("image.somebodys")}
-            </Link>
-          ))}
-          {dependents.data.containers.map((it) => (
-            <Link key={it.id} className="family-node" to={paths.container(it.id)}>
-              <Icon name="containers" size={15} /> {it.name ?? t("image.somebodys")}
-            </Link>
-          ))}
-          {dependents.data.images.length + dependents.data.containers.length === 0 && (
-            <span className="soft small">{t("image.no_children")}</span>
-          )}
-        </div>
-      )}
-    </div>
   );
 }
 
@@ -281,7 +240,7 @@ function DeleteDialog({ image, onClose }: { image: Image; onClose: () => void })
       {count > 0 && (
         <>
           <p>{t("image.delete_first")}</p>
-          <Family image={image} />
+          <Dependents image={image} />
         </>
       )}
     </Confirm>

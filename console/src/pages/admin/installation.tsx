@@ -1,0 +1,88 @@
+/** How the installation is: its parts, and what the registry's disk could give back. */
+import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { api, call } from "../../api/client";
+import { queries } from "../../api/queries";
+import { useText } from "../../i18n";
+import { Badge, Button, Card, Foreign, PageHead, Skeleton, Trouble, When } from "../../parts/basic";
+import { CommandLine } from "../../parts/command";
+import { useComplaint } from "../../parts/toasts";
+import { operationTone } from "../../states";
+
+export function Installation() {
+  const { t, word, bytes } = useText();
+  const client = useQueryClient();
+  const complain = useComplaint();
+  const parts = useQuery(queries.readiness());
+  const collections = useQuery(queries.collections());
+  const isGoing = collections.data?.data.some((it) => it.state === "queued" || it.state === "running");
+  const refresh = () => client.invalidateQueries({ queryKey: ["collections"] });
+  return (
+    <>
+      <PageHead title={t("nav.installation")} note={t("installation.note")}>
+        <CommandLine command="longshore doctor" request={{ method: "GET", path: "/readyz" }} />
+      </PageHead>
+      <Card title={t("installation.parts")} flush>
+        {parts.isPending && <Skeleton rows={3} />}
+        {parts.error && <Trouble error={parts.error} onRetry={parts.refetch} />}
+        <ul className="lines">
+          {parts.data?.parts.map((it) => (
+            <li key={it.name} className="row">
+              <span className="grow">
+                {word("part", it.name)}
+                {it.message && (
+                  <span className="soft small">
+                    {" "}
+                    <Foreign text={it.message} />
+                  </span>
+                )}
+              </span>
+              <Badge tone={it.ready ? "good" : "bad"}>
+                {it.ready ? t("installation.ready") : t("installation.down")}
+              </Badge>
+            </li>
+          ))}
+        </ul>
+      </Card>
+      <Card
+        title={t("collection.title")}
+        flush
+        action={
+          <span className="row">
+            <CommandLine
+              command="longshore registry gc"
+              request={{ method: "POST", path: "/api/v1/registry/collections" }}
+            />
+            <Button
+              small
+              icon="trash"
+              why={isGoing ? t("collection.going") : undefined}
+              onClick={() => call(api.POST("/api/v1/registry/collections")).then(refresh, complain)}
+            >
+              {t("collection.begin")}
+            </Button>
+          </span>
+        }
+      >
+        <p className="card-body soft">{t("collection.note")}</p>
+        {collections.error && <Trouble error={collections.error} onRetry={collections.refetch} />}
+        <ul className="lines">
+          {collections.data?.data.map((it) => (
+            <li key={it.id} className="row">
+              <span className="grow">
+                <When at={it.created_at} />
+                {it.freed_bytes != null && ` · ${t("collection.freed", { size: bytes(it.freed_bytes) })}`}
+                {it.message && (
+                  <span className="soft small">
+                    {" "}
+                    <Foreign text={it.message} />
+                  </span>
+                )}
+              </span>
+              <Badge tone={operationTone(it.state)}>{word("state", it.state)}</Badge>
+            </li>
+          ))}
+        </ul>
+      </Card>
+    </>
+  );
+}
