@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, inject, test } from "vitest";
 import { shell } from "./support/archives";
-import { closeBrowser, Visitor } from "./support/browser";
+import { closeBrowser, type Look, Visitor } from "./support/browser";
 import { eventually } from "./support/server";
 
 const folder = mkdtempSync(join(tmpdir(), "longshore-researcher-"));
@@ -59,68 +59,74 @@ afterAll(async () => {
   rmSync(folder, { recursive: true });
 });
 
-test("a researcher takes a GPU, works in a terminal, and brings files in and out", async () => {
-  const visitor = await Visitor.arrive({ language: "zh" });
-  const { page } = visitor;
-  await visitor.signIn("researcher", "correct horse");
-  const hasGpus = Boolean(process.env.LONGSHORE_TEST_NVML);
+const looks: Look[] = [{ language: "zh" }, { language: "en", theme: "dark" }];
 
-  await page.goto("/ui/containers/new?image=researcher%2Fbox%3A1");
-  await visitor.fill("field.name", "work");
-  if (hasGpus) {
-    await page.getByLabel(visitor.t("create.gpus")).selectOption("1");
-    await page.getByLabel(visitor.t("create.model")).selectOption("NVIDIA A100-SXM4-40GB");
-  }
-  await visitor.press("create.begin");
-  await page.getByText(visitor.t("state.running"), { exact: true }).first().waitFor({ timeout: 60_000 });
+test.each(looks)(
+  "a researcher takes a GPU, works in a terminal, and brings files in and out ($language)",
+  async (look) => {
+    const visitor = await Visitor.arrive(look);
+    const name = `work-${look.language}`;
+    const { page } = visitor;
+    await visitor.signIn("researcher", "correct horse");
+    const hasGpus = Boolean(process.env.LONGSHORE_TEST_NVML);
 
-  await page.getByRole("link", { name: visitor.t("container.terminal") }).click();
-  await page.locator(".xterm-rows").waitFor();
-  await page.getByText(visitor.t("log.live"), { exact: true }).waitFor();
-  await page.keyboard.type("echo $((6*7))-works > /tmp/note.txt; cat /tmp/note.txt\n");
-  await expect.poll(() => page.locator(".xterm-rows").innerText()).toContain("42-works");
-  await visitor.picture("terminal");
-  expect(await visitor.axe()).toEqual([]);
+    await page.goto("/ui/containers/new?image=researcher%2Fbox%3A1");
+    await visitor.fill("field.name", name);
+    if (hasGpus) {
+      await page.getByLabel(visitor.t("create.gpus")).selectOption("1");
+      await page.getByLabel(visitor.t("create.model")).selectOption("NVIDIA A100-SXM4-40GB");
+    }
+    await visitor.press("create.begin");
+    await page.getByText(visitor.t("state.running"), { exact: true }).first().waitFor({ timeout: 60_000 });
 
-  await page.getByRole("link", { name: visitor.t("container.files") }).click();
-  await page.getByRole("button", { name: "tmp", exact: true }).click();
-  const [note] = await Promise.all([
-    page.waitForEvent("download"),
-    page.getByRole("link", { name: "note.txt", exact: true }).click(),
-  ]);
-  expect(readFileSync(await note.path(), "utf8")).toBe("42-works\n");
-  writeFileSync(join(folder, "数据 1.csv"), "a,b\n1,2\n");
-  await page.getByLabel(visitor.t("files.choose")).last().setInputFiles(join(folder, "数据 1.csv"));
-  await page.getByRole("link", { name: "数据 1.csv", exact: true }).waitFor();
-  await visitor.picture("files");
-  expect(await visitor.axe()).toEqual([]);
-
-  await visitor.press("save.begin");
-  await page
-    .getByText(visitor.t("save.most", { size: "" }).trim())
-    .first()
-    .waitFor();
-  await page.getByRole("dialog").getByLabel(visitor.t("field.image_name")).fill("kept:1");
-  await visitor.picture("save");
-  expect(await visitor.axe()).toEqual([]);
-  await page
-    .getByRole("dialog")
-    .getByRole("button", { name: visitor.t("save.begin"), exact: true })
-    .click();
-  await page.getByText(visitor.t("build.ready"), { exact: true }).waitFor({ timeout: 60_000 });
-  await page.goBack();
-
-  await page.getByRole("link", { name: visitor.t("container.stats") }).click();
-  await page.locator("canvas").first().waitFor();
-  await visitor.picture("statistics");
-  if (hasGpus) {
-    await page.goto("/ui/overview");
-    await page.getByRole("article", { name: /A100/ }).getByText("researcher / work").waitFor();
-    await visitor.picture("overview-busy");
+    await page.getByRole("link", { name: visitor.t("container.terminal") }).click();
+    await page.locator(".xterm-rows").waitFor();
+    await page.getByText(visitor.t("log.live"), { exact: true }).waitFor();
+    await page.keyboard.type("echo $((6*7))-works > /tmp/note.txt; cat /tmp/note.txt\n");
+    await expect.poll(() => page.locator(".xterm-rows").innerText()).toContain("42-works");
+    await visitor.picture("terminal");
     expect(await visitor.axe()).toEqual([]);
-  }
-  await visitor.leave();
-});
+
+    await page.getByRole("link", { name: visitor.t("container.files") }).click();
+    await page.getByRole("button", { name: "tmp", exact: true }).click();
+    const [note] = await Promise.all([
+      page.waitForEvent("download"),
+      page.getByRole("link", { name: "note.txt", exact: true }).click(),
+    ]);
+    expect(readFileSync(await note.path(), "utf8")).toBe("42-works\n");
+    writeFileSync(join(folder, "数据 1.csv"), "a,b\n1,2\n");
+    await page.getByLabel(visitor.t("files.choose")).last().setInputFiles(join(folder, "数据 1.csv"));
+    await page.getByRole("link", { name: "数据 1.csv", exact: true }).waitFor();
+    await visitor.picture("files");
+    expect(await visitor.axe()).toEqual([]);
+
+    await visitor.press("save.begin");
+    await page
+      .getByText(visitor.t("save.most", { size: "" }).trim())
+      .first()
+      .waitFor();
+    await page.getByRole("dialog").getByLabel(visitor.t("field.image_name")).fill(`kept:${look.language}`);
+    await visitor.picture("save");
+    expect(await visitor.axe()).toEqual([]);
+    await page
+      .getByRole("dialog")
+      .getByRole("button", { name: visitor.t("save.begin"), exact: true })
+      .click();
+    await page.getByText(visitor.t("build.ready"), { exact: true }).waitFor({ timeout: 60_000 });
+    await page.goBack();
+
+    await page.getByRole("link", { name: visitor.t("container.stats") }).click();
+    await page.locator("canvas").first().waitFor();
+    await visitor.picture("statistics");
+    if (hasGpus) {
+      await page.goto("/ui/overview");
+      await page.getByRole("article", { name: /A100/ }).getByText(`researcher / ${name}`).waitFor();
+      await visitor.picture("overview-busy");
+      expect(await visitor.axe()).toEqual([]);
+    }
+    await visitor.leave();
+  },
+);
 
 test("a terminal comes back where it was after the connection was lost, and shows nothing twice", async () => {
   const visitor = await Visitor.arrive({ language: "en" });

@@ -106,63 +106,65 @@ export function Overview() {
         </Link>
       </div>
       <div className="grid-2">
-        <Card
-          title={t("overview.mine")}
-          flush
-          action={
-            <Button small kind="quiet" to={paths.containers}>
-              {t("act.all")}
-            </Button>
-          }
-        >
-          {containers.isPending && <Skeleton />}
-          {containers.data?.total === 0 && <p className="card-body soft">{t("container.empty")}</p>}
-          <ul className="lines">
-            {mine.slice(0, 8).map((it) => (
-              <li key={it.id} className="row">
-                <div className="grow">
-                  <Link to={paths.container(it.id)}>
-                    <Foreign text={it.display_name || it.name} />
-                  </Link>
-                  <div className="soft small clip">{address(it, window.location.hostname) ?? it.image}</div>
-                </div>
-                <StateBadge container={it} />
-                <ContainerActions container={it} small />
-              </li>
-            ))}
-          </ul>
-        </Card>
-        <Card
-          title={t("overview.builds")}
-          flush
-          action={
-            <Button small kind="quiet" to={paths.builds}>
-              {t("act.all")}
-            </Button>
-          }
-        >
-          {builds.isPending && <Skeleton />}
-          {builds.data?.total === 0 && <p className="card-body soft">{t("build.empty")}</p>}
-          <ul className="lines">
-            {builds.data?.data.slice(0, 6).map((it) => (
-              <li key={it.id} className="row">
-                <div className="grow">
-                  <Link to={paths.build(it.id)}>{it.image}</Link>
-                  <div className="soft small">
-                    <When at={it.created_at} />
+        <div className="stack">
+          <Card
+            title={t("overview.mine")}
+            flush
+            action={
+              <Button small kind="quiet" to={paths.containers}>
+                {t("act.all")}
+              </Button>
+            }
+          >
+            {containers.isPending && <Skeleton />}
+            {containers.data?.total === 0 && <p className="card-body soft">{t("container.empty")}</p>}
+            <ul className="lines">
+              {mine.slice(0, 8).map((it) => (
+                <li key={it.id} className="row">
+                  <div className="grow">
+                    <Link to={paths.container(it.id)}>
+                      <Foreign text={it.display_name || it.name} />
+                    </Link>
+                    <div className="soft small clip">{address(it, window.location.hostname) ?? it.image}</div>
                   </div>
-                </div>
-                <Badge tone={operationTone(it.state)}>{word("state", it.state)}</Badge>
-              </li>
-            ))}
-          </ul>
-        </Card>
-      </div>
-      <div className="grid-2">
-        <Line />
-        <Card title={t("quota.mine")}>
-          <Quota account={me.account} />
-        </Card>
+                  <StateBadge container={it} />
+                  <ContainerActions container={it} small />
+                </li>
+              ))}
+            </ul>
+          </Card>
+          <Line />
+        </div>
+        <div className="stack">
+          <Card
+            title={t("overview.builds")}
+            flush
+            action={
+              <Button small kind="quiet" to={paths.builds}>
+                {t("act.all")}
+              </Button>
+            }
+          >
+            {builds.isPending && <Skeleton />}
+            {builds.data?.total === 0 && <p className="card-body soft">{t("build.empty")}</p>}
+            <ul className="lines">
+              {builds.data?.data.slice(0, 6).map((it) => (
+                <li key={it.id} className="row">
+                  <div className="grow">
+                    <Link to={paths.build(it.id)}>{it.image}</Link>
+                    <div className="soft small">
+                      <When at={it.created_at} />
+                    </div>
+                  </div>
+                  <Badge tone={operationTone(it.state)}>{word("state", it.state)}</Badge>
+                </li>
+              ))}
+            </ul>
+          </Card>
+          <Card title={t("quota.mine")}>
+            <Quota account={me.account} />
+          </Card>
+        </div>
       </div>
       {gpus.data && gpus.data.total > 0 && (
         <Card title={t("gpu.map")}>
