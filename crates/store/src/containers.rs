@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 
 use sea_orm::QueryResult;
 use sea_orm::sea_query::{CaseStatement, Cond, Expr, ExprTrait, Order, Query, SelectStatement};
-use wire::containers::{ContainerSpec, ContainerState, Port, Protocol};
+use wire::containers::{ContainerSpec, ContainerState, Port, Protocol, RestartPolicy};
 use wire::gpus::GpuWish;
 use wire::ids::{AccountId, ContainerId, ImageId, MachineId};
 use wire::limits::{Limits, WishedLimits};
@@ -57,6 +57,8 @@ const COLUMNS: &[&str] = &[
     "max_duration_secs",
     "ends_at",
     "wished_limits",
+    "restart_policy",
+    "restarts",
 ];
 
 words!(ContainerState {
@@ -91,6 +93,7 @@ pub enum Desired {
     Deleted,
 }
 
+words!(RestartPolicy { No = "no", OnFailure = "on_failure", Always = "always" });
 words!(Desired { Running = "running", Stopped = "stopped", Deleted = "deleted" });
 
 /// Whether a container has its machine.
@@ -169,6 +172,10 @@ pub struct Row {
     pub ends_at: Option<Timestamp>,
     /// What it may use as soon as its machine has applied it; until then `spec` counts.
     pub wished_limits: Option<WishedLimits>,
+    /// What happens when its process ends by itself.
+    pub restart_policy: RestartPolicy,
+    /// How often it was started again without having run for a while in between.
+    pub restarts: u32,
 }
 
 /// What makes a container.
@@ -202,6 +209,8 @@ pub struct New {
     pub placement: Placement,
     /// Seconds after which it is stopped, from each start.
     pub max_duration_secs: Option<u64>,
+    /// What happens when its process ends by itself.
+    pub restart_policy: RestartPolicy,
 }
 
 /// Which containers; what is none does not narrow.
@@ -288,6 +297,8 @@ fn row(row: &QueryResult) -> Result<Row> {
         max_duration_secs: cells.opt_count("max_duration_secs")?,
         ends_at: cells.opt_time("ends_at")?,
         wished_limits: cells.opt_json("wished_limits")?,
+        restart_policy: cells.opt_word("restart_policy")?.unwrap_or_default(),
+        restarts: cells.opt_count("restarts")?.unwrap_or(0),
     })
 }
 
@@ -334,6 +345,7 @@ pub async fn insert(c: &dyn Conn, new: &New) -> Result<Row> {
             ("queued_at", queued_at.map(|time| time.0).into()),
             ("placement", (!is_fixed).then(|| new.placement.text()).into()),
             ("max_duration_secs", new.max_duration_secs.map(seconds).into()),
+            ("restart_policy", new.restart_policy.text().into()),
         ],
     )
     .await?;
@@ -372,6 +384,8 @@ pub async fn insert(c: &dyn Conn, new: &New) -> Result<Row> {
         max_duration_secs: new.max_duration_secs,
         ends_at: None,
         wished_limits: None,
+        restart_policy: new.restart_policy,
+        restarts: 0,
     })
 }
 
@@ -564,6 +578,12 @@ pub async fn set_copy_of(c: &dyn Conn, id: ContainerId, engine_id: Option<&str>)
 /// Writes when a container is to be stopped at the latest; false when there is no such container.
 pub async fn set_ends_at(c: &dyn Conn, id: ContainerId, ends_at: Option<Timestamp>) -> Result<bool> {
     let query = update_of(id, [("ends_at", ends_at.map(|time| time.0).into())]);
+    Ok(c.on().change(TABLE, &query).await? > 0)
+}
+
+/// Notes how often a container was started again by itself; false when there is no such container.
+pub async fn set_restarts(c: &dyn Conn, id: ContainerId, restarts: u32) -> Result<bool> {
+    let query = update_of(id, [("restarts", i64::from(restarts).into())]);
     Ok(c.on().change(TABLE, &query).await? > 0)
 }
 

@@ -255,6 +255,8 @@ pub(crate) const TABLES: &[Table] = &[
             opt(text("copy_of")),
             opt(int("max_duration_secs")),
             opt(int("ends_at")),
+            opt(text("restart_policy")),
+            opt(int("restarts")),
         ],
     ),
     table(

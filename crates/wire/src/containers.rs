@@ -179,6 +179,30 @@ pub struct ContainerCreate {
     /// image it is `/workspace`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub home: bool,
+    /// What happens when its process ends by itself, also with its machine; it keeps its graphics processors then.
+    #[serde(default, skip_serializing_if = "RestartPolicy::is_no")]
+    pub restart_policy: RestartPolicy,
+}
+
+/// What happens when a container's process ends by itself. It is the server that starts it again and never the engine, which
+/// knows nothing of leases.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RestartPolicy {
+    /// It is stopped then.
+    #[default]
+    No,
+    /// It is started again if its process failed, that is, ended with another code than 0.
+    OnFailure,
+    /// It is started again until its owner stops it.
+    Always,
+}
+
+impl RestartPolicy {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape serde asks for")]
+    fn is_no(&self) -> bool {
+        *self == Self::No
+    }
 }
 
 /// Changes a container that is there; what is absent stays. Names change at once. New limits are applied while it runs where
@@ -332,7 +356,13 @@ pub struct ContainerView {
     /// Seconds after which it is stopped, from each start; null = never.
     #[serde(default)]
     pub max_duration_secs: Option<u64>,
-    /// When that is; null while it has not started.
+    /// What happens when its process ends by itself.
+    #[serde(default)]
+    pub restart_policy: RestartPolicy,
+    /// How often it was started again since, without having run for a while in between.
+    #[serde(default)]
+    pub restarts: u32,
+    /// When its time is over; null while it has not started.
     #[serde(default)]
     pub ends_at: Option<Timestamp>,
     /// Those that it holds now, by the driver's ids; empty when it does not run.

@@ -109,6 +109,27 @@ pub(crate) enum ContainerCommand {
     Terminal(TerminalCommand),
 }
 
+/// A restart policy as it is typed.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum RestartName {
+    /// Never
+    No,
+    /// When it ended with another code than 0
+    OnFailure,
+    /// Until it is stopped
+    Always,
+}
+
+impl From<RestartName> for RestartPolicy {
+    fn from(name: RestartName) -> Self {
+        match name {
+            RestartName::No => Self::No,
+            RestartName::OnFailure => Self::OnFailure,
+            RestartName::Always => Self::Always,
+        }
+    }
+}
+
 /// What to run.
 #[derive(Args, Debug)]
 pub(crate) struct RunArgs {
@@ -159,6 +180,9 @@ pub(crate) struct RunArgs {
     /// Shared memory, such as `1g`
     #[arg(long, value_name = "SIZE", value_parser = human::parse_size)]
     shm_size: Option<u64>,
+    /// Start it again when its process ends by itself; it keeps its GPUs meanwhile
+    #[arg(long, value_enum, default_value = "no")]
+    restart: RestartName,
     /// Run on this machine
     #[arg(long, value_name = "ID")]
     machine: Option<MachineId>,
@@ -476,6 +500,8 @@ async fn show(session: &Session, container: &ContainerArg) -> anyhow::Result<()>
             container.max_duration_secs.map(|secs| human::duration(i64::try_from(secs).unwrap_or(i64::MAX))),
         ),
         ("ends", container.ends_at.filter(|_| container.state.is_running()).map(ago)),
+        ("restart", some(name_of(&container.restart_policy)).filter(|name| name != "no")),
+        ("restarts", Some(container.restarts.to_string()).filter(|_| container.restarts > 0)),
         ("ports", some(ports_in_words(&container.ports))),
         ("url", some(urls(&container).join(" ")).filter(|_| container.state.is_running())),
         ("entrypoint", container.entrypoint.as_ref().map(|words| words.join(" "))),
@@ -559,6 +585,7 @@ fn asked_for(args: RunArgs) -> anyhow::Result<ContainerCreate> {
         shm_bytes: args.shm_size,
         volumes: args.volumes.into_iter().map(|VolumeMountArg(volume)| volume).collect(),
         home: args.home,
+        restart_policy: args.restart.into(),
     })
 }
 

@@ -101,6 +101,7 @@ async fn things_of(server: &TestServer, alice: &Api) -> Things {
         now,
         gpu_wish: None,
         max_duration_secs: None,
+        restart_policy: wire::containers::RestartPolicy::No,
         placement: containers::Placement::Fixed,
     };
     let container = containers::insert(db, &container).await.unwrap();

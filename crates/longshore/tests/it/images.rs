@@ -86,6 +86,7 @@ async fn container_of(server: &TestServer, image: i64, name: &str) -> i64 {
         now,
         gpu_wish: None,
         max_duration_secs: None,
+        restart_policy: wire::containers::RestartPolicy::No,
         placement: containers::Placement::Fixed,
     };
     containers::insert(db, &container).await.unwrap().id.0

@@ -99,6 +99,7 @@ pub async fn create(app: &App, caller: &Caller, new: &ContainerCreate) -> Result
         gpu_wish: new.gpus.clone(),
         placement,
         max_duration_secs: max_duration(&app.config.gpus, new),
+        restart_policy: new.restart_policy,
     };
     for attempt in 0..INSERT_TRIES {
         if new.name.is_none() {
@@ -635,6 +636,7 @@ async fn write_wish(
     // From each start anew; a restart goes on.
     if wish.desired == Desired::Running && row.desired != Desired::Running {
         containers::set_ends_at(&tx, row.id, None).await?;
+        containers::set_restarts(&tx, row.id, 0).await?;
     }
     if row.desired != wish.desired {
         containers::set_desired(&tx, row.id, wish.desired, now).await?;
@@ -696,6 +698,8 @@ fn view(row: Row, account: AccountName, queue: Option<QueuePlace>) -> ContainerV
         created_at: row.created_at,
         gpus: row.gpu_wish,
         max_duration_secs: row.max_duration_secs,
+        restart_policy: row.restart_policy,
+        restarts: row.restarts,
         ends_at: row.ends_at,
         gpu_ids: if row.leased_at.is_some() { spec.gpus } else { Vec::new() },
         queue,

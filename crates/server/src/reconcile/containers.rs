@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use store::containers::{self, Desired, Row, StateChange};
 use store::gpu_leases;
-use wire::containers::{ContainerState, Port};
+use wire::containers::{ContainerState, Port, RestartPolicy};
 use wire::ids::{ContainerId, MachineId};
 use wire::limits::WishedLimits;
 use wire::link::{ContainerAction, ContainerVerb, ObservedContainer, ObservedState};
@@ -37,6 +37,10 @@ const TRIES: u32 = 4;
 const PULL_TRIES: u32 = 7;
 /// Tries to find a port that nothing else on the machine uses.
 const PORT_TRIES: u32 = 8;
+/// A container that ran for so long before its process ended begins anew with how often it may be started again.
+const LONG_RUN_SECS: i64 = 60;
+/// How often in a row a container is started again whose process ends sooner.
+const RESTARTS_MAX: u32 = 10;
 /// How long a call that asks or tidies may take.
 const ASIDE_TIMEOUT: Duration = Duration::from_secs(90);
 
@@ -210,8 +214,11 @@ impl Reconciler {
         match step {
             Step::Rest => Ok(Next::Rest),
             Step::RecordRunning => self.record_running(row).await,
-            Step::RecordStopped { exit_code, is_oom_killed, is_unasked } => {
-                self.record_stopped(row, exit_code, is_oom_killed, is_unasked).await
+            Step::RecordStopped { exit_code, is_oom_killed, is_unasked: true } => {
+                self.record_ended(row, exit_code, is_oom_killed).await
+            }
+            Step::RecordStopped { exit_code, is_oom_killed, is_unasked: false } => {
+                self.record_stopped(row, exit_code, is_oom_killed, false).await
             }
             Step::Look => self.ask(row).await,
             Step::RecordGone => {
@@ -426,7 +433,75 @@ impl Reconciler {
         }
         let (exit_code, is_oom_killed) = (container.exit_code, container.is_oom_killed);
         self.world.put(&row.machine_id, container);
-        self.record_stopped(row, exit_code, is_oom_killed, true).await
+        self.record_ended(row, exit_code, is_oom_killed).await
+    }
+
+    /// Its process has ended by itself: it is started again where its policy says so, later each time, and keeps its graphics
+    /// processors meanwhile. One that ends again and again at once is given up, so that it does not hold them for ever.
+    async fn record_ended(&self, row: &Row, exit_code: Option<i64>, is_oom_killed: bool) -> Result<Next> {
+        let is_wanted = match row.restart_policy {
+            RestartPolicy::No => false,
+            RestartPolicy::OnFailure => is_oom_killed || exit_code.is_some_and(|code| code != 0),
+            RestartPolicy::Always => true,
+        };
+        if !is_wanted {
+            return self.record_stopped(row, exit_code, is_oom_killed, true).await;
+        }
+        let now = self.app.now();
+        let has_run_long =
+            row.state == ContainerState::Running && row.state_since.plus_secs(LONG_RUN_SECS) <= now;
+        let restarts = if has_run_long { 1 } else { row.restarts.saturating_add(1) };
+        let ended = match exit_code {
+            _ if is_oom_killed => "ended for want of memory".to_owned(),
+            Some(code) => format!("ended with code {code}"),
+            None => "ended".to_owned(),
+        };
+        if restarts > RESTARTS_MAX {
+            let message = format!(
+                "its process {ended}, for the {restarts}th time in a row soon after it was started, and is not started again; its log says more"
+            );
+            let change = StateChange {
+                reason: Some("restarts_too_often"),
+                message: Some(&message),
+                exit_code,
+                attempt: 0,
+                ..row.change(ContainerState::Stopped)
+            };
+            if self.write(row, &change, Wish::Becomes(Desired::Stopped)).await?.is_some() {
+                tracing::warn!(container.id = %row.id, exit_code, "container `{}` is not started again", row.name);
+            }
+            return Ok(Next::Again);
+        }
+        let message = format!("its process {ended} and is started again");
+        let change = StateChange {
+            reason: Some("restarting"),
+            message: Some(&message),
+            exit_code,
+            attempt: 0,
+            ..row.change(ContainerState::Pending)
+        };
+        let tx = self.app.db.begin().await?;
+        let Some(current) = containers::locked(&tx, row.id).await? else { return Ok(Next::Rest) };
+        let is_same = current.desired == row.desired
+            && current.state == row.state
+            && current.restart_requested == row.restart_requested;
+        if is_same {
+            containers::set_state(&tx, row.id, &change, now).await?;
+            containers::set_restarts(&tx, row.id, restarts).await?;
+            tx.commit().await?;
+            tracing::info!(container.id = %row.id, exit_code, restarts, "container `{}` is started again", row.name);
+            if restarts > 1 {
+                let until = Instant::now() + backoff::delay(&self.app.random, restarts + 1);
+                let pause = Pause {
+                    until,
+                    failures: restarts,
+                    desired: row.desired,
+                    restart_requested: row.restart_requested,
+                };
+                lock(&self.pauses).insert(row.id, pause);
+            }
+        }
+        Ok(Next::Again)
     }
 
     async fn stop(&self, row: &Row) -> Result<Next> {

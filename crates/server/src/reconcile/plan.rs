@@ -268,6 +268,8 @@ mod tests {
             max_duration_secs: None,
             ends_at: None,
             wished_limits: None,
+            restart_policy: wire::containers::RestartPolicy::No,
+            restarts: 0,
         }
     }
 

@@ -293,6 +293,7 @@ pub(crate) fn new_container(
         now: NOW,
         gpu_wish: None,
         max_duration_secs: None,
+        restart_policy: wire::containers::RestartPolicy::No,
         placement: store::containers::Placement::Fixed,
     }
 }

@@ -104,7 +104,7 @@ pub(super) fn container(state: &str) -> Value {
         "wished_limits": { "limits": { "memory_bytes": 1_073_741_824, "cpu_millis": 500, "pids": 9 }, "message": "it uses more" },
         "volumes": [{ "volume": 5, "name": "data", "target": "/data", "is_read_only": true }],
         "gpus": { "count": 2, "model": "a100" }, "gpu_ids": ["GPU-0", "GPU-1"],
-        "max_duration_secs": 43_200, "ends_at": ago(-43_030), "queue": null,
+        "max_duration_secs": 43_200, "restart_policy": "on_failure", "restarts": 2, "ends_at": ago(-43_030), "queue": null,
     })
 }
 
