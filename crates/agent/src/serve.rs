@@ -31,12 +31,13 @@ use wire::link::{
     Exec, GetFacts, LEVEL_HEADER, LINK_LEVEL, LinkError, LinkErrorCode, ObservedContainer, PullImage,
     PushBuild, RemoveImage, RemoveImageDone, StatsEvent, StreamCall, Watch,
 };
+use wire::machine_images::{CleanImages, CleanImagesDone, ListImages, ListImagesDone};
 use wire::machines::MachineFacts;
 use wire::saves::{CommitContainer, PreviewSave, PreviewSaveDone};
 use wire::volumes::{RemoveVolume, RemoveVolumeDone};
 
 use crate::engine::{
-    build, containers, copies, exec, files, images, limits, logs, save, stats, volumes, watch,
+    build, containers, copies, exec, files, held, images, limits, logs, save, stats, volumes, watch,
 };
 use crate::{Agent, facts};
 
@@ -97,6 +98,8 @@ impl Agent {
             .route(PullImage::PATH, post(pull_image))
             .route(PushBuild::PATH, post(push_build))
             .route(RemoveImage::PATH, post(remove_image))
+            .route(ListImages::PATH, post(list_images))
+            .route(CleanImages::PATH, post(clean_images))
             .route(BuildImage::PATH, post(build_image))
             .route(CleanBuilds::PATH, post(clean_builds))
             .route(CreateContainer::PATH, post(create_container))
@@ -290,6 +293,19 @@ async fn remove_image(
 ) -> Result<axum::Json<RemoveImageDone>, Refusal> {
     let call: RemoveImage = read_call(body).await?;
     Ok(axum::Json(images::remove(agent.engine(), call).await?))
+}
+
+async fn list_images(State(agent): State<Agent>, body: Body) -> Result<axum::Json<ListImagesDone>, Refusal> {
+    let call: ListImages = read_call(body).await?;
+    Ok(axum::Json(held::list(agent.engine(), call).await?))
+}
+
+async fn clean_images(
+    State(agent): State<Agent>,
+    body: Body,
+) -> Result<axum::Json<CleanImagesDone>, Refusal> {
+    let call: CleanImages = read_call(body).await?;
+    Ok(axum::Json(held::clean(agent.engine(), call).await?))
 }
 
 async fn build_image(

@@ -28,6 +28,7 @@ use crate::limits::Limiter;
 use crate::link::Hub;
 use crate::operation_logs::OperationLogs;
 use crate::passwords::Passwords;
+use crate::pulls::Pulls;
 use crate::streams::Streams;
 use crate::terminals::Terminals;
 use crate::tls::Tls;
@@ -46,6 +47,8 @@ pub struct Inner {
     pub hub: Hub,
     /// What their graphics processors do.
     pub gpu_readings: GpuReadings,
+    /// How far their fetches of images have come.
+    pub pulls: Pulls,
     /// The installation's keys.
     pub keys: Keys,
     /// How the server's port is protected.
@@ -152,6 +155,8 @@ pub struct Signals {
     pub line: Notify,
     /// A volume is to be removed.
     pub volumes: Notify,
+    /// An image is wanted on a machine.
+    pub machine_images: Notify,
 }
 
 /// How long a token's caller is believed without asking the store: the bound on how late another server's changes are

@@ -248,6 +248,13 @@ pub const SETTINGS: &[Setting] = &[
         "Such logs that one account may have; the oldest go first.",
     ),
     setting(
+        "images.disk_high_percent",
+        Kind::Number,
+        Some("85"),
+        "Where a machine's disk is fuller than this, images that no container there uses are removed from it, the least recently used first; what the registry does not have stays. 0 for never.",
+    ),
+    setting("images.disk_low_percent", Kind::Number, Some("75"), "Until the disk is as full as this."),
+    setting(
         "gpus.max_duration_default_secs",
         Kind::Number,
         None,
@@ -392,6 +399,8 @@ pub struct Config {
     pub builds: BuildConfig,
     /// Containers.
     pub containers: ContainerConfig,
+    /// Images on machines.
+    pub images: ImageConfig,
     /// Graphics processors.
     pub gpus: GpusConfig,
     /// What accounts may have.
@@ -492,6 +501,15 @@ pub struct ContainerConfig {
     pub kept_logs: u64,
     pub volumes_per_account: u64,
     pub save_bytes: u64,
+}
+
+/// Images on machines.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "described once, in SETTINGS")]
+pub struct ImageConfig {
+    pub disk_high_percent: u32,
+    pub disk_low_percent: u32,
 }
 
 /// Graphics processors.
@@ -785,6 +803,12 @@ impl Config {
         }
         if self.containers.kept_log_bytes > KEPT_LOG_BYTES_MAX {
             return invalid(&format!("`containers.kept_log_bytes` is at most {KEPT_LOG_BYTES_MAX}"));
+        }
+        let (high, low) = (self.images.disk_high_percent, self.images.disk_low_percent);
+        if high > 100 || (high > 0 && low >= high) {
+            return invalid(
+                "`images.disk_high_percent` is at most 100, and `images.disk_low_percent` less than that",
+            );
         }
         let (default, limit) = (self.gpus.max_duration_default_secs, self.gpus.max_duration_limit_secs);
         if default == Some(0) || limit == Some(0) {

@@ -8,7 +8,7 @@
 //! - `reconcile/`: makes the world match the store
 //! - `archive/`, `log_lines`, `picture`, `passwords`, `jwt`, `limits`, `network`: pieces without knowledge of the rest
 //! - `database`: the database from outside a running server, for `longshore db`
-//! - `app`, `config`, `keys`, `blobs`, `caller`, `error`, `gpu_readings`, `operation_logs`, `streams`, `terminals`, `start`, `tls`: what
+//! - `app`, `config`, `keys`, `blobs`, `caller`, `error`, `gpu_readings`, `operation_logs`, `pulls`, `streams`, `terminals`, `start`, `tls`: what
 //!   everything shares
 
 pub mod app;
@@ -32,6 +32,7 @@ pub mod network;
 pub mod operation_logs;
 pub mod passwords;
 pub mod picture;
+pub mod pulls;
 pub mod reconcile;
 pub mod start;
 pub mod streams;

@@ -30,6 +30,7 @@ use crate::limits::Limiter;
 use crate::link::Hub;
 use crate::operation_logs::OperationLogs;
 use crate::passwords::Passwords;
+use crate::pulls::Pulls;
 use crate::streams::Streams;
 use crate::terminals::Terminals;
 use crate::tls::Tls;
@@ -135,6 +136,7 @@ async fn assemble(config: Config, db: Db) -> Result<App> {
         },
         hub: Hub::new(tasks.clone(), shutdown.clone()),
         gpu_readings: GpuReadings::default(),
+        pulls: Pulls::default(),
         clock: Clock::default(),
         random: SystemRandom::new(),
         operation_logs: OperationLogs::new(blobs.clone()),

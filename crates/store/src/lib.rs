@@ -4,8 +4,8 @@
 //! - `db`: opening, migrating, transactions; `connect`: connection strings and the settings of each engine
 //! - `error`: what can go wrong, told apart by the engines' codes; `sql`, `pages`: shared by the nouns
 //! - `accounts`, `sessions`, `tokens`, `audit`, `images`, `builds`, `jobs`, `machines`, `invites`, `machine_keys`,
-//!   `containers`, `volumes`, `gpu_leases`, `kept_logs`, `quotas`, `settings`, `registry_events`, `collections`: one file per
-//!   noun, rows and queries
+//!   `containers`, `volumes`, `gpu_leases`, `kept_logs`, `machine_images`, `quotas`, `settings`, `registry_events`,
+//!   `collections`: one file per noun, rows and queries
 //! - `schema`: the tables as data; `backup`: an archive that every engine writes and reads; `migrations`: never edited
 //!   once released
 //!
@@ -26,6 +26,7 @@ pub mod images;
 pub mod invites;
 pub mod jobs;
 pub mod kept_logs;
+pub mod machine_images;
 pub mod machine_keys;
 pub mod machines;
 mod migrations;

@@ -282,6 +282,21 @@ pub(crate) const TABLES: &[Table] = &[
         ],
     ),
     table(
+        "machine_images",
+        &["machine_id", "repository", "digest"],
+        &[
+            text("machine_id"),
+            text("repository"),
+            text("digest"),
+            text("state"),
+            opt(int("size_bytes")),
+            int("last_used_at"),
+            opt(int("account_id")),
+            int("attempt"),
+            opt(text("message")),
+        ],
+    ),
+    table(
         "kept_logs",
         &["container_id"],
         &[

@@ -9,6 +9,7 @@ use crate::double_option;
 use crate::gpus::GpuWish;
 use crate::ids::{AccountId, ContainerId, GpuId, ImageId, MachineId};
 use crate::limits::{Limits, WishedLimits};
+use crate::machine_images::PullProgress;
 use crate::names::{AccountName, ContainerName};
 use crate::time::Timestamp;
 use crate::volumes::{VolumeMount, VolumeMountCreate};
@@ -365,6 +366,9 @@ pub struct ContainerView {
     /// When its time is over; null while it has not started.
     #[serde(default)]
     pub ends_at: Option<Timestamp>,
+    /// How far the fetch of its image has come, while it is `pulling`.
+    #[serde(default)]
+    pub pull: Option<PullProgress>,
     /// Those that it holds now, by the driver's ids; empty when it does not run.
     #[serde(default)]
     pub gpu_ids: Vec<GpuId>,

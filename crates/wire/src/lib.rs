@@ -3,7 +3,7 @@
 //!
 //! - `ids`, `names`, `time`, `secret`: the small types that everything else is made of
 //! - `problem`, `page`: the shape of errors and of lists
-//! - `accounts`, `audit`, `builds`, `containers`, `gpus`, `images`, `invites`, `machines`, `queue`, `quotas`: one file per noun, requests and views
+//! - `accounts`, `audit`, `builds`, `containers`, `gpus`, `images`, `invites`, `machine_images`, `machines`, `queue`, `quotas`: one file per noun, requests and views
 //! - `policy`: what a container may ask for; checked by the server and again by the agent
 //! - `files`: files in containers, `saves`: containers as images, `limits`: what containers may use, `volumes`: folders that
 //!   outlive them, all with their link calls
@@ -23,6 +23,7 @@ pub mod images;
 pub mod invites;
 pub mod limits;
 pub mod link;
+pub mod machine_images;
 pub mod machines;
 pub mod names;
 pub mod page;

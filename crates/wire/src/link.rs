@@ -340,6 +340,9 @@ pub enum TransferEvent {
         current_bytes: u64,
         /// To move.
         total_bytes: u64,
+        /// Layers of which something is known.
+        #[serde(default)]
+        layers: u32,
     },
     /// A line for the log.
     Log(String),

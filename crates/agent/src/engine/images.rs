@@ -238,6 +238,7 @@ impl LayerProgress {
         TransferEvent::Progress {
             current_bytes: sum(|(current, _)| *current),
             total_bytes: sum(|(_, total)| *total),
+            layers: u32::try_from(self.layers.len()).unwrap_or(u32::MAX),
         }
     }
 }
@@ -276,7 +277,10 @@ mod tests {
         progress.take(&message("a", 90, 100));
         progress.take(&message("a", 5, 100));
 
-        assert_eq!(progress.event(), TransferEvent::Progress { current_bytes: 140, total_bytes: 150 });
+        assert_eq!(
+            progress.event(),
+            TransferEvent::Progress { current_bytes: 140, total_bytes: 150, layers: 2 }
+        );
     }
 
     #[test]

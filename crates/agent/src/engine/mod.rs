@@ -2,7 +2,7 @@
 //! path, query or body of a caller is ever forwarded.
 //!
 //! - `containers`: make, find, start, stop, remove; `copies`: disks from which they are made anew
-//! - `images`: pull, push, forget
+//! - `images`: pull, push, forget; `held`: which there are, and making room
 //! - `build`: a context into an image; cleaning up behind builds
 //! - `cgroup`: the control groups in which the steps of builds run
 //! - `exec`: commands beside a container's main process; `hangup`: how they are ended
@@ -19,6 +19,7 @@ pub(crate) mod copies;
 pub(crate) mod exec;
 pub(crate) mod files;
 mod hangup;
+pub(crate) mod held;
 pub(crate) mod images;
 pub(crate) mod limits;
 pub(crate) mod logs;

@@ -500,6 +500,18 @@ async fn show(session: &Session, container: &ContainerArg) -> anyhow::Result<()>
             container.max_duration_secs.map(|secs| human::duration(i64::try_from(secs).unwrap_or(i64::MAX))),
         ),
         ("ends", container.ends_at.filter(|_| container.state.is_running()).map(ago)),
+        (
+            "pull",
+            container.pull.map(|pull| {
+                format!(
+                    "{} of {} in {} layers, {}/s",
+                    human::size(pull.current_bytes),
+                    human::size(pull.total_bytes),
+                    pull.layers,
+                    human::size(pull.bytes_per_sec)
+                )
+            }),
+        ),
         ("restart", some(name_of(&container.restart_policy)).filter(|name| name != "no")),
         ("restarts", Some(container.restarts.to_string()).filter(|_| container.restarts > 0)),
         ("ports", some(ports_in_words(&container.ports))),

@@ -7,8 +7,9 @@ use clap::{Args, Subcommand};
 use reqwest::Method;
 use wire::accounts::AccountView;
 use wire::builds::BuildView;
-use wire::ids::ImageId;
+use wire::ids::{ImageId, MachineId};
 use wire::images::{Dependents, ImageTag, ImageTree, ImageUpdate, ImageView, RepositoryView, TreeImage};
+use wire::machine_images::{MachineImageState, MachineImageView};
 use wire::names::{ImageName, ImageReference, Owner, RepoName};
 use wire::page::Page;
 
@@ -59,6 +60,14 @@ pub(crate) enum ImageCommand {
     Tree {
         /// `[owner/]repo[:tag]`, or the image's number
         image: ImageArg,
+    },
+    /// Have machines fetch an image before somebody needs it there (admins only)
+    Prefetch {
+        /// `[owner/]repo[:tag]`, or the image's number
+        image: ImageArg,
+        /// On which machine; may be given several times
+        #[arg(long, value_name = "ID", required = true)]
+        machine: Vec<MachineId>,
     },
     /// Delete an image
     #[command(alias = "rm")]
@@ -182,6 +191,7 @@ pub(crate) async fn run(command: ImageCommand, session: &Session) -> anyhow::Res
         ImageCommand::Update(args) => update(session, args).await,
         ImageCommand::Dependents { image } => dependents(session, &image).await,
         ImageCommand::Tree { image } => tree(session, &image).await,
+        ImageCommand::Prefetch { image, machine } => prefetch(session, &image, &machine).await,
         ImageCommand::Delete { image, yes } => delete(session, &image, yes).await,
         ImageCommand::BuildLog(args) => build::log(session, args).await,
     }
@@ -263,6 +273,8 @@ async fn show(session: &Session, image: &ImageArg) -> anyhow::Result<()> {
         return Ok(());
     }
     let image: ImageView = answer.view()?;
+    let held = session.client.get(&["api", "v1", "images", &id, "machines"], &[]).await?;
+    let machines: Vec<String> = held.view::<Page<MachineImageView>>()?.data.iter().map(on_machine).collect();
     let parameters = &image.create_parameters;
     let some = |text: String| Some(text).filter(|text| !text.is_empty());
     session.printer.facts(&[
@@ -281,8 +293,34 @@ async fn show(session: &Session, image: &ImageArg) -> anyhow::Result<()> {
         ("entrypoint", some(parameters.entrypoint.join(" "))),
         ("command", some(parameters.command.join(" "))),
         ("user", parameters.user.clone()),
+        ("machines", some(machines.join(", "))),
         ("created", Some(human::ago(image.created_at, environment::now(), session.printer.language))),
     ])
+}
+
+/// Where an image is, or is to be, in a word or two each.
+fn on_machine(held: &MachineImageView) -> String {
+    match (held.state, held.pull) {
+        (MachineImageState::Held, _) => held.machine_id.to_string(),
+        (MachineImageState::Pulling, Some(pull)) => format!(
+            "{} (pulling, {} of {}, {}/s)",
+            held.machine_id,
+            human::size(pull.current_bytes),
+            human::size(pull.total_bytes),
+            human::size(pull.bytes_per_sec)
+        ),
+        (state, _) => format!("{} ({})", held.machine_id, name_of(&state)),
+    }
+}
+
+async fn prefetch(session: &Session, image: &ImageArg, machines: &[MachineId]) -> anyhow::Result<()> {
+    let id = find(session, image).await?.to_string();
+    for machine in machines {
+        let path = ["api", "v1", "images", &id, "machines", machine.as_str()];
+        let answer = session.client.put(&path, &serde_json::json!({})).await?;
+        session.done(&answer, words::IMAGE_PREFETCHED, &[machine.as_str()])?;
+    }
+    Ok(())
 }
 
 async fn update(session: &Session, args: UpdateArgs) -> anyhow::Result<()> {

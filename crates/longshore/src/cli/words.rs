@@ -228,6 +228,7 @@ pub(crate) const COLLECTION_GOES_ON: Word = Word::new(
 );
 pub(crate) const TREE_IS_CUT: Word =
     Word::new("the family is larger than what is shown", "该镜像家族过大, 未全部显示");
+pub(crate) const IMAGE_PREFETCHED: Word = Word::new("machine `{}` fetches it", "机器 `{}` 正在拉取该镜像");
 pub(crate) const NO_DEPENDENTS: Word = Word::new("nothing depends on it", "没有任何内容依赖它");
 pub(crate) const NO_DOCKERFILE: Word = Word::new("`{}` has no `{}`", "`{}` 中没有 `{}`");
 pub(crate) const NO_DOCKERFILE_HINT: Word = Word::new(

@@ -193,6 +193,9 @@ fn attempt(method: &str, path: &str, things: &Things) -> Option<(String, Option<
         ("POST", "/api/v1/images/{id}/tags") => {
             (path_of(&things.image.to_string()), Some(json!({"name": "alice/app:v3"})))
         }
+        ("PUT", "/api/v1/images/{id}/machines/{machine}") => {
+            (path_of(&things.image.to_string()).replace("{machine}", "m1"), None)
+        }
         (_, path_) if path_.starts_with("/api/v1/images/") => (path_of(&things.image.to_string()), None),
         ("POST", "/api/v1/builds") => (format!("{path}?image=-"), None),
         (_, path_) if path_.starts_with("/api/v1/builds/") => (path_of(&things.build), None),

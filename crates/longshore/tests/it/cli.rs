@@ -164,6 +164,10 @@ fn answer_as_platform(seen: &Seen) -> Response {
         ("GET" | "PATCH", "/api/v1/images/12") | ("POST", "/api/v1/images/12/tags") => {
             fake::ok(&views::image(12, "alice/app:v1"))
         }
+        ("GET", "/api/v1/images/12/machines") => {
+            fake::page(&[views::held("m1", "held"), views::held("m2", "pulling"), views::held("m3", "failed")])
+        }
+        ("PUT", "/api/v1/images/12/machines/m1") => fake::ok(&views::held("m1", "wanted")),
         ("GET", "/api/v1/images/12/dependents") => fake::ok(
             &json!({ "images": [{ "id": 13, "name": "alice/app:v2" }], "containers": [{ "id": 5, "name": null }] }),
         ),
@@ -311,6 +315,7 @@ fn commands(code: &str) -> Vec<Vec<String>> {
         "image update 12 --description text",
         "image dependents 12",
         "image tree 12",
+        "image prefetch app:v1 --machine m1",
         "image delete app:v1",
         "image build-log BUILD",
         "build list",

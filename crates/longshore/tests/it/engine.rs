@@ -413,7 +413,7 @@ async fn an_image_is_forgotten_and_pulled_again() {
         panic!("{pulled:?}")
     };
     assert_eq!(digest, pulled_digest);
-    let Some(TransferEvent::Progress { current_bytes, total_bytes }) = pulled.iter().rev().nth(1) else {
+    let Some(TransferEvent::Progress { current_bytes, total_bytes, .. }) = pulled.iter().rev().nth(1) else {
         panic!("{pulled:?}")
     };
     assert!(current_bytes == total_bytes && *total_bytes > 10_000, "{pulled:?}");

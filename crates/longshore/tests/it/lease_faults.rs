@@ -78,7 +78,11 @@ async fn is_in_order(server: &ServerProcess, engine: &str) {
     let mut taken = Vec::new();
     for (number, gpus) in running(engine, &instance) {
         assert!(!gpus.is_empty(), "container {number} runs without what it asked for");
-        assert_eq!(by_container.get(&number), Some(&gpus), "container {number} runs with what it does not hold");
+        assert_eq!(
+            by_container.get(&number),
+            Some(&gpus),
+            "container {number} runs with what it does not hold"
+        );
         taken.extend(gpus);
     }
     let count = taken.len();
@@ -128,8 +132,11 @@ async fn a_server_killed_at_any_moment_gives_no_gpu_twice() {
         (listed["total"] == 0 && is_free).then_some(())
     })
     .await;
-    let machine: MachineId =
-        alice.get("/api/v1/machines").await.json()["data"][0]["machine_id"].as_str().unwrap().parse().unwrap();
+    let machine: MachineId = alice.get("/api/v1/machines").await.json()["data"][0]["machine_id"]
+        .as_str()
+        .unwrap()
+        .parse()
+        .unwrap();
     let wish = json!({"gpus": {"count": COUNT}, "machine": machine.as_str()});
     let last = alice.post("/api/v1/containers", with_image(wish)).await.expect(201).json();
     let path = format!("/api/v1/containers/{}", last["id"]);

@@ -26,6 +26,7 @@ mod lease_faults;
 mod leases;
 mod link;
 mod logs;
+mod machine_images;
 mod machines;
 mod networks;
 mod openapi;

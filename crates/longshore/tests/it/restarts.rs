@@ -38,7 +38,10 @@ async fn a_process_that_ends_is_started_again_as_its_policy_says() {
         assert_eq!(shop.inspect(id)["RestartCount"], 0);
     }
     let done = shop.until(&works["id"], "stopped").await;
-    assert_eq!((&done["exit_code"], &done["restarts"], &done["reason"]), (&json!(0), &json!(0), &Value::Null));
+    assert_eq!(
+        (&done["exit_code"], &done["restarts"], &done["reason"]),
+        (&json!(0), &json!(0), &Value::Null)
+    );
     // Its owner has the last word, also between two lives.
     shop.act(&always["id"], "stop?timeout=0").await;
     shop.until(&always["id"], "stopped").await;
@@ -46,7 +49,10 @@ async fn a_process_that_ends_is_started_again_as_its_policy_says() {
     let given_up = shop.until(&fails["id"], "stopped").await;
     assert_eq!((&given_up["reason"], &given_up["exit_code"]), (&json!("restarts_too_often"), &json!(3)));
     assert!(given_up["message"].as_str().unwrap().contains("ended with code 3"), "{given_up}");
-    assert_eq!(shop.alice.get(&format!("/api/v1/containers/{}", always["id"])).await.json()["state"], "stopped");
+    assert_eq!(
+        shop.alice.get(&format!("/api/v1/containers/{}", always["id"])).await.json()["state"],
+        "stopped"
+    );
     // A new start has all its tries again.
     shop.act(&fails["id"], "start").await;
     let again = until_restarts(&shop, &fails["id"], 1).await;

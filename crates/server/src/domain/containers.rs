@@ -452,7 +452,7 @@ pub async fn list(
     let places = leases::places_in_line(app, found.rows.iter().map(|(row, _)| row)).await?;
     Ok(super::page_of(found, page, |(row, account)| {
         let place = places.get(&row.id).copied();
-        view(row, account, place)
+        view(app, row, account, place)
     }))
 }
 
@@ -490,7 +490,7 @@ pub(super) async fn shown(app: &App, row: Row) -> Result<ContainerView> {
     let account = accounts::get(&app.db, row.account_id).await?;
     let account = account.ok_or_else(|| Error::internal("a container's account is missing"))?;
     let place = leases::places_in_line(app, std::iter::once(&row)).await?.remove(&row.id);
-    Ok(view(row, account.account, place))
+    Ok(view(app, row, account.account, place))
 }
 
 /// Wants a container running; a failed one is tried again.
@@ -665,7 +665,9 @@ pub(super) async fn may_still_read(app: &App, caller: &Caller, row: &Row) -> boo
     }
 }
 
-fn view(row: Row, account: AccountName, queue: Option<QueuePlace>) -> ContainerView {
+fn view(app: &App, row: Row, account: AccountName, queue: Option<QueuePlace>) -> ContainerView {
+    let is_pulling = row.state == ContainerState::Pulling;
+    let pull = app.pulls.progress(&row.machine_id, &row.image_repository, &row.image_digest);
     let spec = row.spec;
     ContainerView {
         id: row.id,
@@ -700,6 +702,7 @@ fn view(row: Row, account: AccountName, queue: Option<QueuePlace>) -> ContainerV
         max_duration_secs: row.max_duration_secs,
         restart_policy: row.restart_policy,
         restarts: row.restarts,
+        pull: pull.filter(|_| is_pulling),
         ends_at: row.ends_at,
         gpu_ids: if row.leased_at.is_some() { spec.gpus } else { Vec::new() },
         queue,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use store::machines::{self, Row};
-use store::{containers, machine_keys, volumes};
+use store::{containers, machine_images, machine_keys, volumes};
 use wire::ids::MachineId;
 use wire::machines::{MachineDeleted, MachineInfo, MachineState, MachineUpdate, MachineView};
 use wire::page::{MAX_LIMIT, Page, PageQuery};
@@ -114,6 +114,7 @@ pub async fn delete(app: &App, caller: &Caller, id: &str) -> Result<MachineDelet
     }
     let volumes = volumes::delete_of_machine(&tx, &machine).await?;
     machine_keys::delete(&tx, &machine).await?;
+    machine_images::delete_of_machine(&tx, &machine).await?;
     machines::delete(&tx, &machine).await.map_err(|error| match error {
         store::Error::InUse => Error::conflict("has_containers", "a container was just made on it"),
         other => other.into(),
@@ -164,7 +165,7 @@ pub(super) async fn all(app: &App) -> Result<Vec<Row>> {
     Ok(machines::list(&app.db, page).await?.rows)
 }
 
-async fn find(app: &App, id: &str) -> Result<Row> {
+pub(super) async fn find(app: &App, id: &str) -> Result<Row> {
     let parsed: MachineId = id.parse().map_err(|_| Error::not_found("machine", id))?;
     machines::get(&app.db, &parsed).await?.ok_or_else(|| Error::not_found("machine", id))
 }

@@ -7,6 +7,7 @@
 //! - `containers`, `machines`, `gpus`, `invites`: what runs where, and how machines join; `terminals`: commands in containers;
 //!   `logs`: what they print; `stats`: what they use; `events`: what happens to everything; `files`: files in containers;
 //!   `saves`: containers as images; `container_updates`: changing what is there; `volumes`: folders that outlive them
+//! - `machine_images`: which machines hold which images
 //! - `leases`, `placement`: who gets which graphics processors, and who waits for them; `quotas`: how much an account may have
 //! - `collections`: tidying up the registry
 //! - `audit`: who changed what; `readiness`: whether the server can work
@@ -26,6 +27,7 @@ pub mod images;
 pub mod invites;
 pub(crate) mod leases;
 pub mod logs;
+pub mod machine_images;
 pub mod machines;
 mod placement;
 pub mod quotas;

@@ -6,13 +6,14 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 use wire::ids::ImageId;
 use wire::images::{Dependents, ImageTag, ImageTree, ImageUpdate, ImageView, RepositoryView};
+use wire::machine_images::MachineImageView;
 use wire::page::{Page, PageQuery};
 use wire::problem::Problem;
 
 use super::extract::{Json, Params, Path};
 use crate::app::App;
 use crate::caller::Caller;
-use crate::domain::{image_tree, images};
+use crate::domain::{image_tree, images, machine_images};
 use crate::error::{Error, Result};
 
 /// What to list.
@@ -130,6 +131,30 @@ pub async fn tree(
     Path(id): Path<ImageId>,
 ) -> Result<axum::Json<ImageTree>> {
     image_tree::tree(&app, &caller, id).await.map(axum::Json)
+}
+
+/// The machines that hold an image, and those that an admin wants it on.
+#[utoipa::path(get, path = "/api/v1/images/{id}/machines", tag = "images", params(("id" = i64, Path, description = "The image's number")),
+    responses((status = 200, body = Page<MachineImageView>), (status = 404, body = Problem)))]
+pub async fn machines(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<ImageId>,
+) -> Result<axum::Json<Page<MachineImageView>>> {
+    machine_images::list(&app, &caller, id).await.map(axum::Json)
+}
+
+/// Has a machine fetch an image before somebody needs it (admin). Doing it again changes nothing, but tries again what failed.
+#[utoipa::path(put, path = "/api/v1/images/{id}/machines/{machine}", tag = "images",
+    params(("id" = i64, Path, description = "The image's number"), ("machine" = String, Path, description = "The machine's id")),
+    responses((status = 202, body = MachineImageView), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem)))]
+pub async fn prefetch(
+    State(app): State<App>,
+    caller: Caller,
+    Path((id, machine)): Path<(ImageId, String)>,
+) -> Result<(StatusCode, axum::Json<MachineImageView>)> {
+    let view = machine_images::prefetch(&app, &caller, id, &machine).await?;
+    Ok((StatusCode::ACCEPTED, axum::Json(view)))
 }
 
 /// Which repositories.

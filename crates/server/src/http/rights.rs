@@ -83,6 +83,8 @@ pub const RIGHTS: &[(&str, &str, Access)] = &[
     ("POST", "/api/v1/images/{id}/tags", Own),
     ("GET", "/api/v1/images/{id}/dependents", Own),
     ("GET", "/api/v1/images/{id}/tree", Own),
+    ("GET", "/api/v1/images/{id}/machines", Own),
+    ("PUT", "/api/v1/images/{id}/machines/{machine}", Admin),
     ("GET", "/api/v1/repositories", Account),
     ("GET", "/api/v1/builds", Account),
     ("POST", "/api/v1/builds", Account),

@@ -63,6 +63,8 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(images::tag))
         .routes(routes!(images::dependents))
         .routes(routes!(images::tree))
+        .routes(routes!(images::machines))
+        .routes(routes!(images::prefetch))
         .routes(routes!(images::repositories))
         .routes(routes!(builds::list, builds::create))
         .routes(routes!(builds::get))

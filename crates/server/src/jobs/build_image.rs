@@ -547,7 +547,7 @@ impl Work<'_> {
                 )));
             };
             match event.map_err(Stop::of_call)? {
-                TransferEvent::Progress { current_bytes, total_bytes } => {
+                TransferEvent::Progress { current_bytes, total_bytes, .. } => {
                     progress.pushed = Some((current_bytes, total_bytes));
                 }
                 TransferEvent::Log(line) => log.write(&line),

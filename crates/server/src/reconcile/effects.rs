@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use store::containers::{self, Row};
 use wire::limits::{LimitContainer, Limits};
+use store::machine_images::{self, Key};
+use wire::ids::MachineId;
 use wire::link::{
     ContainerAction, ContainerVerb, CopyContainer, CreateContainer, LinkError, LinkErrorCode,
     ObservedContainer, PullImage, RegistryImage, RegistryReference, TransferEvent,
 };
-use wire::names::AccountName;
+use wire::machine_images::MachineImageState;
+use wire::names::{AccountName, Digest};
 
 use crate::app::App;
 use crate::domain::registry;
@@ -82,25 +85,56 @@ pub(super) async fn pull(app: &App, row: &Row, account: &AccountName) -> Result<
     let credential = registry::pull_credential(app, row.account_id, account, repository);
     let credential = credential.map_err(|error| Failure::Passing("image_unavailable", error.to_string()))?;
     let call = PullImage { image: image(row), credential };
-    let work = async {
-        let mut events = app.hub.stream(&row.machine_id, &call, None).await?;
-        loop {
-            match tokio::time::timeout(PULL_SILENCE, events.next()).await {
-                Ok(Some(Ok(TransferEvent::Done { .. }))) => return Ok(()),
-                Ok(Some(Ok(TransferEvent::Failed(error)))) => return Err(error.into()),
-                Ok(Some(Ok(TransferEvent::Progress { .. } | TransferEvent::Log(_)))) => {}
-                Ok(Some(Err(error))) => return Err(error.into()),
-                Ok(None) => return Err(Failure::Unreachable("the pull broke off".into())),
-                Err(_) => {
-                    return Err(Failure::Passing(
-                        "machine_slow",
-                        "the pull of the image stands still".into(),
-                    ));
-                }
+    let (machine, digest) = (&row.machine_id, &row.image_digest);
+    while_wanted(app, row, pull_to(app, machine, digest, &call)).await?;
+    // For whoever makes room on that machine: what was used least recently goes first.
+    let now = app.now();
+    let key = Key { machine, repository, digest };
+    let noted = async {
+        if machine_images::touch(&app.db, key, now).await? {
+            return Ok(());
+        }
+        let held = machine_images::Row {
+            machine_id: machine.clone(),
+            repository: repository.clone(),
+            digest: digest.clone(),
+            state: MachineImageState::Held,
+            size_bytes: None,
+            last_used_at: now,
+            account_id: None,
+            attempt: 0,
+            message: None,
+        };
+        machine_images::put(&app.db, &held).await
+    };
+    let noted: store::Result<()> = noted.await;
+    noted.map_err(|error| Failure::Passing("store_error", error.to_string()))
+}
+
+/// Makes sure that a machine has an image; for whoever looks, how far it has come.
+pub(super) async fn pull_to(
+    app: &App,
+    machine: &MachineId,
+    digest: &Digest,
+    call: &PullImage,
+) -> Result<(), Failure> {
+    let progress = app.pulls.begin(machine, &call.image.repository, digest);
+    let mut events = app.hub.stream(machine, call, None).await?;
+    loop {
+        match tokio::time::timeout(PULL_SILENCE, events.next()).await {
+            Ok(Some(Ok(TransferEvent::Done { .. }))) => return Ok(()),
+            Ok(Some(Ok(TransferEvent::Failed(error)))) => return Err(error.into()),
+            Ok(Some(Ok(TransferEvent::Progress { current_bytes, total_bytes, layers }))) => {
+                progress.progressed(current_bytes, total_bytes, layers);
+            }
+            Ok(Some(Ok(TransferEvent::Log(_)))) => {}
+            Ok(Some(Err(error))) => return Err(error.into()),
+            Ok(None) => return Err(Failure::Unreachable("the pull broke off".into())),
+            Err(_) => {
+                return Err(Failure::Passing("machine_slow", "the pull of the image stands still".into()));
             }
         }
-    };
-    while_wanted(app, row, work).await
+    }
 }
 
 /// Makes the container.

@@ -4,6 +4,7 @@
 //! - `machines`: follows what machines and their containers do
 //! - `observed`: what they were last seen doing, in memory
 //! - `containers`: makes containers as their owners want them; `plan`: which step is next; `effects`: how it is done
+//! - `machine_images`: what the machines have, fetching, making room
 //! - `durations`: stops containers whose time is over
 //! - `line`: gives graphics processors to those who wait for them
 //! - `volumes`: removes those that are to go
@@ -16,6 +17,7 @@ mod durations;
 mod effects;
 mod expired;
 mod line;
+mod machine_images;
 mod machines;
 mod observed;
 mod plan;
@@ -32,6 +34,7 @@ pub fn start(app: &App) {
     app.spawn(durations::run(app.clone()));
     app.spawn(line::run(app.clone()));
     app.spawn(volumes::run(app.clone()));
+    app.spawn(machine_images::run(app.clone()));
     app.spawn(machines::run(app.clone(), Arc::clone(&world)));
     app.spawn(containers::run(app.clone(), world));
 }

@@ -15,6 +15,7 @@ mod m0002_joining;
 mod m0003_gpus;
 mod m0004_sessions;
 mod m0008_collections;
+mod m0010_machine_images;
 
 /// The table that says which steps were applied.
 const TABLE: &str = "schema_migrations";
@@ -36,6 +37,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0003_gpus::Migration),
             Box::new(m0004_sessions::Migration),
             Box::new(m0008_collections::Migration),
+            Box::new(m0010_machine_images::Migration),
         ]
     }
 

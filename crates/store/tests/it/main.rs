@@ -16,6 +16,7 @@ mod images;
 mod jobs;
 mod kept_logs;
 mod lists;
+mod machine_images;
 mod machines;
 mod quotas;
 mod support;

@@ -163,6 +163,16 @@ pub(super) fn place(position: u64, is_shown: bool) -> Value {
     })
 }
 
+pub(super) fn held(machine: &str, state: &str) -> Value {
+    json!({
+        "machine_id": machine, "state": state, "size_bytes": 1_048_576, "last_used_at": ago(60),
+        "pull": (state == "pulling").then(|| json!({
+            "current_bytes": 5_242_880, "total_bytes": 10_485_760, "bytes_per_sec": 1_048_576, "layers": 3,
+        })),
+        "message": null,
+    })
+}
+
 pub(super) fn quota() -> Value {
     json!({
         "account": "bob", "class": "high",

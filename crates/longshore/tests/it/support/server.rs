@@ -74,6 +74,8 @@ impl TestServer {
             ("listen", "127.0.0.1:0".to_owned()),
             ("registry_listen", "127.0.0.1:0".to_owned()),
             ("admin_password", ADMIN_PASSWORD.to_owned()),
+            // However full the disk of the tests is.
+            ("images.disk_high_percent", "0".to_owned()),
         ];
         for (key, value) in defaults {
             layer.entry(key.to_owned()).or_insert(value);
