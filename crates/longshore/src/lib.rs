@@ -3,3 +3,4 @@
 pub mod in_process;
 pub mod join;
 pub mod run;
+pub mod service;

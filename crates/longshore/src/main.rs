@@ -14,7 +14,7 @@ fn main() -> ExitCode {
     let cli = cli::parse();
     match &cli.command {
         Command::Server(args) => cli::report(&cli.global, longshore::run::serve(&args.settings())),
-        Command::Agent(AgentCommand::Run(args)) => {
+        Command::Agent(AgentCommand::Run(args)) if !args.is_service() => {
             cli::report(&cli.global, longshore::run::agent(&args.settings()))
         }
         _ => cli::run(cli),

@@ -1,6 +1,6 @@
 //! `longshore agent`: the agent of this machine. Joining, and looking at what it needs; what it does is written elsewhere.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
 use agent::Agent;
@@ -8,6 +8,7 @@ use agent::membership::{self, Membership, MembershipError};
 use clap::{Args, Subcommand};
 use longshore::join::JoinSettings;
 use longshore::run::AgentSettings;
+use longshore::service::{self, ServiceSettings};
 use reqwest::Url;
 use tokio_util::sync::CancellationToken;
 use wire::ids::MachineId;
@@ -15,11 +16,17 @@ use wire::secret::Secret;
 
 use super::client::Client;
 use super::doctor::{self, Report};
+use super::failure::Failure;
 use super::printer::Printer;
 use super::{client, credentials, environment, human, words};
 
 /// Where the agent keeps what it keeps.
-const AGENT_FOLDER: &str = "/var/lib/longshore-agent";
+const AGENT_FOLDER: &str = service::FOLDER;
+/// Where the engine finds the registry unless somebody says otherwise.
+const REGISTRY_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5000);
+/// What says how to get out.
+const PROXY_VARIABLES: [&str; 6] =
+    ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy"];
 /// A disk of the engine with less than one part in twenty free is told.
 const DISK_PARTS: u64 = 20;
 
@@ -33,7 +40,7 @@ pub(crate) enum AgentCommand {
     /// Say which server this machine has joined, and whether its agent runs
     Status(StatusArgs),
     /// Look at everything that this machine's agent needs, and say what is wrong
-    Doctor(AgentArgs),
+    Doctor(DoctorArgs),
 }
 
 /// Runs a verb that is no service.
@@ -42,6 +49,7 @@ pub(crate) async fn run(command: AgentCommand, printer: &Printer) -> anyhow::Res
         AgentCommand::Join(args) => args.run(printer).await,
         AgentCommand::Status(args) => status(&args, printer),
         AgentCommand::Doctor(args) => doctor(&args, printer).await,
+        AgentCommand::Run(args) if args.service => install(&args.options.service(&args.data_dir)?, printer),
         AgentCommand::Run(_) => anyhow::bail!("`main` runs the services"),
     }
 }
@@ -63,11 +71,26 @@ pub(crate) struct JoinArgs {
     /// Allow an address without TLS on another host
     #[arg(long)]
     plain: bool,
+    /// Then install the agent as a service of systemd and start it, as `agent run --service` does
+    #[arg(long)]
+    service: bool,
+    #[command(flatten)]
+    options: AgentOptions,
 }
 
 impl JoinArgs {
     /// `longshore agent join`.
     async fn run(self, printer: &Printer) -> anyhow::Result<()> {
+        if !self.service && self.options.is_changed() {
+            let message =
+                "how the agent runs is said to `longshore agent run`, or here together with `--service`";
+            return Err(Failure::usage(message).into());
+        }
+        if self.service {
+            // Before the invitation is used up.
+            self.options.service(&self.data_dir)?;
+            service::check()?;
+        }
         let token = if self.token == "-" { std::io::read_to_string(std::io::stdin())? } else { self.token };
         let settings = JoinSettings {
             url: client::show_server(&self.url),
@@ -78,9 +101,16 @@ impl JoinArgs {
         };
         let membership = longshore::join::join(&settings).await?;
         if printer.is_json {
-            return printer.json(&serde_json::to_string(&membership)?);
+            printer.json(&serde_json::to_string(&membership)?)?;
+        } else {
+            printer.say(words::MACHINE_JOINED, &[membership.machine_id.as_str(), &membership.url]);
         }
-        printer.say(words::MACHINE_JOINED, &[membership.machine_id.as_str(), &membership.url]);
+        if self.service {
+            return install(&self.options.service(&self.data_dir)?, printer);
+        }
+        if printer.is_json {
+            return Ok(());
+        }
         let folder = if self.data_dir == Path::new(AGENT_FOLDER) {
             String::new()
         } else {
@@ -91,11 +121,18 @@ impl JoinArgs {
     }
 }
 
-/// Options of `longshore agent run`.
+/// Installs and starts the service, and says what was done.
+fn install(settings: &ServiceSettings, printer: &Printer) -> anyhow::Result<()> {
+    let done = service::install(settings)?;
+    printer.say(words::SERVICE_INSTALLED, &[&done.join(", ")]);
+    Ok(())
+}
+
+/// How the agent runs.
 #[derive(Args, Clone, Debug)]
-pub(crate) struct AgentArgs {
+pub(crate) struct AgentOptions {
     /// Where this machine's engine finds the registry
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:5000")]
+    #[arg(long, value_name = "ADDRESS", default_value_t = REGISTRY_LISTEN)]
     registry_listen: SocketAddr,
     /// The engine's socket [default: `unix:///var/run/docker.sock`]
     #[arg(long, value_name = "URL")]
@@ -106,22 +143,72 @@ pub(crate) struct AgentArgs {
     /// The NVIDIA driver's library [default: the system's `libnvidia-ml.so.1`]
     #[arg(long, value_name = "FILE")]
     nvml: Option<PathBuf>,
+}
+
+impl AgentOptions {
+    /// Whether something else was typed than the defaults.
+    fn is_changed(&self) -> bool {
+        self.registry_listen != REGISTRY_LISTEN
+            || self.docker.is_some()
+            || self.policy.is_some()
+            || self.nvml.is_some()
+    }
+
+    /// The same for a service. It keeps its things where its unit may write.
+    fn service(&self, data_dir: &Path) -> anyhow::Result<ServiceSettings> {
+        if data_dir != Path::new(AGENT_FOLDER) {
+            anyhow::bail!("a service keeps its things in `{AGENT_FOLDER}`: leave `--data-dir` out");
+        }
+        let variables = PROXY_VARIABLES.into_iter().filter_map(|name| Some((name, environment::text(name)?)));
+        Ok(ServiceSettings {
+            registry_listen: self.registry_listen,
+            docker: self.docker.clone(),
+            policy_file: self.policy.clone(),
+            nvml: self.nvml.clone(),
+            variables: variables.collect(),
+        })
+    }
+}
+
+/// Options of `longshore agent run`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct AgentArgs {
+    #[command(flatten)]
+    options: AgentOptions,
     /// Folder for what the agent keeps
     #[arg(long, value_name = "FOLDER", default_value = AGENT_FOLDER)]
     data_dir: PathBuf,
+    /// Do not run here: install the agent as a service of systemd with these options, and start it; needs root
+    #[arg(long)]
+    service: bool,
 }
 
 impl AgentArgs {
     /// What was typed.
     pub(crate) fn settings(&self) -> AgentSettings {
         AgentSettings {
-            docker: self.docker.clone(),
-            registry_listen: self.registry_listen,
-            policy_file: self.policy.clone(),
-            nvml: self.nvml.clone(),
+            docker: self.options.docker.clone(),
+            registry_listen: self.options.registry_listen,
+            policy_file: self.options.policy.clone(),
+            nvml: self.options.nvml.clone(),
             state_dir: self.data_dir.clone(),
         }
     }
+
+    /// Whether it is to be installed and not to run here.
+    pub(crate) fn is_service(&self) -> bool {
+        self.service
+    }
+}
+
+/// Options of `longshore agent doctor`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct DoctorArgs {
+    #[command(flatten)]
+    options: AgentOptions,
+    /// Folder for what the agent keeps
+    #[arg(long, value_name = "FOLDER", default_value = AGENT_FOLDER)]
+    data_dir: PathBuf,
 }
 
 /// Options of `longshore agent status`.
@@ -157,7 +244,7 @@ fn is_running(folder: &Path) -> Result<bool, MembershipError> {
     }
 }
 
-async fn doctor(args: &AgentArgs, printer: &Printer) -> anyhow::Result<()> {
+async fn doctor(args: &DoctorArgs, printer: &Printer) -> anyhow::Result<()> {
     let mut report = Report::default();
     match membership::load(&args.data_dir) {
         Ok((membership, _)) => check_membership(&mut report, args, &membership, printer).await,
@@ -167,7 +254,12 @@ async fn doctor(args: &AgentArgs, printer: &Printer) -> anyhow::Result<()> {
     report.finish(printer)
 }
 
-async fn check_membership(report: &mut Report, args: &AgentArgs, membership: &Membership, printer: &Printer) {
+async fn check_membership(
+    report: &mut Report,
+    args: &DoctorArgs,
+    membership: &Membership,
+    printer: &Printer,
+) {
     report.ok("membership", format!("`{}` at {}", membership.machine_id, membership.url));
     for file in ["machine.key", "server.json"] {
         let path = args.data_dir.join(file);
@@ -183,7 +275,7 @@ async fn check_membership(report: &mut Report, args: &AgentArgs, membership: &Me
         Ok(false) => report.warn("agent", "does not run", "start it: `longshore agent run`"),
         Err(error) => report.broken("agent", error.to_string(), "run this as the agent's account"),
     }
-    let address = args.registry_listen;
+    let address = args.options.registry_listen;
     match (runs, TcpListener::bind(address)) {
         (Ok(false), Err(error)) => {
             let hint = "choose another address with `--registry-listen`";
@@ -208,12 +300,12 @@ async fn check_membership(report: &mut Report, args: &AgentArgs, membership: &Me
     }
 }
 
-async fn check_machine(report: &mut Report, args: &AgentArgs) {
+async fn check_machine(report: &mut Report, args: &DoctorArgs) {
     let config = agent::Config {
-        docker: args.docker.clone(),
-        registry: args.registry_listen.to_string(),
-        policy_file: args.policy.clone(),
-        nvml: args.nvml.clone(),
+        docker: args.options.docker.clone(),
+        registry: args.options.registry_listen.to_string(),
+        policy_file: args.options.policy.clone(),
+        nvml: args.options.nvml.clone(),
         machine_id: None,
         state_dir: args.data_dir.clone(),
     };

@@ -6,10 +6,11 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use tokio::time::Instant;
 use wire::containers::{
     Bind, ContainerCreate, ContainerState, ContainerView, KeptLogView, Port, PortCreate, Protocol,
+    RestartPolicy,
 };
 use wire::gpus::GpuWish;
 use wire::ids::{ContainerId, GpuId, MachineId};

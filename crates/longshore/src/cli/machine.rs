@@ -129,7 +129,7 @@ async fn invite(session: &Session, expires_in: Option<u64>) -> anyhow::Result<()
     let is_local =
         |url: &str| url.contains("//127.") || url.contains("//localhost") || url.contains("//[::1]");
     let url = if is_local(&invite.url) || !is_local(&own) { own } else { invite.url };
-    session.printer.data(&format!("longshore agent join {url} {} && longshore agent run", invite.token))
+    session.printer.data(&format!("longshore agent join {url} {} --service", invite.token))
 }
 
 async fn invites(session: &Session, page: &PageArgs) -> anyhow::Result<()> {

@@ -189,12 +189,16 @@ pub(crate) const TOKEN_DELETED: Word = Word::new("token `{}` deleted", "令牌 `
 
 // Machines.
 pub(crate) const INVITE_CREATED: Word = Word::new(
-    "type this on the machine, once; the invitation ends {}",
-    "请在该机器上执行以下命令 (仅可使用一次); 邀请的有效期: {}",
+    "type this on the machine, as root, once (without systemd leave `--service` out); the invitation ends {}",
+    "请在该机器上以 root 身份执行一次 (没有 systemd 时去掉 `--service`); 邀请的有效期: {}",
 );
 pub(crate) const INVITE_DELETED: Word = Word::new("invitation `{}` taken back", "邀请 `{}` 已撤回");
 pub(crate) const MACHINE_JOINED: Word = Word::new("machine `{}` has joined `{}`", "机器 `{}` 已加入 `{}`");
 pub(crate) const MACHINE_JOINED_NEXT: Word = Word::new("now start its agent: `{}`", "接下来请启动代理: `{}`");
+pub(crate) const SERVICE_INSTALLED: Word = Word::new(
+    "the agent runs as the service `longshore-agent` ({}); it starts with the machine, and `journalctl -u longshore-agent` has its log",
+    "代理已作为服务 `longshore-agent` 运行 ({}), 随机器启动; 日志见 `journalctl -u longshore-agent`",
+);
 pub(crate) const MACHINE_DRAINED: Word = Word::new(
     "machine `{}` gets no new work; what runs on it goes on",
     "机器 `{}` 不再接受新任务; 已在其上运行的不受影响",

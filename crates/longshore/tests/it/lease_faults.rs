@@ -17,8 +17,8 @@ use crate::support::{Wait, eventually};
 const COUNT: usize = 3;
 
 /// Makes containers with graphics processors and stops, starts and deletes them, until told to stop or the server is gone.
-async fn trade(alice: Api, seed: usize, stop: CancellationToken) {
-    for round in 0.. {
+async fn trade(alice: Api, seed: u64, stop: CancellationToken) {
+    for round in 0_u64.. {
         if stop.is_cancelled() {
             return;
         }
@@ -29,7 +29,7 @@ async fn trade(alice: Api, seed: usize, stop: CancellationToken) {
         let id = made["id"].to_string();
         for verb in ["stop?timeout=0", "start", "restart?timeout=0", "delete"] {
             // Not always in the same state: that is the point.
-            tokio::time::sleep(Duration::from_millis((seed * 131 + round * 67) as u64 % 400)).await;
+            tokio::time::sleep(Duration::from_millis((seed * 131 + round * 67) % 400)).await;
             let path = format!("/api/v1/containers/{id}");
             let request = if verb == "delete" {
                 alice.request(reqwest::Method::DELETE, &path)
@@ -106,7 +106,7 @@ async fn a_server_killed_at_any_moment_gives_no_gpu_twice() {
     let kills: u64 = if crate::support::setting("LONGSHORE_TEST_SOAK").is_some() { 100 } else { 6 };
     for kill in 0..kills {
         let stop = CancellationToken::new();
-        let trading = (0..4).map(|seed| trade(alice.clone(), seed + kill as usize, stop.clone()));
+        let trading = (0..4).map(|seed| trade(alice.clone(), seed + kill, stop.clone()));
         let killing = async {
             tokio::time::sleep(Duration::from_millis(1_500 + kill * 377 % 2_000)).await;
             server.kill();

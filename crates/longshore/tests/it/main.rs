@@ -35,6 +35,7 @@ mod registry;
 mod registry_tls;
 mod saves;
 mod restarts;
+mod service;
 mod stats;
 mod support;
 mod terminals;

@@ -41,6 +41,8 @@ const PORT_TRIES: u32 = 8;
 const LONG_RUN_SECS: i64 = 60;
 /// How often in a row a container is started again whose process ends sooner.
 const RESTARTS_MAX: u32 = 10;
+/// After so many it is not waited longer each time any more: some seconds at most.
+const RESTARTS_SLOWER: u32 = 5;
 /// How long a call that asks or tidies may take.
 const ASIDE_TIMEOUT: Duration = Duration::from_secs(90);
 
@@ -491,7 +493,7 @@ impl Reconciler {
             tx.commit().await?;
             tracing::info!(container.id = %row.id, exit_code, restarts, "container `{}` is started again", row.name);
             if restarts > 1 {
-                let until = Instant::now() + backoff::delay(&self.app.random, restarts + 1);
+                let until = Instant::now() + backoff::delay(&self.app.random, restarts.min(RESTARTS_SLOWER));
                 let pause = Pause {
                     until,
                     failures: restarts,

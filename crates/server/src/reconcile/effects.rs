@@ -87,28 +87,28 @@ pub(super) async fn pull(app: &App, row: &Row, account: &AccountName) -> Result<
     let call = PullImage { image: image(row), credential };
     let (machine, digest) = (&row.machine_id, &row.image_digest);
     while_wanted(app, row, pull_to(app, machine, digest, &call)).await?;
-    // For whoever makes room on that machine: what was used least recently goes first.
-    let now = app.now();
-    let key = Key { machine, repository, digest };
-    let noted = async {
-        if machine_images::touch(&app.db, key, now).await? {
-            return Ok(());
-        }
-        let held = machine_images::Row {
-            machine_id: machine.clone(),
-            repository: repository.clone(),
-            digest: digest.clone(),
-            state: MachineImageState::Held,
-            size_bytes: None,
-            last_used_at: now,
-            account_id: None,
-            attempt: 0,
-            message: None,
-        };
-        machine_images::put(&app.db, &held).await
-    };
-    let noted: store::Result<()> = noted.await;
+    let noted = note_held(app, machine, repository, digest).await;
     noted.map_err(|error| Failure::Passing("store_error", error.to_string()))
+}
+
+/// For whoever makes room on that machine: what was used least recently goes first.
+async fn note_held(app: &App, machine: &MachineId, repository: &str, digest: &Digest) -> store::Result<()> {
+    let now = app.now();
+    if machine_images::touch(&app.db, Key { machine, repository, digest }, now).await? {
+        return Ok(());
+    }
+    let held = machine_images::Row {
+        machine_id: machine.clone(),
+        repository: repository.to_owned(),
+        digest: digest.clone(),
+        state: MachineImageState::Held,
+        size_bytes: None,
+        last_used_at: now,
+        account_id: None,
+        attempt: 0,
+        message: None,
+    };
+    machine_images::put(&app.db, &held).await
 }
 
 /// Makes sure that a machine has an image; for whoever looks, how far it has come.

@@ -39,7 +39,7 @@ db_test! {
         let of_image = machine_images::of_image(c, "alice/app", &old.digest).await.unwrap();
         assert_eq!(of_image[..2], [old.clone(), wanted.clone()]);
         assert_eq!(of_image[2].message.as_ref().map(String::len), Some(1_000));
-        assert_eq!(machine_images::to_fetch(c).await.unwrap(), [wanted.clone()]);
+        assert_eq!(machine_images::to_fetch(c).await.unwrap(), std::slice::from_ref(&wanted));
         machine_images::put(c, &Row { state: Pulling, ..wanted.clone() }).await.unwrap();
         assert_eq!(machine_images::to_fetch(c).await.unwrap().len(), 1, "who fetched it may have died");
         // What is used becomes the newest; what is not there yet is not used.

@@ -84,6 +84,16 @@ impl Remote {
         door
     }
 
+    /// The same with further options.
+    pub(crate) fn run_with(&mut self, engine: &str, options: &[&str]) {
+        let door = format!("127.0.0.1:{}", free_port());
+        let state = self.state();
+        let words = ["agent", "run", "--data-dir", &state, "--docker", engine, "--registry-listen", &door];
+        let mut command = self.command();
+        command.args(words).args(options).stdin(Stdio::null()).stderr(Stdio::null());
+        self.agent = Some(command.spawn().unwrap());
+    }
+
     /// Asks the agent to end; its exit status.
     pub(crate) fn stop(&mut self) -> i32 {
         let mut agent = self.agent.take().unwrap();
