@@ -12,7 +12,7 @@ from pathlib import Path
 from common import RESULTS
 
 HERE = Path(__file__).parent
-ORDER = ("upload_to_answer", "idle", "upload_memory", "lists", "registry_tokens", "logins")
+ORDER = ("upload_to_answer", "idle", "upload_memory", "lists", "registry_tokens", "logins", "link", "agents")
 TITLES = {
     "upload_to_answer": "From an upload to a container that answers",
     "idle": "What the server costs while nothing happens",
@@ -20,6 +20,8 @@ TITLES = {
     "lists": "Lists with 100,000 rows",
     "registry_tokens": "Registry tokens",
     "logins": "Logins",
+    "link": "The link to a machine",
+    "agents": "1,000 machines",
 }
 
 

@@ -36,6 +36,8 @@ pub async fn readyz(State(app): State<App>) -> Response {
 /// Figures for Prometheus.
 #[utoipa::path(get, path = "/metrics", tag = "about", responses((status = 200, description = "Prometheus text", content_type = "text/plain")))]
 pub async fn metrics(State(app): State<App>) -> Response {
+    let connected = u32::try_from(app.hub.connected().len()).unwrap_or(u32::MAX);
+    metrics::gauge!("longshore_machines_connected").set(f64::from(connected));
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], app.metrics.render())
         .into_response()
 }
