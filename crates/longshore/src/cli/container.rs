@@ -113,11 +113,8 @@ pub(crate) enum ContainerCommand {
 /// A restart policy as it is typed.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum RestartName {
-    /// Never
     No,
-    /// When it ended with another code than 0
     OnFailure,
-    /// Until it is stopped
     Always,
 }
 
@@ -181,7 +178,7 @@ pub(crate) struct RunArgs {
     /// Shared memory, such as `1g`
     #[arg(long, value_name = "SIZE", value_parser = human::parse_size)]
     shm_size: Option<u64>,
-    /// Start it again when its process ends by itself; it keeps its GPUs meanwhile
+    /// Start it again when its process ends by itself, or fails; it keeps its GPUs meanwhile
     #[arg(long, value_enum, default_value = "no")]
     restart: RestartName,
     /// Run on this machine

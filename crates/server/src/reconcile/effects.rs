@@ -5,9 +5,9 @@ use std::future::Future;
 use std::time::Duration;
 
 use store::containers::{self, Row};
-use wire::limits::{LimitContainer, Limits};
 use store::machine_images::{self, Key};
 use wire::ids::MachineId;
+use wire::limits::{LimitContainer, Limits};
 use wire::link::{
     ContainerAction, ContainerVerb, CopyContainer, CreateContainer, LinkError, LinkErrorCode,
     ObservedContainer, PullImage, RegistryImage, RegistryReference, TransferEvent,

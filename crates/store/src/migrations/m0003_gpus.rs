@@ -26,8 +26,6 @@ impl MigrationTrait for Migration {
         dialect.add_opt_text(manager, "containers", "copy_of", 128).await?;
         dialect.add_opt_int(manager, "containers", "max_duration_secs").await?;
         dialect.add_opt_int(manager, "containers", "ends_at").await?;
-        dialect.add_opt_text(manager, "containers", "restart_policy", 20).await?;
-        dialect.add_opt_int(manager, "containers", "restarts").await?;
         dialect::create(manager, tables(&dialect), INDEXES).await
     }
 }

@@ -1,4 +1,4 @@
-//! Which images the machines have, and which they are to have.
+//! Which images the machines have, and which they are to have; containers that are started again.
 
 use sea_orm::DbErr;
 use sea_orm::sea_query::TableCreateStatement;
@@ -18,6 +18,8 @@ impl MigrationName for Migration {
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let dialect = Dialect::of(manager).await?;
+        dialect.add_opt_text(manager, "containers", "restart_policy", 20).await?;
+        dialect.add_opt_int(manager, "containers", "restarts").await?;
         dialect::create(manager, tables(&dialect), INDEXES).await
     }
 }
