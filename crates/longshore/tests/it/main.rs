@@ -37,6 +37,7 @@ mod restarts;
 mod saves;
 mod service;
 mod stats;
+mod story;
 mod support;
 mod terminals;
 mod tidy;
