@@ -9,6 +9,7 @@ export const paths = {
   containers: "/ui/containers",
   containerNew: (image?: string) => `/ui/containers/new${image ? `?image=${encodeURIComponent(image)}` : ""}`,
   container: (id: number, tab?: string) => `/ui/containers/${id}${tab ? `/${tab}` : ""}`,
+  keptLogs: "/ui/kept-logs",
   volumes: "/ui/volumes",
   machines: "/ui/machines",
   accounts: "/ui/admin/accounts",

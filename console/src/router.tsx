@@ -37,6 +37,7 @@ const pages: RouteObject[] = [
     path: "containers/:id/:tab?",
     lazy: async () => ({ Component: (await import("./pages/containers/detail")).ContainerDetail }),
   },
+  { path: "kept-logs", lazy: async () => ({ Component: (await import("./pages/containers/kept")).KeptLogs }) },
   { path: "volumes", lazy: async () => ({ Component: (await import("./pages/containers/volumes")).Volumes }) },
   { path: "machines", lazy: async () => ({ Component: (await import("./pages/machines/list")).Machines }) },
   { path: "admin/accounts", lazy: async () => ({ Component: (await import("./pages/admin/accounts")).Accounts }) },

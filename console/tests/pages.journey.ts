@@ -26,6 +26,7 @@ const pages = [
   ["audit", "/ui/admin/audit"],
   ["installation", "/ui/admin/installation"],
   ["volumes", "/ui/volumes"],
+  ["kept-logs", "/ui/kept-logs"],
   ["me", "/ui/me"],
   ["missing", "/ui/nothing/here"],
 ] satisfies [string, string][];

@@ -66,7 +66,11 @@ need_browser() {
 
 # What people do, in a real browser against the server that was just built.
 check_journeys() {
-  LONGSHORE_TEST_BINARY=$CARGO_TARGET_DIR/debug/longshore LONGSHORE_TEST_NVML=$CARGO_TARGET_DIR/debug/libnvidia_ml.so \
+  local built=$CARGO_TARGET_DIR/debug driver
+  # Where cargo leaves the simulated driver depends on whether it was asked for, or needed.
+  driver=$built/libnvidia_ml.so
+  [ -e "$driver" ] || driver=$built/deps/libnvidia_ml.so
+  LONGSHORE_TEST_BINARY=$built/longshore LONGSHORE_TEST_NVML=$driver \
     LONGSHORE_TEST_PICTURES=${LONGSHORE_TEST_PICTURES:-$LONGSHORE_CACHE/pictures} console_npm run journeys
 }
 

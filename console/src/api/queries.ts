@@ -83,6 +83,11 @@ export const queries = {
       queryKey: ["quota", account],
       queryFn: () => call(api.GET("/api/v1/accounts/{account}/quota", { params: { path: { account } } })),
     }),
+  keptLogs: () =>
+    queryOptions({
+      queryKey: ["kept-logs"],
+      queryFn: () => call(api.GET("/api/v1/kept-logs", { params: { query: { limit: 500 } } })),
+    }),
   volumes: () =>
     queryOptions({
       queryKey: ["volumes"],

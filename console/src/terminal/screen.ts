@@ -71,7 +71,8 @@ export class Screen {
   private key(event: KeyboardEvent): boolean {
     if (event.type !== "keydown" || !event.ctrlKey || !event.shiftKey) return true;
     if (event.code === "KeyC" && this.terminal.hasSelection()) {
-      navigator.clipboard.writeText(this.terminal.getSelection()).catch(() => {});
+      // There is no clipboard for pages that came without TLS from elsewhere; the browser's menu copies there.
+      navigator.clipboard?.writeText(this.terminal.getSelection()).catch(() => {});
       event.preventDefault();
       return false;
     }

@@ -32,7 +32,14 @@ export function ContainerDetail() {
       <Empty
         icon="containers"
         title={t("container.gone")}
-        action={<Button to={paths.containers}>{t("nav.containers")}</Button>}
+        action={
+          <>
+            <Button to={paths.containers}>{t("nav.containers")}</Button>
+            <Button icon="log" to={paths.keptLogs}>
+              {t("kept.title")}
+            </Button>
+          </>
+        }
       >
         {problem(container.error.code, container.error.detail)}
       </Empty>

@@ -74,6 +74,9 @@ export function Containers() {
     <>
       <PageHead title={t("nav.containers")} note={t("container.note")}>
         <CommandLine command="longshore container list" request={{ method: "GET", path: "/api/v1/containers" }} />
+        <Button icon="log" to={paths.keptLogs}>
+          {t("kept.title")}
+        </Button>
         <Button icon="folder" to={paths.volumes}>
           {t("nav.volumes")}
         </Button>
