@@ -39,6 +39,12 @@ export const queries = {
       queryKey: ["image", String(id)],
       queryFn: () => call(api.GET("/api/v1/images/{id}", { params: { path: { id } } })),
     }),
+  heldBy: (id: number) =>
+    queryOptions({
+      queryKey: ["held-by", id],
+      queryFn: () => call(api.GET("/api/v1/images/{id}/machines", { params: { path: { id } } })),
+      refetchInterval: 3000,
+    }),
   tree: (id: number) =>
     queryOptions({
       queryKey: ["dependents", "tree", id],

@@ -12,7 +12,7 @@ import { paths } from "../../paths";
 import { check, commandLine, type Draft } from "./draft";
 
 export function ContainerNew() {
-  const { t, problem } = useText();
+  const { t, word, problem } = useText();
   const navigate = useNavigate();
   const client = useQueryClient();
   const [search] = useSearchParams();
@@ -33,6 +33,7 @@ export function ContainerNew() {
     cpus: "",
     hours: "",
     volumes: "",
+    restart: "no",
   });
   const [arePortsTyped, setPortsTyped] = useState(false);
   const [error, setError] = useState<unknown>();
@@ -199,6 +200,18 @@ export function ContainerNew() {
                   inputMode="decimal"
                 />
               </div>
+              <SelectField
+                label={t("create.restart")}
+                value={draft.restart}
+                onChange={(restart) => set({ restart })}
+                note={t("create.restart_note")}
+              >
+                {["no", "on_failure", "always"].map((policy) => (
+                  <option key={policy} value={policy}>
+                    {word("restart", policy)}
+                  </option>
+                ))}
+              </SelectField>
               <AreaField
                 label={t("create.volumes")}
                 value={draft.volumes}

@@ -8,6 +8,7 @@ import { shellWord } from "../../format";
 import { useText } from "../../i18n";
 import { Badge, Button, Card, Empty, Foreign, Notice, PageHead, Skeleton, Trouble, When } from "../../parts/basic";
 import { CommandLine } from "../../parts/command";
+import { Pull } from "../../parts/pull";
 import { paths } from "../../paths";
 import { address, containerTone } from "../../states";
 import { ContainerActions } from "./actions";
@@ -81,6 +82,11 @@ export function ContainerDetail() {
           <Foreign text={it.message ?? ""} />
         </Notice>
       )}
+      {it.pull && (
+        <Card title={t("state.pulling")}>
+          <Pull pull={it.pull} />
+        </Card>
+      )}
       <nav className="tabs" aria-label={t("container.tabs")}>
         <NavLink to={paths.container(id)} end>
           {t("container.overview")}
@@ -102,7 +108,7 @@ export function ContainerDetail() {
 }
 
 function About({ container: it }: { container: Container }) {
-  const { t, bytes, cores, moment } = useText();
+  const { t, word, bytes, cores, moment } = useText();
   const machines = useQuery(queries.machines());
   const machine = machines.data?.data.find((machine) => machine.machine_id === it.machine_id);
   const env = Object.entries(it.env ?? {});
@@ -130,6 +136,15 @@ function About({ container: it }: { container: Container }) {
           <dd>{bytes(it.memory_bytes)}</dd>
           <dt>{t("create.cpus")}</dt>
           <dd>{cores(it.cpu_millis)}</dd>
+          {it.restart_policy && it.restart_policy !== "no" && (
+            <>
+              <dt>{t("create.restart")}</dt>
+              <dd>
+                {word("restart", it.restart_policy)}
+                {it.restarts != null && it.restarts > 0 && ` · ${t("kube.restarts", { count: it.restarts })}`}
+              </dd>
+            </>
+          )}
           {it.ends_at && (
             <>
               <dt>{t("container.ends")}</dt>

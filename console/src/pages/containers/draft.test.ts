@@ -15,6 +15,7 @@ const EMPTY: Draft = {
   cpus: "",
   hours: "",
   volumes: "",
+  restart: "no",
 };
 
 test("what is typed becomes what is asked for, and its command line", () => {
@@ -30,6 +31,7 @@ test("what is typed becomes what is asked for, and its command line", () => {
     memory: "2g",
     cpus: "1.5",
     hours: "2",
+    restart: "on_failure",
     volumes: "data:/data\nset:/set:ro",
   });
   expect(wrong).toEqual({});
@@ -49,7 +51,7 @@ test("what is typed becomes what is asked for, and its command line", () => {
     { container: 53, protocol: "udp", bind: "loopback" },
   ]);
   expect(commandLine(body)).toBe(
-    `longshore container run hello:1 --name box --publish 8000 --publish 8080:80 --publish 53/udp --env A=1 --env B=x=y --volume data:/data --volume set:/set:ro --gpus 2 --gpu-model A100 --memory 2g --cpus 1.5 --max-duration 7200s -- sh -c 'echo '\\''a b'\\'''`,
+    `longshore container run hello:1 --name box --publish 8000 --publish 8080:80 --publish 53/udp --env A=1 --env B=x=y --volume data:/data --volume set:/set:ro --gpus 2 --gpu-model A100 --restart on-failure --memory 2g --cpus 1.5 --max-duration 7200s -- sh -c 'echo '\\''a b'\\'''`,
   );
 });
 

@@ -16,6 +16,7 @@ export interface Draft {
   cpus: string;
   hours: string;
   volumes: string;
+  restart: string;
 }
 
 const PORT = /^(?:(\d{1,5}):)?(\d{1,5})(?:\/(tcp|udp))?$/;
@@ -31,6 +32,10 @@ export function check(draft: Draft): Checked {
   const body: ContainerCreate = { image: draft.image.trim() };
   if (draft.name.trim()) body.name = draft.name.trim();
   if (draft.machine) body.machine = draft.machine;
+  const restart = (["on_failure", "always"] satisfies ContainerCreate["restart_policy"][]).find(
+    (it) => it === draft.restart,
+  );
+  if (restart) body.restart_policy = restart;
   const count = Number(draft.gpus);
   if (count > 0) body.gpus = draft.model ? { count, model: draft.model } : { count };
   const ports = draft.ports.split(/[\s,]+/).filter(Boolean);
@@ -126,6 +131,7 @@ export function commandLine(body: ContainerCreate): string {
     parts.push("--volume", shellWord(`${it.name}:${it.target}${it.is_read_only ? ":ro" : ""}`));
   if (body.gpus) parts.push("--gpus", String(body.gpus.count));
   if (body.gpus?.model) parts.push("--gpu-model", shellWord(body.gpus.model));
+  if (body.restart_policy) parts.push("--restart", body.restart_policy.replace("_", "-"));
   if (body.memory_bytes) parts.push("--memory", shellBytes(body.memory_bytes));
   if (body.cpu_millis) parts.push("--cpus", String(body.cpu_millis / 1000));
   if (body.max_duration_secs) parts.push("--max-duration", `${body.max_duration_secs}s`);

@@ -14,6 +14,7 @@ import { useToast } from "../../parts/toasts";
 import { paths } from "../../paths";
 import { useIsAdmin, useMe } from "../../shell/session";
 import { Dependents, Tree } from "./family";
+import { HeldBy } from "./machines";
 
 export function ImageDetail() {
   const id = Number(useParams().id);
@@ -86,6 +87,9 @@ export function ImageDetail() {
         <div className="stack">
           <Card title={t("image.family")}>
             <Tree image={it} />
+          </Card>
+          <Card title={t("held.title")}>
+            <HeldBy image={it} />
           </Card>
           <Card title={t("image.pull")}>
             <div className="stack">
