@@ -1,5 +1,6 @@
 /** Which address shows which page. Pages beyond the first come when they are opened. */
 import { createBrowserRouter, type RouteObject, redirect, useRouteError } from "react-router";
+import { again } from "./api/again";
 import { useText } from "./i18n";
 import { Overview } from "./pages/overview";
 import { PageHead, Skeleton, Trouble } from "./parts/basic";
@@ -23,30 +24,54 @@ function Missing() {
 const pages: RouteObject[] = [
   { index: true, loader: () => redirect(paths.home) },
   { path: "overview", element: <Overview /> },
-  { path: "images", lazy: async () => ({ Component: (await import("./pages/images/list")).Images }) },
-  { path: "images/upload", lazy: async () => ({ Component: (await import("./pages/images/upload")).Upload }) },
-  { path: "images/:id", lazy: async () => ({ Component: (await import("./pages/images/detail")).ImageDetail }) },
-  { path: "builds", lazy: async () => ({ Component: (await import("./pages/images/builds")).Builds }) },
-  { path: "builds/:id", lazy: async () => ({ Component: (await import("./pages/images/build")).BuildDetail }) },
-  { path: "containers", lazy: async () => ({ Component: (await import("./pages/containers/list")).Containers }) },
+  { path: "images", lazy: async () => ({ Component: (await again(() => import("./pages/images/list"))).Images }) },
+  {
+    path: "images/upload",
+    lazy: async () => ({ Component: (await again(() => import("./pages/images/upload"))).Upload }),
+  },
+  {
+    path: "images/:id",
+    lazy: async () => ({ Component: (await again(() => import("./pages/images/detail"))).ImageDetail }),
+  },
+  { path: "builds", lazy: async () => ({ Component: (await again(() => import("./pages/images/builds"))).Builds }) },
+  {
+    path: "builds/:id",
+    lazy: async () => ({ Component: (await again(() => import("./pages/images/build"))).BuildDetail }),
+  },
+  {
+    path: "containers",
+    lazy: async () => ({ Component: (await again(() => import("./pages/containers/list"))).Containers }),
+  },
   {
     path: "containers/new",
-    lazy: async () => ({ Component: (await import("./pages/containers/create")).ContainerNew }),
+    lazy: async () => ({ Component: (await again(() => import("./pages/containers/create"))).ContainerNew }),
   },
   {
     path: "containers/:id/:tab?",
-    lazy: async () => ({ Component: (await import("./pages/containers/detail")).ContainerDetail }),
+    lazy: async () => ({ Component: (await again(() => import("./pages/containers/detail"))).ContainerDetail }),
   },
-  { path: "kept-logs", lazy: async () => ({ Component: (await import("./pages/containers/kept")).KeptLogs }) },
-  { path: "volumes", lazy: async () => ({ Component: (await import("./pages/containers/volumes")).Volumes }) },
-  { path: "machines", lazy: async () => ({ Component: (await import("./pages/machines/list")).Machines }) },
-  { path: "admin/accounts", lazy: async () => ({ Component: (await import("./pages/admin/accounts")).Accounts }) },
-  { path: "admin/audit", lazy: async () => ({ Component: (await import("./pages/admin/audit")).Audit }) },
+  {
+    path: "kept-logs",
+    lazy: async () => ({ Component: (await again(() => import("./pages/containers/kept"))).KeptLogs }),
+  },
+  {
+    path: "volumes",
+    lazy: async () => ({ Component: (await again(() => import("./pages/containers/volumes"))).Volumes }),
+  },
+  {
+    path: "machines",
+    lazy: async () => ({ Component: (await again(() => import("./pages/machines/list"))).Machines }),
+  },
+  {
+    path: "admin/accounts",
+    lazy: async () => ({ Component: (await again(() => import("./pages/admin/accounts"))).Accounts }),
+  },
+  { path: "admin/audit", lazy: async () => ({ Component: (await again(() => import("./pages/admin/audit"))).Audit }) },
   {
     path: "admin/installation",
-    lazy: async () => ({ Component: (await import("./pages/admin/installation")).Installation }),
+    lazy: async () => ({ Component: (await again(() => import("./pages/admin/installation"))).Installation }),
   },
-  { path: "me", lazy: async () => ({ Component: (await import("./pages/me")).Me }) },
+  { path: "me", lazy: async () => ({ Component: (await again(() => import("./pages/me"))).Me }) },
 ];
 
 export const router = createBrowserRouter([

@@ -280,6 +280,7 @@ export const en = {
   "kube.apply": "Apply manifest",
   "kube.apply_note": "A Deployment, Service or another kind: YAML.",
   "kube.as_in_manifest": "As the manifest says",
+  "kube.changes": "What would change",
   "kube.cluster": "Cluster",
   "kube.clusters": "Clusters",
   "kube.config_note": "For kubectl, in this namespace only. It ends by itself.",

@@ -280,6 +280,7 @@ export const zh: Record<Key, string> = {
   "kube.apply": "应用清单",
   "kube.apply_note": "Deployment、Service 等，YAML 格式。",
   "kube.as_in_manifest": "按清单中的设置",
+  "kube.changes": "将要更改的内容",
   "kube.cluster": "集群",
   "kube.clusters": "集群",
   "kube.config_note": "供 kubectl 使用，仅限此命名空间，会自动过期。",

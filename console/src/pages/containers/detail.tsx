@@ -2,6 +2,7 @@
 import { useQuery } from "@tanstack/react-query";
 import { lazy, Suspense } from "react";
 import { Link, NavLink, useNavigate, useParams } from "react-router";
+import { again } from "../../api/again";
 import { type Container, Failure } from "../../api/client";
 import { queries } from "../../api/queries";
 import { shellWord } from "../../format";
@@ -15,9 +16,9 @@ import { ContainerActions } from "./actions";
 import { ContainerLog } from "./log";
 import { StateBadge } from "./state";
 
-const Terminals = lazy(async () => ({ default: (await import("./terminal")).Terminals }));
-const Statistics = lazy(async () => ({ default: (await import("./statistics")).Statistics }));
-const Files = lazy(async () => ({ default: (await import("./files")).Files }));
+const Terminals = lazy(async () => ({ default: (await again(() => import("./terminal"))).Terminals }));
+const Statistics = lazy(async () => ({ default: (await again(() => import("./statistics"))).Statistics }));
+const Files = lazy(async () => ({ default: (await again(() => import("./files"))).Files }));
 
 export function ContainerDetail() {
   const id = Number(useParams().id);
