@@ -1,7 +1,10 @@
-// Puts a gzip beside each file of dist/ that gets smaller by it; the server sends that to whoever takes it.
+// Puts a gzip beside each file of dist/ that gets smaller by it; the server sends that to whoever takes it. Fails when what every
+// visitor loads first has become too large.
 import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
+
+const FIRST_LOAD_MAX = 400 * 1024;
 
 const files = (folder) =>
   readdirSync(folder).flatMap((name) => {
@@ -9,8 +12,16 @@ const files = (folder) =>
     return statSync(path).isDirectory() ? files(path) : [path];
   });
 
+const sent = new Map();
 for (const path of files(join("dist", "assets"))) {
   const content = readFileSync(path);
   const packed = gzipSync(content, { level: 9 });
-  if (packed.length < content.length * 0.9) writeFileSync(`${path}.gz`, packed);
+  const isSmaller = packed.length < content.length * 0.9;
+  if (isSmaller) writeFileSync(`${path}.gz`, packed);
+  sent.set(`/ui/${path.slice("dist/".length)}`, isSmaller ? packed.length : content.length);
 }
+
+const named = readFileSync(join("dist", "index.html"), "utf8").match(/\/ui\/assets\/[^"]+/g) ?? [];
+const first = named.reduce((sum, name) => sum + (sent.get(name) ?? 0), 0);
+console.log(`first load: ${Math.round(first / 1024)} KiB packed, of ${FIRST_LOAD_MAX / 1024} at most`);
+if (named.length === 0 || first > FIRST_LOAD_MAX) process.exit(1);
