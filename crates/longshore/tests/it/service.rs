@@ -30,7 +30,12 @@ echo "$*" >>/run/systemctl.log
 case $1 in
   is-active) test -e /run/agent.pid ;;
   restart)
-    [ ! -e /run/agent.pid ] || kill "$(cat /run/agent.pid)"
+    if [ -e /run/agent.pid ]; then
+      old=$(cat /run/agent.pid)
+      kill "$old"
+      # The new one starts when the old one has ended.
+      while grep -qs '^State:.[^Z]' "/proc/$old/status"; do sleep 0.1; done
+    fi
     . /etc/longshore/agent.env
     setpriv --reuid=longshore-agent --regid=longshore-agent --init-groups --inh-caps=-all \
       sh -c "exec $(sed -n 's/^ExecStart=//p' /etc/systemd/system/longshore-agent.service)" >/run/agent.log 2>&1 &

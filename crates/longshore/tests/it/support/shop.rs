@@ -16,6 +16,8 @@ use super::{Wait, eventually, is_skipped};
 
 /// Long enough for a loaded machine; tests that wait for so long fail.
 const PATIENCE: u64 = 60;
+/// Tries to build an image, or to forget one, while other tests do the same.
+const BUILD_TRIES: u32 = 5;
 /// The image of the tests: a program that does as it is told.
 const PROBE: &str =
     "FROM scratch\nCOPY probe /probe\nEXPOSE 8000\nENTRYPOINT [\"/probe\"]\nCMD [\"sleep\"]\n";
@@ -216,21 +218,38 @@ pub(crate) fn push_made(engine: &str, registry: &str, name: &str, dockerfile: &s
 pub(crate) fn push_context(engine: &str, registry: &str, name: &str, context: &[u8]) {
     let name: ImageName = name.parse().unwrap();
     let (local, owner) = (format!("{registry}/{name}"), &name.owner);
-    let mut build = Command::new("docker")
-        .args(["-H", engine, "build", "-q", "-t", &local, "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    build.stdin.take().unwrap().write_all(context).unwrap();
-    assert!(build.wait().unwrap().success(), "the engine builds the probe");
+    // While another test removes the last name of an image, an engine also removes what it was built on, which this build may
+    // just have found: then it fails, and the next one finds nothing.
+    assert!((0..BUILD_TRIES).any(|_| is_built(engine, &local, context)), "the engine builds the probe");
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().display().to_string();
     let password = format!("{owner} password");
     docker(engine, &["--config", &config, "login", "-u", owner.as_str(), "-p", &password, registry]);
     docker(engine, &["--config", &config, "push", "-q", &local]);
-    docker(engine, &["rmi", &local]);
+    assert!((0..BUILD_TRIES).any(|_| is_forgotten(engine, &local)), "the engine forgets the probe");
+}
+
+/// Several tests may give up names of one image at the same time, at which engines fail.
+fn is_forgotten(engine: &str, name: &str) -> bool {
+    let quiet = |words: &[&str]| {
+        let mut command = Command::new("docker");
+        command.args(["-H", engine]).args(words).stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().unwrap().success()
+    };
+    quiet(&["rmi", name]) || !quiet(&["image", "inspect", name])
+}
+
+fn is_built(engine: &str, name: &str, context: &[u8]) -> bool {
+    let mut build = Command::new("docker")
+        .args(["-H", engine, "build", "-q", "-t", name, "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    // An engine that fails early reads no further.
+    let is_sent = build.stdin.take().unwrap().write_all(context).is_ok();
+    build.wait().unwrap().success() && is_sent
 }
 
 /// A request for a container of `app:v1`.
