@@ -10,6 +10,7 @@ use wire::secret::Secret;
 
 use crate::error::{Error, Result};
 use crate::jwt::{self, TokenKey};
+use crate::sealing::SealingKey;
 
 /// Audience of session tokens.
 const SESSION_AUDIENCE: &str = "longshore";
@@ -32,6 +33,8 @@ pub struct Keys {
     pub registry_certificate: PathBuf,
     /// What the registry's notifications must carry.
     pub registry_events: Secret,
+    /// Seals secrets that are kept in the database.
+    pub sealing: SealingKey,
 }
 
 impl Keys {
@@ -41,6 +44,7 @@ impl Keys {
         let session = read_or_make(&folder.join("session.key"), random_bytes)?;
         let credential = read_or_make(&folder.join("registry-credential.key"), random_bytes)?;
         let certificate_file = folder.join("registry-token.crt");
+        let sealing = read_or_make(&folder.join("sealing.key"), random_bytes)?;
         let pair = read_or_make(&folder.join("registry-token.key"), make_pair)?;
         let certificate = read_or_make(&certificate_file, || make_certificate(&pair))?;
         let certificate = pem_content(&certificate)?;
@@ -57,6 +61,7 @@ impl Keys {
             registry: TokenKey::pair(&pair, &certificate, ISSUER, REGISTRY_SERVICE)?,
             registry_certificate: certificate_file,
             registry_events: text("registry-events.token")?,
+            sealing: SealingKey::new(&sealing)?,
         })
     }
 }

@@ -6,7 +6,7 @@
 //! - `clients/`: one file or folder per outside system
 //! - `jobs/`: one-shot work that survives a restart
 //! - `reconcile/`: makes the world match the store
-//! - `archive/`, `log_lines`, `picture`, `passwords`, `jwt`, `limits`, `network`: pieces without knowledge of the rest
+//! - `archive/`, `log_lines`, `picture`, `passwords`, `jwt`, `limits`, `network`, `sealing`: pieces without knowledge of the rest
 //! - `database`: the database from outside a running server, for `longshore db`
 //! - `app`, `config`, `keys`, `blobs`, `caller`, `error`, `gpu_readings`, `operation_logs`, `pulls`, `streams`, `terminals`, `start`, `tls`: what
 //!   everything shares
@@ -34,6 +34,7 @@ pub mod passwords;
 pub mod picture;
 pub mod pulls;
 pub mod reconcile;
+pub mod sealing;
 pub mod start;
 pub mod streams;
 pub mod terminals;
