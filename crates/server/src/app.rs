@@ -20,6 +20,7 @@ use wire::time::Timestamp;
 
 use crate::blobs::Blobs;
 use crate::caller::Caller;
+use crate::clients::kube::Clusters;
 use crate::clients::registry::Registry;
 use crate::config::Config;
 use crate::gpu_readings::GpuReadings;
@@ -49,6 +50,8 @@ pub struct Inner {
     pub gpu_readings: GpuReadings,
     /// How far their fetches of images have come.
     pub pulls: Pulls,
+    /// The Kubernetes clusters to which there is a client.
+    pub clusters: Clusters,
     /// The installation's keys.
     pub keys: Keys,
     /// How the server's port is protected.
@@ -157,6 +160,10 @@ pub struct Signals {
     pub volumes: Notify,
     /// An image is wanted on a machine.
     pub machine_images: Notify,
+    /// A cluster was added, or is opened in another way.
+    pub clusters: Notify,
+    /// A namespace is wished, or not any more.
+    pub namespaces: Notify,
 }
 
 /// How long a token's caller is believed without asking the store: the bound on how late another server's changes are

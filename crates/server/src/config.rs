@@ -120,6 +120,12 @@ pub const SETTINGS: &[Setting] = &[
         "Addresses (CIDR) whose `X-Forwarded-For` is believed.",
     ),
     setting(
+        "manifests_dir",
+        Kind::Text,
+        None,
+        "Folder where the files of workloads are kept, as `ACCOUNT/FILE`; in the data folder when not set.",
+    ),
+    setting(
         "tls.mode",
         Kind::Text,
         Some("\"auto\""),
@@ -309,6 +315,32 @@ pub const SETTINGS: &[Setting] = &[
         "Bytes that a container may have written on its disk to be saved as an image.",
     ),
     setting(
+        "kubernetes.namespaces_per_account",
+        Kind::Number,
+        Some("10"),
+        "Namespaces that one account may have in all clusters together.",
+    ),
+    setting(
+        "kubernetes.cpu_millis",
+        Kind::Number,
+        Some("8000"),
+        "Processor time that the pods of a namespace may ask for, in thousandths of a core.",
+    ),
+    setting(
+        "kubernetes.memory_bytes",
+        Kind::Number,
+        Some("17179869184"),
+        "Memory that the pods of a namespace may ask for, in bytes.",
+    ),
+    setting("kubernetes.pods", Kind::Number, Some("30"), "Pods in a namespace."),
+    setting(
+        "kubernetes.storage_bytes",
+        Kind::Number,
+        Some("107374182400"),
+        "Disk space that a namespace may claim, in bytes.",
+    ),
+    setting("kubernetes.gpus", Kind::Number, Some("0"), "GPUs that the pods of a namespace may ask for."),
+    setting(
         "streams.per_account",
         Kind::Number,
         Some("64"),
@@ -405,6 +437,10 @@ pub struct Config {
     pub gpus: GpusConfig,
     /// What accounts may have.
     pub quotas: QuotaConfig,
+    /// The files of workloads; none = in the data folder.
+    pub manifests_dir: Option<PathBuf>,
+    /// Namespaces in Kubernetes clusters.
+    pub kubernetes: KubernetesConfig,
     /// Streams that are followed.
     pub streams: StreamConfig,
     /// Files of containers that are read and written.
@@ -531,6 +567,19 @@ pub struct QuotaConfig {
     pub cpu_millis: Option<u64>,
     pub memory_bytes: Option<u64>,
     pub running_containers: Option<u32>,
+}
+
+/// Namespaces in Kubernetes clusters.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "described once, in SETTINGS")]
+pub struct KubernetesConfig {
+    pub namespaces_per_account: u64,
+    pub cpu_millis: u64,
+    pub memory_bytes: u64,
+    pub pods: u64,
+    pub storage_bytes: u64,
+    pub gpus: u64,
 }
 
 /// Streams that are followed.

@@ -18,6 +18,7 @@ use wire::secret::Secret;
 
 use crate::app::{App, CallerCache, Clock, Inner, Limits, Signals};
 use crate::blobs::Blobs;
+use crate::clients::kube::Clusters;
 use crate::clients::registry::Registry;
 use crate::config::Config;
 use crate::domain::accounts;
@@ -137,6 +138,7 @@ async fn assemble(config: Config, db: Db) -> Result<App> {
         hub: Hub::new(tasks.clone(), shutdown.clone()),
         gpu_readings: GpuReadings::default(),
         pulls: Pulls::default(),
+        clusters: Clusters::default(),
         clock: Clock::default(),
         random: SystemRandom::new(),
         operation_logs: OperationLogs::new(blobs.clone()),

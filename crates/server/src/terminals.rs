@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
-use wire::ids::{AccountId, ContainerId, TerminalId};
+use wire::ids::{AccountId, ContainerId, NamespaceId, TerminalId};
 use wire::link::{ExecInput, ExecOutput};
 use wire::names::AccountName;
 use wire::terminals::{
@@ -57,13 +57,31 @@ struct Kept {
     expires_at: Timestamp,
 }
 
+/// Where a command runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In a container of ours.
+    Container(ContainerId),
+    /// In a pod of a namespace.
+    Pod(NamespaceId, String),
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Container(id) => write!(f, "container {id}"),
+            Self::Pod(namespace, pod) => write!(f, "pod {namespace}/{pod}"),
+        }
+    }
+}
+
 /// What a ticket opens, and for whom.
 #[derive(Clone, Debug)]
 pub struct Ticket {
     /// Who asked for it.
     pub caller: Caller,
-    /// In which container.
-    pub container: ContainerId,
+    /// Where.
+    pub place: Place,
     /// What was asked for.
     pub wanted: TerminalCreate,
 }
@@ -75,8 +93,8 @@ pub struct TooMany;
 /// What a new terminal is.
 #[derive(Debug)]
 pub struct NewTerminal {
-    /// In which container.
-    pub container: ContainerId,
+    /// Where.
+    pub place: Place,
     /// Who opens it.
     pub opened_by: AccountId,
     /// Who opens it, by name.
@@ -137,16 +155,17 @@ impl Terminals {
         count_of(&self.state(), account)
     }
 
-    /// A terminal of a container.
-    pub fn get(&self, id: TerminalId, container: ContainerId) -> Option<Arc<Terminal>> {
-        self.state().terminals.get(&id).filter(|terminal| terminal.container == container).cloned()
+    /// A terminal of a place.
+    pub fn get(&self, id: TerminalId, place: &Place) -> Option<Arc<Terminal>> {
+        self.state().terminals.get(&id).filter(|terminal| terminal.place == *place).cloned()
     }
 
     /// A container's terminals, oldest first.
     pub fn of_container(&self, container: ContainerId) -> Vec<TerminalView> {
         let state = self.state();
-        let found = state.terminals.values().filter(|terminal| terminal.container == container);
-        let mut views: Vec<TerminalView> = found.map(|terminal| terminal.view()).collect();
+        let place = Place::Container(container);
+        let found = state.terminals.values().filter(|terminal| terminal.place == place);
+        let mut views: Vec<TerminalView> = found.map(|terminal| terminal.view(container)).collect();
         views.sort_by_key(|view| view.id);
         views
     }
@@ -173,7 +192,7 @@ fn count_of(state: &State, account: AccountId) -> usize {
 /// A command and what it has shown.
 pub struct Terminal {
     id: TerminalId,
-    container: ContainerId,
+    place: Place,
     opened_by: AccountId,
     opened_by_name: AccountName,
     command: Vec<String>,
@@ -198,7 +217,7 @@ struct Screen {
     /// As far as a moment's wait for viewers reached.
     paced: u64,
     size: TerminalSize,
-    viewers: HashMap<u64, Place>,
+    viewers: HashMap<u64, Seat>,
     next_viewer: u64,
     alone_since: Option<Instant>,
     active_at: Instant,
@@ -213,7 +232,7 @@ struct Chunk {
 }
 
 /// How far a viewer is.
-struct Place {
+struct Seat {
     at: u64,
     account: AccountId,
     is_revoked: bool,
@@ -354,11 +373,11 @@ impl Terminal {
         self.news.send_modify(|count| *count += 1);
     }
 
-    fn view(&self) -> TerminalView {
+    fn view(&self, container_id: ContainerId) -> TerminalView {
         let screen = self.screen();
         TerminalView {
             id: self.id,
-            container_id: self.container,
+            container_id,
             command: self.command.clone(),
             tty: self.is_tty,
             opened_by: self.opened_by_name.clone(),
@@ -396,7 +415,7 @@ impl Terminal {
         let at = wanted.from.map_or(screen.start(), |from| from.min(screen.end));
         let number = screen.next_viewer;
         screen.next_viewer += 1;
-        screen.viewers.insert(number, Place { at, account, is_revoked: false });
+        screen.viewers.insert(number, Seat { at, account, is_revoked: false });
         screen.alone_since = None;
         screen.active_at = Instant::now();
         let opened = ServerMessage::Opened {
@@ -454,7 +473,7 @@ pub fn open(
     let (input, output) = command;
     let terminal = Arc::new(Terminal {
         id: TerminalId(uuid::Uuid::now_v7()),
-        container: new.container,
+        place: new.place,
         opened_by: new.opened_by,
         opened_by_name: new.opened_by_name,
         command: new.command,
@@ -521,7 +540,7 @@ async fn carry(app: App, terminal: Arc<Terminal>, mut output: CommandOutput) {
         }
     };
     drop(output);
-    tracing::info!(terminal.id = %terminal.id, container.id = %terminal.container, reason = ?ended.reason, "a terminal ended");
+    tracing::info!(terminal.id = %terminal.id, place = %terminal.place, reason = ?ended.reason, "a terminal ended");
     terminal.screen().ended = Some(ended);
     terminal.tell();
     tokio::select! {
@@ -718,8 +737,8 @@ mod tests {
         Screen::new(TerminalSize::default())
     }
 
-    fn place(at: u64) -> Place {
-        Place { at, account: AccountId(1), is_revoked: false }
+    fn place(at: u64) -> Seat {
+        Seat { at, account: AccountId(1), is_revoked: false }
     }
 
     #[test]

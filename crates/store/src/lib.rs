@@ -5,7 +5,7 @@
 //! - `error`: what can go wrong, told apart by the engines' codes; `sql`, `pages`: shared by the nouns
 //! - `accounts`, `sessions`, `tokens`, `audit`, `images`, `builds`, `jobs`, `machines`, `invites`, `machine_keys`,
 //!   `containers`, `volumes`, `gpu_leases`, `kept_logs`, `machine_images`, `quotas`, `settings`, `registry_events`,
-//!   `collections`: one file per noun, rows and queries
+//!   `collections`, `clusters`, `namespaces`, `workloads`: one file per noun, rows and queries
 //! - `schema`: the tables as data; `backup`: an archive that every engine writes and reads; `migrations`: never edited
 //!   once released
 //!
@@ -16,6 +16,7 @@ pub mod accounts;
 pub mod audit;
 pub mod backup;
 pub mod builds;
+pub mod clusters;
 pub mod collections;
 mod connect;
 pub mod containers;
@@ -30,6 +31,7 @@ pub mod machine_images;
 pub mod machine_keys;
 pub mod machines;
 mod migrations;
+pub mod namespaces;
 mod pages;
 pub mod quotas;
 pub mod registry_events;
@@ -39,6 +41,7 @@ pub mod settings;
 mod sql;
 pub mod tokens;
 pub mod volumes;
+pub mod workloads;
 
 pub use connect::sqlite_path;
 pub use db::{Backend, Conn, Db, MigrationStatus, Tx, Versions};

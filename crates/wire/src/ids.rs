@@ -109,6 +109,18 @@ uuid_id!(
     TerminalId
 );
 uuid_id!(
+    /// A Kubernetes cluster.
+    ClusterId
+);
+uuid_id!(
+    /// A namespace in a cluster (its row; the cluster gives the object an id of its own).
+    NamespaceId
+);
+uuid_id!(
+    /// A workload: an object that an account has in a namespace.
+    WorkloadId
+);
+uuid_id!(
     /// This installation of Longshore; labels what it made in engines and clusters.
     InstanceId
 );

@@ -7,12 +7,14 @@
 //! - `policy`: what a container may ask for; checked by the server and again by the agent
 //! - `files`: files in containers, `saves`: containers as images, `limits`: what containers may use, `volumes`: folders that
 //!   outlive them, all with their link calls
+//! - `clusters`, `namespaces`, `workloads`: Kubernetes
 //! - `terminals`: commands in containers, and what a viewer and the server say to each other on their WebSocket
 //! - `link`: the calls between server and agent; `frames`: pieces of a byte stream that belong together
 
 pub mod accounts;
 pub mod audit;
 pub mod builds;
+pub mod clusters;
 pub mod containers;
 mod double_option;
 pub mod files;
@@ -26,6 +28,7 @@ pub mod link;
 pub mod machine_images;
 pub mod machines;
 pub mod names;
+pub mod namespaces;
 pub mod page;
 pub mod policy;
 pub mod problem;
@@ -37,3 +40,4 @@ pub mod secret;
 pub mod terminals;
 pub mod time;
 pub mod volumes;
+pub mod workloads;

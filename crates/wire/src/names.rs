@@ -85,6 +85,16 @@ name!(
     VolumeName
 );
 
+name!(
+    /// A Kubernetes cluster's name here: 1 to 63 of `a-z0-9-`, beginning and ending with a letter or digit.
+    ClusterName
+);
+name!(
+    /// A namespace's name, with the account in front or without: a DNS label, 1 to 63 of `a-z0-9-`, beginning and ending
+    /// with a letter or digit.
+    NamespaceName
+);
+
 /// Names nobody may register: they stand for something else in images, namespaces or addresses.
 const RESERVED: &[&str] = &[
     "admin",
@@ -259,6 +269,49 @@ fn short_name(what: &'static str, text: &str) -> Result<String, NameError> {
     Ok(text.to_owned())
 }
 
+impl FromStr for ClusterName {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if !is_dns_label(text) {
+            return Err(NameError::new("cluster name", text, DNS_LABEL));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl FromStr for NamespaceName {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if !is_dns_label(text) {
+            return Err(NameError::new("namespace", text, DNS_LABEL));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl NamespaceName {
+    /// The name by which the cluster knows an account's namespace. Accounts have no hyphen in their names, so that no two
+    /// of them can mean the same one.
+    pub fn of_account(account: &AccountName, short: &Self) -> Result<Self, NameError> {
+        format!("{account}-{short}").parse()
+    }
+}
+
+const DNS_LABEL: &str = "1 to 63 of `a-z`, `0-9` and `-`, beginning and ending with a letter or digit";
+
+/// RFC 1123's label, which Kubernetes asks of most names.
+fn is_dns_label(text: &str) -> bool {
+    let is_word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let bytes = text.as_bytes();
+    let (Some(&first), Some(&last)) = (bytes.first(), bytes.last()) else { return false };
+    bytes.len() <= 63
+        && is_word(first)
+        && is_word(last)
+        && bytes.iter().all(|&byte| is_word(byte) || byte == b'-')
+}
+
 /// A whole image name, `owner/repo:tag`. As a reference typed by a user the owner may be missing (the caller's own)
 /// and so may the tag (`latest`): see [`ImageReference`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -368,6 +421,22 @@ mod tests {
             assert!(text.parse::<AccountName>().unwrap().is_reserved(), "{text}");
         }
         assert!(!"alice".parse::<AccountName>().unwrap().is_reserved());
+    }
+
+    #[test]
+    fn a_namespace_belongs_to_exactly_one_account() {
+        let account = |text: &str| text.parse::<AccountName>().unwrap();
+        let short = |text: &str| text.parse::<NamespaceName>().unwrap();
+
+        let named = NamespaceName::of_account(&account("henry"), &short("test-a")).unwrap();
+
+        assert_eq!(named.as_str(), "henry-test-a");
+        assert!("henry-test".parse::<AccountName>().is_err(), "or it could be somebody else's `a`");
+        assert!(NamespaceName::of_account(&account("henry"), &short(&"a".repeat(58))).is_err(), "never cut");
+        for text in ["", "-a", "a-", "A", "a.b", "a_b", "ä", "a/b", "a\n", "..", &"a".repeat(64)] {
+            assert!(text.parse::<NamespaceName>().is_err(), "{text:?}");
+            assert!(text.parse::<ClusterName>().is_err(), "{text:?}");
+        }
     }
 
     #[test]

@@ -89,6 +89,9 @@ pub struct TerminalCreate {
     /// Where the command runs; where the container does when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub working_dir: Option<String>,
+    /// Of a pod: in which of its containers; the first one when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub container: Option<String>,
     /// Characters in a row; 80 by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub columns: Option<u16>,

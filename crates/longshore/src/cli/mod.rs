@@ -1,7 +1,7 @@
 //! The command line: how commands are typed and where they go. It talks to a server only through HTTP.
 //!
 //! - `server`, `agent`, `database`: the commands of this machine (`server`, `config`, `agent`, `db`)
-//! - `login`, `account`, `token`, `audit`, `image`, `build`, `container`, `machine`, `gpu`, `queue`, `watch`, `doctor`: one file per noun
+//! - `login`, `account`, `token`, `audit`, `image`, `build`, `container`, `machine`, `cluster`, `namespace`, `workload`, `gpu`, `queue`, `watch`, `doctor`: one file per noun
 //! - `terminal`: commands in containers, for `container exec`
 //! - `session`, `client`, `socket`, `sse`, `pack`, `ignore`, `credentials`, `password`: what commands are made of
 //! - `printer`, `words`, `human`, `json`, `list`, `failure`: what people and programs see
@@ -12,6 +12,7 @@ pub(crate) mod agent;
 mod audit;
 mod build;
 mod client;
+mod cluster;
 mod container;
 mod credentials;
 mod database;
@@ -27,6 +28,7 @@ mod json;
 mod list;
 mod login;
 mod machine;
+mod namespace;
 mod pack;
 mod password;
 mod printer;
@@ -45,6 +47,7 @@ mod upload;
 mod volume;
 mod watch;
 mod words;
+mod workload;
 
 use std::process::ExitCode;
 
@@ -121,6 +124,15 @@ pub(crate) enum Command {
     /// Machines that run containers
     #[command(subcommand)]
     Machine(machine::MachineCommand),
+    /// Kubernetes clusters
+    #[command(subcommand)]
+    Cluster(cluster::ClusterCommand),
+    /// Namespaces: your rooms in Kubernetes clusters
+    #[command(subcommand, visible_alias = "ns")]
+    Namespace(namespace::NamespaceCommand),
+    /// Workloads: what runs in namespaces
+    #[command(subcommand)]
+    Workload(workload::WorkloadCommand),
     /// Show what happens: containers, builds, images, machines
     Watch(watch::WatchArgs),
     /// Graphics processors: what they do and who has them
@@ -216,6 +228,10 @@ async fn dispatch(command: Command, global: &Global, printer: &Printer) -> anyho
         Command::Volume(command) => volume::run(command, &session()?).await,
         Command::Watch(args) => watch::watch(&session()?, &args).await,
         Command::Machine(command) => machine::run(command, &session()?).await,
+        Command::Cluster(cluster::ClusterCommand::Role) => cluster::role(printer),
+        Command::Cluster(command) => cluster::run(command, &session()?).await,
+        Command::Namespace(command) => namespace::run(command, &session()?).await,
+        Command::Workload(command) => workload::run(command, &session()?).await,
         Command::Gpu(command) => gpu::run(command, &session()?).await,
         Command::Queue(command) => queue::run(command, &session()?).await,
         Command::Doctor(args) => doctor::run(args, global, printer).await,

@@ -144,20 +144,72 @@ pub(crate) async fn exec(session: &Session, args: ExecArgs) -> anyhow::Result<()
         read_only: args.read_only,
         ..TerminalCreate::default()
     };
+    let at = At::Container(args.container);
     if args.tty {
-        return interactive(session, &args.container, wanted).await;
+        return interactive(session, &at, wanted).await;
     }
-    let has_input = args.interactive;
-    piped(session, &args.container, wanted, has_input).await
+    piped(session, &at, wanted, args.interactive).await
+}
+
+/// Where a command runs.
+pub(crate) enum At {
+    /// In a container.
+    Container(ContainerArg),
+    /// In a pod of a namespace.
+    Pod { namespace: String, pod: String },
+}
+
+/// What `longshore workload exec` takes.
+#[derive(Args, Debug)]
+pub(crate) struct PodExecArgs {
+    /// The namespace
+    namespace: String,
+    /// The pod, from `longshore workload pods`
+    pod: String,
+    /// In this container [default: the first one]
+    #[arg(long, short, value_name = "NAME")]
+    container: Option<String>,
+    /// Give it what is typed
+    #[arg(long, short)]
+    interactive: bool,
+    /// With a terminal
+    #[arg(long, short)]
+    tty: bool,
+    /// The command; a shell when absent, with `-it`
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+/// `longshore workload exec`.
+pub(crate) async fn exec_in_pod(session: &Session, args: PodExecArgs) -> anyhow::Result<()> {
+    let language = session.printer.language;
+    if args.tty && session.printer.is_json {
+        return Err(Failure::usage(language.pick(words::NO_TERMINAL_WITH_JSON)).into());
+    }
+    if args.command.is_empty() && !(args.tty && args.interactive) {
+        let failure = Failure::usage(language.pick(words::NO_COMMAND));
+        return Err(failure.hint(language.pick(words::NO_COMMAND_HINT)).into());
+    }
+    let wanted = TerminalCreate {
+        command: Some(args.command).filter(|command| !command.is_empty()),
+        tty: Some(args.tty),
+        input: Some(args.interactive),
+        container: args.container,
+        ..TerminalCreate::default()
+    };
+    let at = At::Pod { namespace: args.namespace, pod: args.pod };
+    if args.tty {
+        return interactive(session, &at, wanted).await;
+    }
+    piped(session, &at, wanted, args.interactive).await
 }
 
 /// Opens the WebSocket of what is wanted.
-async fn open(
-    session: &Session,
-    container: &ContainerArg,
-    wanted: &TerminalCreate,
-) -> anyhow::Result<Socket> {
-    let path = ["api", "v1", "containers", &container.0];
+async fn open(session: &Session, at: &At, wanted: &TerminalCreate) -> anyhow::Result<Socket> {
+    let path = match at {
+        At::Container(container) => vec!["api", "v1", "containers", &container.0],
+        At::Pod { namespace, pod } => vec!["api", "v1", "namespaces", namespace, "pods", pod],
+    };
     let tickets = [&path[..], &["terminal-tickets"]].concat();
     let ticket: TerminalTicket = session.client.post(&tickets, wanted).await?.view()?;
     let terminal = [&path[..], &["terminal"]].concat();
@@ -203,11 +255,7 @@ enum Ended {
 }
 
 /// A terminal here for a terminal there. A connection that breaks is taken up again where it broke off.
-async fn interactive(
-    session: &Session,
-    container: &ContainerArg,
-    mut wanted: TerminalCreate,
-) -> anyhow::Result<()> {
+async fn interactive(session: &Session, at: &At, mut wanted: TerminalCreate) -> anyhow::Result<()> {
     let language = session.printer.language;
     if !std::io::stdin().is_terminal() || !session.printer.is_stdout_terminal {
         return Err(Failure::usage(language.pick(words::NOT_A_TERMINAL)).into());
@@ -215,7 +263,7 @@ async fn interactive(
     if let Some(size) = window_size() {
         (wanted.columns, wanted.rows) = (Some(size.columns), Some(size.rows));
     }
-    let mut socket = open(session, container, &wanted).await?;
+    let mut socket = open(session, at, &wanted).await?;
     let raw = RawMode::enter()?;
     let mut keyboard = tokio::io::stdin();
     let mut lost_at: Option<Instant> = None;
@@ -239,11 +287,11 @@ async fn interactive(
         socket = loop {
             if since.elapsed() > OUTAGE {
                 drop(raw);
-                return Err(lost(session, container, id));
+                return Err(lost(session, at, id));
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PAUSE.1);
-            match open(session, container, &wanted).await {
+            match open(session, at, &wanted).await {
                 Ok(socket) => break socket,
                 // The server says that it is over; anything else may be better in a moment.
                 Err(error) if status_of(&error).is_some_and(|status| (400..500).contains(&status)) => {
@@ -262,10 +310,15 @@ fn status_of(error: &anyhow::Error) -> Option<u16> {
     Failure::of(error)?.status.filter(|status| *status != 429)
 }
 
-fn lost(session: &Session, container: &ContainerArg, id: TerminalId) -> anyhow::Error {
+fn lost(session: &Session, at: &At, id: TerminalId) -> anyhow::Error {
     let language = session.printer.language;
-    let hint = language.say(words::COME_BACK_HINT, &[&container.0, &id.to_string()]);
-    Failure::new(language.pick(words::CONNECTION_LOST)).hint(hint).into()
+    let failure = Failure::new(language.pick(words::CONNECTION_LOST));
+    match at {
+        At::Container(container) => {
+            failure.hint(language.say(words::COME_BACK_HINT, &[&container.0, &id.to_string()])).into()
+        }
+        At::Pod { .. } => failure.into(),
+    }
 }
 
 /// Where a conversation is, for the next one.
@@ -377,13 +430,8 @@ impl Captured {
 }
 
 /// A command without a terminal: its streams are ours, and nothing of them is left out.
-async fn piped(
-    session: &Session,
-    container: &ContainerArg,
-    wanted: TerminalCreate,
-    has_input: bool,
-) -> anyhow::Result<()> {
-    let socket = open(session, container, &wanted).await?;
+async fn piped(session: &Session, at: &At, wanted: TerminalCreate, has_input: bool) -> anyhow::Result<()> {
+    let socket = open(session, at, &wanted).await?;
     let (mut sink, mut messages) = socket.split();
     let printer = &session.printer;
     let mut captured = Captured::default();

@@ -214,6 +214,39 @@ pub(crate) const MACHINE_DELETED: Word = Word::new(
     "机器 `{}` 已移除; 镜像仍保留在该机器上, 请在该机器上停止代理",
 );
 
+// Clusters.
+pub(crate) const CLUSTER_ADDED: Word = Word::new("cluster `{}` added", "集群 `{}` 已添加");
+pub(crate) const CLUSTER_RENEWED: Word =
+    Word::new("cluster `{}` is opened by the new kubeconfig", "集群 `{}` 已改用新的 kubeconfig");
+pub(crate) const CLUSTER_DEFAULT: Word = Word::new(
+    "namespaces are made in cluster `{}` when nobody names another",
+    "未指定集群时, 命名空间将创建在集群 `{}` 中",
+);
+pub(crate) const CLUSTER_REMOVED: Word = Word::new(
+    "cluster `{}` is forgotten; the cluster itself stays as it is",
+    "集群 `{}` 已移除; 集群本身保持不变",
+);
+
+// Namespaces.
+pub(crate) const NAMESPACE_CREATED: Word =
+    Word::new("namespace `{}` made in cluster `{}`", "命名空间 `{}` 已在集群 `{}` 中创建");
+pub(crate) const NAMESPACE_DELETE_ASK: Word = Word::new(
+    "delete namespace `{}` with everything that runs and is kept in it?",
+    "删除命名空间 `{}` 及其中运行和保存的一切?",
+);
+pub(crate) const NAMESPACE_DELETED: Word = Word::new("namespace `{}` is gone", "命名空间 `{}` 已删除");
+pub(crate) const NAMESPACE_DELETING: Word =
+    Word::new("namespace `{}` is being deleted: {}", "命名空间 `{}` 正在删除: {}");
+
+// Workloads.
+pub(crate) const WORKLOAD_APPLIED: Word = Word::new("{}", "{}");
+pub(crate) const WORKLOAD_TRIED: Word = Word::new("{} (only tried)", "{} (仅试运行)");
+pub(crate) const WORKLOAD_WARNING: Word = Word::new("the cluster warns: {}", "集群警告: {}");
+pub(crate) const WORKLOAD_SCALED: Word = Word::new("`{}` shall have {} pods", "`{}` 将有 {} 个 Pod");
+pub(crate) const WORKLOAD_RESTARTED: Word =
+    Word::new("the pods of `{}` are replaced one after the other", "`{}` 的 Pod 正在逐个替换");
+pub(crate) const WORKLOAD_DELETED: Word = Word::new("`{}` deleted", "`{}` 已删除");
+
 // Images.
 pub(crate) const NO_IMAGE: Word = Word::new("there is no image `{}`", "镜像 `{}` 不存在");
 pub(crate) const NO_IMAGE_HINT: Word =

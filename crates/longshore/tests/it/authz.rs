@@ -21,6 +21,8 @@ struct Things {
     container: i64,
     volume: i64,
     collection: String,
+    namespace: String,
+    workload: String,
 }
 
 async fn things_of(server: &TestServer, alice: &Api) -> Things {
@@ -117,6 +119,7 @@ async fn things_of(server: &TestServer, alice: &Api) -> Things {
         removed_at: now,
     };
     store::kept_logs::put(db, &kept).await.unwrap();
+    let (namespace, workload) = a_workload(server, account).await;
     let collection = wire::ids::CollectionId(uuid::Uuid::now_v7());
     store::collections::insert(db, collection, account, now).await.unwrap();
     let collection = collection.to_string();
@@ -129,7 +132,53 @@ async fn things_of(server: &TestServer, alice: &Api) -> Things {
         image: image.id.0,
         build: build.id.to_string(),
         container: container.id.0,
+        namespace,
+        workload,
     }
+}
+
+/// A namespace of an account's in a cluster that is not there, and a workload in it.
+async fn a_workload(server: &TestServer, account: wire::ids::AccountId) -> (String, String) {
+    let (db, now) = (&server.app.db, server.app.now());
+    let cluster = store::clusters::Row {
+        id: wire::ids::ClusterId(uuid::Uuid::now_v7()),
+        name: "away".parse().unwrap(),
+        server: "https://127.0.0.1:1".into(),
+        credentials: None,
+        pod_ranges: Vec::new(),
+        is_default: true,
+        state: wire::clusters::ClusterState::Unreachable,
+        state_since: now,
+        message: None,
+        version: None,
+        created_at: now,
+    };
+    let tx = db.begin().await.unwrap();
+    store::clusters::insert(&tx, &cluster).await.unwrap();
+    tx.commit().await.unwrap();
+    let namespace = store::namespaces::New {
+        id: wire::ids::NamespaceId(uuid::Uuid::now_v7()),
+        cluster_id: cluster.id,
+        account_id: account,
+        name: &"alice-test".parse().unwrap(),
+        short_name: &"test".parse().unwrap(),
+        created_at: now,
+    };
+    store::namespaces::insert(db, &namespace).await.unwrap();
+    let workload = store::workloads::Row {
+        id: wire::ids::WorkloadId(uuid::Uuid::now_v7()),
+        namespace_id: namespace.id,
+        kind: wire::workloads::WorkloadKind::Deployment,
+        name: "web".into(),
+        file: "web.yaml".into(),
+        desired: store::workloads::Desired::Applied,
+        revision: 1,
+        uid: None,
+        created_at: now,
+        updated_at: now,
+    };
+    store::workloads::insert(db, &workload).await.unwrap();
+    (namespace.id.to_string(), workload.id.to_string())
 }
 
 /// The number of a container of alice's that is said to run, on a machine that is not there.
@@ -159,6 +208,30 @@ fn attempt(method: &str, path: &str, things: &Things) -> Option<(String, Option<
         }
         ("PATCH", "/api/v1/machines/{id}") => ("/api/v1/machines/m1".into(), Some(json!({}))),
         (_, "/api/v1/machines/{id}" | "/api/v1/machines/{id}/release") => (path.replace("{id}", "m1"), None),
+        (_, "/deploy/list_all_nodes") => (path.to_owned(), None),
+        ("GET", path) if path.starts_with("/deploy/") => {
+            (format!("{path}?username=alice&namespace=test"), None)
+        }
+        ("POST", path) if path.starts_with("/deploy/") => {
+            (path.to_owned(), Some(json!({"username": "alice", "namespace": "nowhere"})))
+        }
+        ("POST", "/api/v1/workloads") => (path.to_owned(), Some(json!({"manifest": ""}))),
+        ("POST", "/api/v1/workloads/{id}/scale") => (path_of(&things.workload), Some(json!({"replicas": 1}))),
+        ("POST", "/api/v1/workloads/{id}/rollback") => (path_of(&things.workload), Some(json!({}))),
+        (_, path_) if path_.starts_with("/api/v1/workloads/") => (path_of(&things.workload), None),
+        ("POST", "/api/v1/namespaces") => (path.to_owned(), Some(json!({"name": "test"}))),
+        ("POST", "/api/v1/namespaces/{namespace}/kubeconfig") => {
+            (path.replace("{namespace}", &things.namespace), Some(json!({})))
+        }
+        ("POST", "/api/v1/namespaces/{namespace}/pods/{pod}/terminal-tickets") => {
+            (path.replace("{namespace}", &things.namespace).replace("{pod}", "web"), Some(json!({})))
+        }
+        (_, path_) if path_.starts_with("/api/v1/namespaces/") => {
+            (path.replace("{namespace}", &things.namespace).replace("{pod}", "web"), None)
+        }
+        ("POST", "/api/v1/clusters") => (path.to_owned(), Some(json!({"name": "nowhere"}))),
+        ("PATCH", "/api/v1/clusters/{name}") => ("/api/v1/clusters/away".into(), Some(json!({}))),
+        (_, "/api/v1/clusters/{name}") => ("/api/v1/clusters/away".into(), None),
         ("POST", "/api/v1/invites") => (path.to_owned(), Some(json!({}))),
         ("DELETE", "/api/v1/invites/{id}") => (path_of(&uuid::Uuid::nil().to_string()), None),
         ("GET", path) if path.contains("list_all_my") => (format!("{path}{query}"), None),
@@ -296,8 +369,11 @@ async fn every_route_keeps_out_whom_it_should() {
         // What is only a WebSocket answers no simple request.
         if !matches!(access, Access::Public | Access::Secret | Access::OwnOrTicket) {
             let status = try_as(&admin, method, path, &things).await;
-            // The container has not been made, so that it has no files and cannot be saved.
-            if status >= 400 && !(status == 409 && (path.contains("/files") || path.ends_with("/save"))) {
+            // The container has not been made, so that it has no files and cannot be saved; nor is there the cluster.
+            let is_away = status == 409 && (path.contains("/files") || path.ends_with("/save"))
+                || status == 503
+                    && (path.ends_with("nodes") || path.contains("/pods") || path.starts_with("/deploy/"));
+            if status >= 400 && !is_away {
                 wrong.push(format!("{method} {path} as the admin: {status}"));
             }
         }

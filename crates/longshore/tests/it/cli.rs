@@ -90,6 +90,7 @@ impl Person {
         fs::write(code.join("Dockerfile"), "FROM scratch\n").unwrap();
         fs::write(code.join("src/main.c"), "int main(void) { return 0; }\n").unwrap();
         fs::write(code.join(".git/HEAD"), "ref: refs/heads/main\n").unwrap();
+        fs::write(self.folder.path().join("app.yaml"), "{}\n").unwrap();
         code.to_str().unwrap().to_owned()
     }
 }
@@ -178,6 +179,31 @@ fn answer_as_platform(seen: &Seen) -> Response {
         ("DELETE", "/api/v1/machines/m1") => {
             fake::ok(&json!({ "machine_id": "m1", "stays": "its engine keeps the images that it pulled" }))
         }
+        ("GET", "/api/v1/clusters") => fake::page(&[views::cluster()]),
+        ("POST", "/api/v1/clusters") => fake::raw_json(201, &views::cluster().to_string()),
+        ("GET" | "PATCH", "/api/v1/clusters/lab") => fake::ok(&views::cluster()),
+        ("GET", "/api/v1/nodes") => fake::ok(&json!([views::node()])),
+        ("GET", "/api/v1/namespaces") => fake::page(&[views::namespace()]),
+        ("POST", "/api/v1/namespaces") => fake::raw_json(201, &views::namespace().to_string()),
+        ("GET", "/api/v1/namespaces/test") => fake::ok(&views::namespace()),
+        ("POST", "/api/v1/namespaces/test/kubeconfig") => fake::raw_json(
+            201,
+            &json!({ "kubeconfig": "{}", "namespace": "alice-test", "expires_at": views::ago(-28_800) }).to_string(),
+        ),
+        ("GET", "/api/v1/namespaces/test/pods") => fake::ok(&json!([views::pod()])),
+        ("GET", "/api/v1/namespaces/test/pods/web-1/log") => "hello\n".into_response(),
+        ("POST", "/api/v1/namespaces/test/pods/web-1/terminal-tickets") => fake::raw_json(
+            201,
+            &json!({ "ticket": "t", "expires_at": views::ago(-30), "path": "/api/v1/namespaces/test/pods/web-1/terminal?ticket=t" })
+                .to_string(),
+        ),
+        ("GET", "/api/v1/workloads") => fake::page(&[views::workload()]),
+        ("POST", "/api/v1/workloads") => fake::ok(&json!([views::applied()])),
+        ("POST", path) if path.ends_with("/rollback") => fake::ok(&views::applied()),
+        ("GET", path) if path.ends_with("/revisions") => fake::ok(&json!([
+            { "revision": 2, "file": "web.yaml", "manifest": "kind: Deployment", "created_at": views::ago(60) },
+        ])),
+        ("GET" | "POST", path) if path.starts_with("/api/v1/workloads/") => fake::ok(&views::workload()),
         ("DELETE", _) | ("POST", "/api/v1/machines/m1/release") => {
             axum::http::StatusCode::NO_CONTENT.into_response()
         }
@@ -363,6 +389,29 @@ fn commands(code: &str) -> Vec<Vec<String>> {
         "machine resume m1",
         "machine release m1",
         "machine delete m1",
+        "cluster add lab --kubeconfig FILE --default",
+        "cluster list",
+        "cluster show lab",
+        "cluster renew lab --kubeconfig FILE",
+        "cluster default lab",
+        "cluster nodes",
+        "cluster remove lab",
+        "namespace create test",
+        "namespace list",
+        "namespace show test",
+        "namespace kubeconfig test --expires-in 8h",
+        "namespace delete test --yes",
+        "workload apply -f FILE",
+        "workload list",
+        "workload show deployment/web",
+        "workload pods test",
+        "workload logs test web-1",
+        "workload exec test web-1 -- /hello",
+        "workload scale deployment/web --replicas 2",
+        "workload restart deployment/web",
+        "workload revisions deployment/web",
+        "workload undo deployment/web",
+        "workload delete deployment/web",
         "watch",
         "watch --new",
         "gpu list",
@@ -371,6 +420,7 @@ fn commands(code: &str) -> Vec<Vec<String>> {
     ];
     let filled = |word: &str| match word {
         "CODE" => code.to_owned(),
+        "FILE" => format!("{code}/../app.yaml"),
         "BUILD" => views::BUILD.to_owned(),
         "TOKEN" => views::TOKEN.to_owned(),
         _ => word.to_owned(),
@@ -384,7 +434,7 @@ fn end_of_options(words: &[&str]) -> usize {
 }
 
 /// The commands of this machine, which talk to no server.
-const LOCAL: [&[&str]; 13] = [
+const LOCAL: [&[&str]; 14] = [
     &["server"],
     &["agent", "join"],
     &["agent", "status"],
@@ -395,6 +445,7 @@ const LOCAL: [&[&str]; 13] = [
     &["db", "backup"],
     &["db", "restore"],
     &["config", "example"],
+    &["cluster", "role"],
     &["openapi"],
     &["completions"],
     &["version"],

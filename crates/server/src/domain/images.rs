@@ -196,6 +196,11 @@ pub async fn by_name(app: &App, caller: &Caller, name: &ImageName) -> Result<Ima
     row.map(|row| view(app, row)).ok_or_else(|| Error::not_found("image", name))
 }
 
+/// The digest under which nodes of clusters pull the image that has this name now; whoever asks has to be allowed to.
+pub(super) async fn for_cluster(app: &App, name: &ImageName) -> Result<Option<Digest>> {
+    Ok(ready(&app.db, name).await?.map(|row| row.digest))
+}
+
 /// Changes what is shown of an image.
 pub async fn update(app: &App, caller: &Caller, id: ImageId, change: &ImageUpdate) -> Result<ImageView> {
     let display_name = checked(change.display_name.as_ref(), "display_name", MAX_DISPLAY_NAME, false)?;

@@ -10,11 +10,13 @@
 //! - `machine_images`: which machines hold which images
 //! - `leases`, `placement`: who gets which graphics processors, and who waits for them; `quotas`: how much an account may have
 //! - `collections`: tidying up the registry
+//! - `clusters`, `namespaces`, `workloads`: Kubernetes; `manifests`: what a file may say
 //! - `audit`: who changed what; `readiness`: whether the server can work
 
 pub mod accounts;
 pub mod audit;
 pub mod builds;
+pub mod clusters;
 pub mod collections;
 mod container_names;
 pub mod container_updates;
@@ -29,6 +31,8 @@ pub(crate) mod leases;
 pub mod logs;
 pub mod machine_images;
 pub mod machines;
+pub mod manifests;
+pub mod namespaces;
 mod placement;
 pub mod quotas;
 pub mod readiness;
@@ -39,6 +43,7 @@ pub mod stats;
 pub mod terminals;
 pub mod tokens;
 pub mod volumes;
+pub mod workloads;
 
 use store::PageOf;
 use wire::page::{Page, PageQuery};

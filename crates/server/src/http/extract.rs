@@ -231,6 +231,7 @@ async fn read_all(body: Body, limit: usize) -> Result<Bytes> {
 pub struct Fields {
     values: HashMap<String, String>,
     file: Option<Upload>,
+    file_name: Option<String>,
 }
 
 impl Fields {
@@ -264,6 +265,11 @@ impl Fields {
         self.optional(name)
             .map(|text| text.parse().map_err(|_| Error::invalid(name, format!("`{name}` is not a number"))))
             .transpose()
+    }
+
+    /// The name that the file that came along has where it comes from; not to be trusted.
+    pub fn file_name(&self) -> Option<String> {
+        self.file_name.clone()
     }
 
     /// The file that came along.
@@ -358,7 +364,8 @@ impl Fields {
 
     async fn put_part(&mut self, app: &App, mut field: Field<'_>, limit: u64) -> Result<()> {
         let name = field.name().unwrap_or_default().to_owned();
-        if field.file_name().is_some() {
+        if let Some(file_name) = field.file_name() {
+            self.file_name = Some(file_name.chars().take(255).collect());
             if self.file.is_some() {
                 return Err(Error::invalid(name, "only one file can be uploaded at a time"));
             }

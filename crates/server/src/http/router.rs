@@ -9,8 +9,9 @@ use utoipa_axum::routes;
 
 use super::compat::{gpu_platform, paas};
 use super::{
-    accounts, audit, auth, builds, collections, console, containers, events, files, gpus, health, images,
-    invites, linger, link, machines, openapi, queue, registry, request, terminals, tokens, volumes,
+    accounts, audit, auth, builds, clusters, collections, console, containers, events, files, gpus, health,
+    images, invites, linger, link, machines, namespaces, openapi, queue, registry, request, terminals,
+    tokens, volumes, workloads,
 };
 use crate::app::App;
 
@@ -50,6 +51,19 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(paas::tag_image_alias))
         .routes(routes!(paas::delete_image))
         .routes(routes!(paas::delete_image_alias))
+        .routes(routes!(paas::list_all_nodes))
+        .routes(routes!(paas::create_namespace))
+        .routes(routes!(paas::list_all_my_namespace))
+        .routes(routes!(paas::delete_namespace))
+        .routes(routes!(paas::create_deployment))
+        .routes(routes!(paas::update_deployment))
+        .routes(routes!(paas::delete_deployment))
+        .routes(routes!(paas::create_service))
+        .routes(routes!(paas::update_service))
+        .routes(routes!(paas::delete_service))
+        .routes(routes!(paas::list_all_pods))
+        .routes(routes!(paas::list_all_developments))
+        .routes(routes!(paas::list_all_deployments))
         // Our own.
         .routes(routes!(accounts::me))
         .routes(routes!(accounts::list, accounts::create))
@@ -92,6 +106,8 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(containers::delete_kept_log))
         .routes(routes!(terminals::create_ticket))
         .routes(routes!(terminals::open))
+        .routes(routes!(terminals::create_pod_ticket))
+        .routes(routes!(terminals::open_in_pod))
         .routes(routes!(terminals::list))
         .routes(routes!(terminals::end))
         .routes(routes!(machines::list))
@@ -100,6 +116,20 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(invites::list, invites::create))
         .routes(routes!(invites::delete))
         .routes(routes!(invites::join))
+        .routes(routes!(clusters::list, clusters::create))
+        .routes(routes!(clusters::get, clusters::update, clusters::delete))
+        .routes(routes!(clusters::nodes))
+        .routes(routes!(namespaces::list, namespaces::create))
+        .routes(routes!(namespaces::get, namespaces::delete))
+        .routes(routes!(namespaces::kubeconfig))
+        .routes(routes!(workloads::pods))
+        .routes(routes!(workloads::pod_log))
+        .routes(routes!(workloads::list, workloads::apply))
+        .routes(routes!(workloads::get, workloads::delete))
+        .routes(routes!(workloads::revisions))
+        .routes(routes!(workloads::rollback))
+        .routes(routes!(workloads::scale))
+        .routes(routes!(workloads::restart))
         .routes(routes!(events::watch))
         .routes(routes!(link::connect))
         .routes(routes!(gpus::list))

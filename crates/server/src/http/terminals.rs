@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 use axum::body::Bytes;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
 use axum::extract::{FromRequestParts as _, Request, State};
+use axum::http::request::Parts;
 use axum::http::{StatusCode, Uri};
 use axum::response::Response;
 use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt as _, StreamExt as _};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
-use wire::ids::{ContainerId, TerminalId};
+use wire::ids::TerminalId;
 use wire::problem::Problem;
 use wire::terminals::{
     CHANNEL_INPUT, EndReason, MESSAGE_BYTES_MAX, SUBPROTOCOL, ServerMessage, TerminalCreate, TerminalSize,
@@ -24,7 +25,7 @@ use super::auth;
 use super::extract::{Json, Path};
 use crate::app::App;
 use crate::caller::{Caller, RequestContext};
-use crate::domain::terminals::{self, Admission};
+use crate::domain::terminals::{self, Admission, At};
 use crate::error::{Error, ErrorKind, Result};
 use crate::terminals::{Done, Hands, Shown, Viewer};
 
@@ -55,7 +56,7 @@ pub async fn create_ticket(
     Path(id): Path<String>,
     Json(wanted): Json<TerminalCreate>,
 ) -> Result<(StatusCode, axum::Json<TerminalTicket>)> {
-    let ticket = terminals::ticket(&app, &caller, &id, wanted).await?;
+    let ticket = terminals::ticket(&app, &caller, At::Container(&id), wanted).await?;
     Ok((StatusCode::CREATED, axum::Json(ticket)))
 }
 
@@ -109,15 +110,61 @@ pub async fn open(State(app): State<App>, request: Request) -> Result<Response> 
     // Also with a ticket or a token: what a page of another site could get hold of it must not use.
     auth::check_origin(&app, &parts.method, &parts.headers)?;
     let Path(id) = Path::<String>::from_request_parts(&mut parts, &app).await?;
+    upgrade(app, parts, At::Container(&id)).await
+}
+
+/// Gives a ticket that opens one terminal's WebSocket in a pod, once, within 30 seconds.
+#[utoipa::path(post, path = "/api/v1/namespaces/{namespace}/pods/{pod}/terminal-tickets", tag = "terminals", request_body = TerminalCreate,
+    params(("namespace" = String, Path, description = "Its id, or the name of one of the caller's own"), ("pod" = String, Path, description = "The pod's name")),
+    responses((status = 201, body = TerminalTicket), (status = 401, body = Problem), (status = 404, description = "No such namespace or terminal", body = Problem),
+        (status = 422, body = Problem), (status = 429, description = "Too many terminals or tickets", body = Problem)))]
+pub async fn create_pod_ticket(
+    State(app): State<App>,
+    caller: Caller,
+    Path((namespace, pod)): Path<(String, String)>,
+    Json(wanted): Json<TerminalCreate>,
+) -> Result<(StatusCode, axum::Json<TerminalTicket>)> {
+    let at = At::Pod { namespace: &namespace, pod: &pod };
+    let ticket = terminals::ticket(&app, &caller, at, wanted).await?;
+    Ok((StatusCode::CREATED, axum::Json(ticket)))
+}
+
+/// Opens a terminal in a pod: the same WebSocket as for containers, with `container` to choose one of the pod's.
+#[utoipa::path(get, path = "/api/v1/namespaces/{namespace}/pods/{pod}/terminal", tag = "terminals",
+    params(
+        ("namespace" = String, Path, description = "Its id, or the name of one of the caller's own"),
+        ("pod" = String, Path, description = "The pod's name"),
+        ("ticket" = Option<String>, Query, description = "From `terminal-tickets`; then there is no other parameter"),
+        ("container" = Option<String>, Query, description = "One of the pod's containers; the first one by default"),
+        ("command" = Option<Vec<String>>, Query, description = "A word of the command; once for each"),
+        ("tty" = Option<bool>, Query, description = "Whether it gets a terminal; true by default"),
+        ("input" = Option<bool>, Query, description = "Whether it can be given input; true by default"),
+        ("columns" = Option<u16>, Query, description = "80 by default"),
+        ("rows" = Option<u16>, Query, description = "24 by default"),
+        ("session" = Option<String>, Query, description = "Look at this terminal instead of opening one"),
+        ("from" = Option<u64>, Query, description = "With `session`: begin the replay at this offset"),
+        ("read_only" = Option<bool>, Query, description = "Only look"),
+    ),
+    responses((status = 101, description = "The connection is a WebSocket now"), (status = 400, body = Problem), (status = 401, body = Problem),
+        (status = 403, description = "From a page of another site", body = Problem), (status = 404, body = Problem),
+        (status = 422, body = Problem), (status = 429, body = Problem)))]
+pub async fn open_in_pod(State(app): State<App>, request: Request) -> Result<Response> {
+    let (mut parts, _) = request.into_parts();
+    auth::check_origin(&app, &parts.method, &parts.headers)?;
+    let Path((namespace, pod)) = Path::<(String, String)>::from_request_parts(&mut parts, &app).await?;
+    upgrade(app, parts, At::Pod { namespace: &namespace, pod: &pod }).await
+}
+
+async fn upgrade(app: App, mut parts: Parts, at: At<'_>) -> Result<Response> {
     let query = Query::parse(parts.uri.query().unwrap_or_default())?;
     let (caller, wanted) = match query {
         Query::Ticket(ticket) => {
             let context = parts.extensions.get::<RequestContext>().cloned();
-            terminals::redeem(&app, context, &ticket, &id).await?
+            terminals::redeem(&app, context, &ticket, at).await?
         }
         Query::Wanted(wanted) => (Caller::from_request_parts(&mut parts, &app).await?, *wanted),
     };
-    let admission = terminals::admit(&app, &caller, &id, wanted).await?;
+    let admission = terminals::admit(&app, &caller, at, wanted).await?;
     let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &app).await;
     let upgrade = upgrade.map_err(|rejection| {
         let detail = format!("this address takes WebSockets only: {rejection}");
@@ -166,6 +213,7 @@ impl Query {
                 "tty" => wanted.tty = Some(read(&name, &value)?),
                 "input" => wanted.input = Some(read(&name, &value)?),
                 "working_dir" => wanted.working_dir = Some(value.into_owned()),
+                "container" => wanted.container = Some(value.into_owned()),
                 "columns" => wanted.columns = Some(read(&name, &value)?),
                 "rows" => wanted.rows = Some(read(&name, &value)?),
                 "session" => wanted.session = Some(read(&name, &value)?),
@@ -233,7 +281,7 @@ async fn serve(app: App, caller: Caller, admission: Admission, socket: WebSocket
     let end = tokio::select! {
         end = show(&mut sink, &mut viewer, refused) => end,
         end = listen(messages, &shared) => end,
-        end = watch(&app, &caller, admission.container(), has_terminal, &shared) => end,
+        end = watch(&app, &caller, &admission, has_terminal, &shared) => end,
     };
     drop(viewer);
     match end {
@@ -325,7 +373,7 @@ impl Shared {
 async fn watch(
     app: &App,
     caller: &Caller,
-    container: ContainerId,
+    admission: &Admission,
     has_terminal: bool,
     shared: &Shared,
 ) -> End {
@@ -337,7 +385,7 @@ async fn watch(
         if has_terminal && silence > SILENCE_MAX {
             return End::Gone;
         }
-        if !terminals::may_still_look(app, caller, container).await {
+        if !terminals::may_still_look(app, caller, admission).await {
             return End::Revoked;
         }
     }

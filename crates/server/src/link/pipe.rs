@@ -1,5 +1,5 @@
 //! Calls whose answer is bytes: a command in a container, with input one way and output the other. Dropping either half
-//! tells the agent to end it.
+//! tells the agent to end it. Commands in pods take the same form, though no agent is in between.
 
 use axum::body::{Body, Bytes};
 use futures::{Stream, stream};
@@ -30,9 +30,16 @@ impl Hub {
             Some((Ok::<_, std::convert::Infallible>(receiver.recv().await?), receiver))
         });
         let (body, cancel) = self.bytes(machine, call, Body::from_stream(pieces)).await?;
-        let output = CommandOutput { body, frames: FrameReader::default(), _cancel: cancel };
-        Ok((CommandInput { sender }, output))
+        let output = CommandOutput(Output::Link { body, frames: FrameReader::default(), _cancel: cancel });
+        Ok((CommandInput(Input::Link(sender)), output))
     }
+}
+
+/// A command that is not on a machine of ours: what it is given and what it says, and the other ends of both.
+pub fn command() -> (CommandInput, CommandOutput, mpsc::Receiver<ExecInput>, mpsc::Sender<ExecOutput>) {
+    let (input, inputs) = mpsc::channel(INPUT_WAITING);
+    let (outputs, output) = mpsc::channel(INPUT_WAITING);
+    (CommandInput(Input::Local(input)), CommandOutput(Output::Local(output)), inputs, outputs)
 }
 
 /// Files of a container, as they arrive. Dropping it ends the reading on the machine.
@@ -80,38 +87,51 @@ impl FilePieces {
 
 /// What a command is given. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct CommandInput {
-    sender: mpsc::Sender<Bytes>,
+pub struct CommandInput(Input);
+
+#[derive(Clone, Debug)]
+enum Input {
+    Link(mpsc::Sender<Bytes>),
+    Local(mpsc::Sender<ExecInput>),
 }
 
 impl CommandInput {
     /// Waits until there is room for it; false when the command is over.
     pub async fn send(&self, input: ExecInput) -> bool {
-        self.sender.send(input.encode().into()).await.is_ok()
+        match &self.0 {
+            Input::Link(sender) => sender.send(input.encode().into()).await.is_ok(),
+            Input::Local(sender) => sender.send(input).await.is_ok(),
+        }
     }
 }
 
 /// What a command says. Dropping it ends the command.
 #[derive(Debug)]
-pub struct CommandOutput {
-    body: Incoming,
-    frames: FrameReader<ExecOutput>,
-    _cancel: DropGuard,
+pub struct CommandOutput(Output);
+
+#[derive(Debug)]
+enum Output {
+    Link { body: Incoming, frames: FrameReader<ExecOutput>, _cancel: DropGuard },
+    Local(mpsc::Receiver<ExecOutput>),
 }
 
 impl CommandOutput {
     /// The next piece; none when it ended without a last word. Nothing is lost when this future is dropped.
     pub async fn next(&mut self) -> Option<Result<ExecOutput, CallError>> {
+        let (body, frames) = match &mut self.0 {
+            Output::Link { body, frames, .. } => (body, frames),
+            Output::Local(receiver) => return receiver.recv().await.map(Ok),
+        };
         loop {
-            match self.frames.next_frame() {
+            match frames.next_frame() {
                 Ok(Some(frame)) => return Some(Ok(frame)),
                 Err(error) => return Some(Err(CallError::Broken(error.to_string()))),
                 Ok(None) => {}
             }
-            match self.body.frame().await? {
+            match body.frame().await? {
                 Ok(frame) => {
                     if let Some(data) = frame.data_ref() {
-                        self.frames.push(data);
+                        frames.push(data);
                     }
                 }
                 Err(error) => return Some(Err(broken(error))),

@@ -8,10 +8,14 @@
 //! - `durations`: stops containers whose time is over
 //! - `line`: gives graphics processors to those who wait for them
 //! - `volumes`: removes those that are to go
+//! - `clusters`: asks Kubernetes clusters whether they can be used
+//! - `namespaces`: keeps accounts' namespaces in clusters as they should be
+//! - `workloads`: finishes what an earlier server left half done in clusters
 //! - `expired`: removes what has outlived its time
 //! - `backoff`: waits between tries
 
 mod backoff;
+mod clusters;
 mod containers;
 mod durations;
 mod effects;
@@ -19,9 +23,11 @@ mod expired;
 mod line;
 mod machine_images;
 mod machines;
+mod namespaces;
 mod observed;
 mod plan;
 mod volumes;
+mod workloads;
 
 use std::sync::Arc;
 
@@ -32,6 +38,9 @@ pub fn start(app: &App) {
     let world = Arc::new(observed::World::default());
     app.spawn(expired::run(app.clone()));
     app.spawn(durations::run(app.clone()));
+    app.spawn(clusters::run(app.clone()));
+    app.spawn(namespaces::run(app.clone()));
+    app.spawn(workloads::run(app.clone()));
     app.spawn(line::run(app.clone()));
     app.spawn(volumes::run(app.clone()));
     app.spawn(machine_images::run(app.clone()));

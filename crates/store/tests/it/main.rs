@@ -15,6 +15,7 @@ mod gpu_leases;
 mod images;
 mod jobs;
 mod kept_logs;
+mod kubernetes;
 mod lists;
 mod machine_images;
 mod machines;

@@ -138,6 +138,54 @@ pub(super) fn machine(state: &str) -> Value {
     })
 }
 
+pub(super) fn cluster() -> Value {
+    json!({
+        "id": TOKEN, "name": "lab", "is_default": true, "state": "ready", "state_since": ago(7200), "message": null,
+        "version": "v1.34.4", "pod_ranges": ["10.244.0.0/16"], "server": "https://10.0.0.1:6443", "created_at": ago(90_000),
+    })
+}
+
+pub(super) fn node() -> Value {
+    json!({
+        "cluster": "lab", "name": "node1", "status": "Ready", "message": null, "is_schedulable": true, "roles": [],
+        "cpu_millis": 15_500, "memory_bytes": 68_719_476_736_u64, "pods": 110, "gpus": { "nvidia.com/gpu": 2 },
+        "address": "10.0.0.2", "kubelet_version": "v1.34.4", "os": "Debian 13",
+    })
+}
+
+pub(super) fn namespace() -> Value {
+    json!({
+        "id": BUILD, "name": "alice-test", "short_name": "test", "cluster": "lab", "account_id": 7, "account": "alice",
+        "state": "ready", "state_since": ago(7200), "message": null, "uid": "u", "created_at": ago(7200),
+    })
+}
+
+pub(super) fn pod() -> Value {
+    json!({
+        "name": "web-1", "namespace": "alice-test", "status": "CrashLoopBackOff", "ready": "0/1", "restarts": 3,
+        "message": "`web` ends again and again: it ended with exit code 3; its log says why", "ip": "10.244.0.7",
+        "node": "node1", "images": ["alice/app:v1"], "containers": ["web"], "created_at": ago(600),
+    })
+}
+
+pub(super) fn workload() -> Value {
+    json!({
+        "id": BUILD, "kind": "Deployment", "name": "web", "namespace": "alice-test", "cluster": "lab", "account": "alice",
+        "file": "web.yaml", "revision": 2, "state": "progressing", "message": "1 of 2 pods answer: `web` is being started",
+        "replicas": { "desired": 2, "updated": 2, "ready": 1 }, "images": ["10.0.0.1:5000/alice/app:v1"],
+        "ports": [{ "name": null, "address": "10.96.0.7", "port": 80, "node_port": 30_080 }], "uid": "u",
+        "created_at": ago(7200), "updated_at": ago(60),
+    })
+}
+
+pub(super) fn applied() -> Value {
+    json!({
+        "namespace": "alice-test", "name": "web", "uid": "u", "kind": "Deployment", "revision": 2, "replicas": 2,
+        "images": ["10.0.0.1:5000/alice/app:v1"], "file": "web.yaml", "status": "updated",
+        "warnings": ["would violate PodSecurity \"restricted:v1.33\""],
+    })
+}
+
 pub(super) fn gpu(key: &str, state: &str) -> Value {
     json!({
         "machine_id": "m1", "key": key, "uuid": format!("GPU-{key}"), "type": "Some GPU", "memory": 24_576,

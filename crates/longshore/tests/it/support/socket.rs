@@ -127,6 +127,12 @@ impl Terminal {
         Self::on(Socket::open(api, &path, &[]).await.unwrap()).await
     }
 
+    /// In a pod, with the token.
+    pub(crate) async fn in_pod(api: &Api, namespace: &str, pod: &str, query: &str) -> Self {
+        let path = format!("/api/v1/namespaces/{namespace}/pods/{pod}/terminal?{query}");
+        Self::on(Socket::open(api, &path, &[]).await.unwrap()).await
+    }
+
     /// With a ticket.
     pub(crate) async fn with_ticket(api: &Api, container: &Value, wanted: Value) -> Self {
         let path = format!("/api/v1/containers/{}/terminal-tickets", id_of(container));

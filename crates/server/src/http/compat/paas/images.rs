@@ -141,7 +141,10 @@ async fn subject(app: &App, caller: &Caller, fields: &Fields) -> Result<Subject>
     accounts::subject(app, caller, fields.optional("username").map(Named::Account)).await
 }
 
-fn part<T: std::str::FromStr<Err = wire::names::NameError>>(fields: &Fields, name: &str) -> Result<T> {
+pub(super) fn part<T: std::str::FromStr<Err = wire::names::NameError>>(
+    fields: &Fields,
+    name: &str,
+) -> Result<T> {
     fields
         .required(name)?
         .parse()

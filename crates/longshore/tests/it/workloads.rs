@@ -1,0 +1,717 @@
+//! Workloads on a real cluster: from a zip to a page that answers, and everything that is tried to get further than that.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use reqwest::multipart::{Form, Part};
+use serde_json::{Value, json};
+
+use crate::support::api::{Answer, Api};
+use crate::support::archives::zip_of;
+use crate::support::cluster::{Cluster, Gate, cluster, unique};
+use crate::support::eventually;
+use crate::support::server::TestServer;
+use crate::support::socket::{Socket, Terminal};
+
+/// Seconds that a pod may take.
+const POD_SECS: u64 = 60;
+
+/// A server with the cluster and an account that has a namespace.
+struct Room {
+    cluster: Cluster,
+    server: TestServer,
+    henry: Api,
+    name: String,
+    namespace: String,
+}
+
+impl Room {
+    /// Without an engine: for what is refused, and for what runs nothing.
+    async fn small() -> Option<Self> {
+        let cluster = cluster()?;
+        let server = TestServer::without_engine(&[]).await;
+        Some(Self::furnish(cluster, server).await)
+    }
+
+    /// With an engine that builds and a registry that the nodes reach; none when either is skipped, or when the cluster is one
+    /// whose nodes reach nothing here.
+    async fn whole() -> Option<Self> {
+        let cluster = cluster()?;
+        crate::support::engine()?;
+        let gate = Gate::open(&cluster.host_ip()?).await;
+        cluster.trust_registry(gate.address());
+        let address = gate.address().to_owned();
+        let server = TestServer::start_with(&[("registry_advertise", &address)]).await;
+        gate.lead_to(server.registry.clone());
+        eventually("the server is ready", POD_SECS, || async {
+            (server.api.get("/readyz").await.status == 200).then_some(())
+        })
+        .await;
+        Some(Self::furnish(cluster, server).await)
+    }
+
+    async fn furnish(cluster: Cluster, server: TestServer) -> Self {
+        let admin = server.admin().await;
+        cluster.add_to(&admin).await;
+        let name = unique("henry");
+        let henry = server.account(&name).await;
+        henry
+            .post("/deploy/create_namespace", json!({"username": name, "namespace": "test"}))
+            .await
+            .expect(200);
+        let namespace = format!("{name}-test");
+        Self { cluster, server, henry, name, namespace }
+    }
+
+    async fn close(self) {
+        self.henry.post("/deploy/delete_namespace", json!({"namespace": "test"})).await;
+        self.server.stop().await;
+    }
+
+    /// Uploads the image of the tests as seed 000 does: a web server that shows a word.
+    async fn upload(&self, tag: &str, word: &str) {
+        let busybox = std::fs::read("/bin/busybox").expect("busybox-static is installed");
+        let dockerfile = "FROM scratch\nCOPY busybox /bin/busybox\nCOPY index.html /www/index.html\nCMD [\"/bin/busybox\", \"httpd\", \"-f\", \"-v\", \"-p\", \"8000\", \"-h\", \"/www\"]\n";
+        let archive = zip_of(&[
+            ("Dockerfile", dockerfile.as_bytes()),
+            ("busybox", &busybox),
+            ("index.html", word.as_bytes()),
+        ]);
+        let fields = [("username", self.name.as_str()), ("repo", "app"), ("tag", tag)];
+        self.henry.upload_image(&fields, archive).await.expect(200);
+    }
+
+    fn deployment(&self, tag: &str) -> String {
+        deployment(&format!("{}/app:{tag}", self.name), "")
+    }
+
+    async fn rolled_out(&self) -> Value {
+        eventually("the deployment is ready", POD_SECS, || async {
+            let listed =
+                self.henry.get("/deploy/list_all_developments?namespace=test").await.expect(200).json();
+            (listed[0]["status"] == "ready").then(|| listed[0].clone())
+        })
+        .await
+    }
+}
+
+fn deployment(image: &str, pod: &str) -> String {
+    format!(
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: web, labels: {{app: web}}}}\nspec:\n  replicas: 1\n  \
+         selector: {{matchLabels: {{app: web}}}}\n  template:\n    metadata: {{labels: {{app: web}}}}\n    spec:\n      {pod}\n      \
+         terminationGracePeriodSeconds: 0\n      containers:\n      - name: web\n        image: {image}\n        \
+         ports: [{{containerPort: 8000}}]\n        readinessProbe: {{httpGet: {{path: /, port: 8000}}, periodSeconds: 1}}\n"
+    )
+}
+
+const SERVICE: &str = "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec:\n  type: NodePort\n  selector: {app: web}\n  ports: [{port: 80, targetPort: 8000}]\n";
+
+/// Sends a file as the seed's front end does.
+async fn send(api: &Api, route: &str, fields: &[(&str, &str)], file: &str, text: &str) -> Answer {
+    let mut form = Form::new();
+    for (name, value) in fields {
+        form = form.text((*name).to_owned(), (*value).to_owned());
+    }
+    form = form.part("file", Part::bytes(text.as_bytes().to_vec()).file_name(file.to_owned()));
+    api.send(api.request(Method::POST, route).timeout(Duration::from_mins(2)).multipart(form)).await
+}
+
+async fn page(url: &str) -> Option<String> {
+    let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(3)).build().ok()?;
+    http.get(url).send().await.ok()?.text().await.ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newcomer_gets_from_a_zip_to_a_page_a_new_version_and_back() {
+    let Some(room) = Room::whole().await else { return };
+    let (henry, name) = (&room.henry, room.name.as_str());
+    room.upload("v1", "the first page").await;
+
+    let made =
+        send(henry, "/deploy/create_deployment", &[("username", name)], "web.yaml", &room.deployment("v1"))
+            .await;
+    let made = made.expect(200).json();
+
+    assert_eq!(made["namespace"], room.namespace.as_str());
+    assert_eq!(
+        (made["name"].as_str(), made["kind"].as_str(), made["file"].as_str()),
+        (Some("web"), Some("Deployment"), Some("web.yaml"))
+    );
+    assert_eq!(
+        (made["revision"].as_u64(), made["replicas"].as_u64(), made["status"].as_str()),
+        (Some(1), Some(1), Some("created"))
+    );
+    assert!(made["uid"].is_string() && made["warnings"].is_array());
+    assert!(made["images"][0].as_str().unwrap().contains(&format!("/{name}/app:v1@sha256:")), "{made}");
+    let kept = room.server.data_dir().join("manifests").join(name).join("web.yaml");
+    assert_eq!(std::fs::read_to_string(kept).unwrap(), room.deployment("v1"));
+    room.rolled_out().await;
+    let service = send(
+        henry,
+        "/deploy/create_service",
+        &[("username", name), ("namespace", "test")],
+        "service.yaml",
+        SERVICE,
+    )
+    .await;
+    assert_eq!(service.expect(200).json()["kind"], "Service");
+    let object = room.cluster.object(&["-n", &room.namespace, "service", "web"]).unwrap();
+    let url =
+        format!("http://10.240.{}.1:{}/", room.cluster.number(), object["spec"]["ports"][0]["nodePort"]);
+    eventually("the page answers", POD_SECS, || async {
+        (page(&url).await? == "the first page").then_some(())
+    })
+    .await;
+
+    room.upload("v2", "the second page").await;
+    let pods = henry
+        .get(&format!("/deploy/list_all_pods?username={name}&namespace={}", room.namespace))
+        .await
+        .expect(200)
+        .json();
+    assert_eq!(
+        (pods[0]["status"].as_str(), pods[0]["ready"].as_str()),
+        (Some("Running"), Some("1/1")),
+        "{pods}"
+    );
+    let updated =
+        send(henry, "/deploy/update_deployment", &[("username", name)], "web.yaml", &room.deployment("v2"))
+            .await;
+    assert_eq!(updated.expect(200).json()["revision"], 2);
+    eventually("the new page answers", POD_SECS, || async {
+        (page(&url).await? == "the second page").then_some(())
+    })
+    .await;
+    room.rolled_out().await;
+    let workloads = henry.get("/api/v1/workloads").await.expect(200).json();
+    let web = workloads["data"].as_array().unwrap().iter().find(|row| row["kind"] == "Deployment").unwrap();
+    let id = web["id"].as_str().unwrap();
+    assert_eq!(web["state"], "ready", "{web}");
+    let back = henry.post(&format!("/api/v1/workloads/{id}/rollback"), json!({})).await.expect(200).json();
+    assert_eq!(back["revision"], 3);
+    eventually("the first page answers again", POD_SECS, || async {
+        (page(&url).await? == "the first page").then_some(())
+    })
+    .await;
+    let revisions = henry.get(&format!("/api/v1/workloads/{id}/revisions")).await.expect(200).json();
+    assert_eq!(revisions.as_array().unwrap().len(), 3);
+    let scaled =
+        henry.post(&format!("/api/v1/workloads/{id}/scale"), json!({"replicas": 2})).await.expect(200).json();
+    assert_eq!(scaled["replicas"]["desired"], 2, "{scaled}");
+    henry.post(&format!("/api/v1/workloads/{id}/restart"), json!({})).await.expect(200);
+    let pod = room.rolled_out().await;
+    assert_eq!(pod["ready_replicas"], 2);
+
+    let pods = henry.get("/api/v1/namespaces/test/pods").await.expect(200).json();
+    let log = format!("/api/v1/namespaces/test/pods/{}/log", pods[0]["name"].as_str().unwrap());
+    assert_eq!(henry.get(&log).await.expect(200).headers["content-type"], "text/plain; charset=utf-8");
+    let gone = henry
+        .post("/deploy/delete_service", json!({"username": name, "namespace": "test", "service": "web"}))
+        .await;
+    assert_eq!(gone.expect(200).json()["deleted"], true);
+    let gone = henry
+        .post(
+            "/deploy/delete_deployment",
+            json!({"username": name, "namespace": room.namespace, "deployment": "web"}),
+        )
+        .await;
+    assert_eq!(gone.expect(200).json()["deleted"], true);
+    eventually("nothing is left", POD_SECS, || async {
+        let pods = henry.get("/deploy/list_all_pods?namespace=test").await.expect(200).json();
+        (pods == json!([])).then_some(())
+    })
+    .await;
+    eventually("nothing answers there", 20, || async { page(&url).await.is_none().then_some(()) }).await;
+    room.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_terminal_in_a_pod_is_like_one_in_a_container() {
+    let Some(room) = Room::whole().await else { return };
+    room.upload("v1", "a page").await;
+    send(&room.henry, "/deploy/create_deployment", &[], "web.yaml", &room.deployment("v1")).await.expect(200);
+    room.rolled_out().await;
+    let pods = room.henry.get("/api/v1/namespaces/test/pods").await.expect(200).json();
+    let pod = pods[0]["name"].as_str().unwrap();
+
+    let mut plain = Terminal::in_pod(&room.henry, "test", pod, "tty=false&input=false&command=/bin/busybox&command=sh&command=-c&command=echo%20out;echo%20err%20%3E%262;exit%203").await;
+    let ended = plain.ended().await;
+    assert_eq!((ended["reason"].as_str(), ended["exit_code"].as_i64()), (Some("exited"), Some(3)), "{ended}");
+    assert_eq!((plain.out.as_slice(), plain.err.as_slice()), (&b"out\n"[..], &b"err\n"[..]));
+    let mut shell = Terminal::in_pod(
+        &room.henry,
+        &room.namespace,
+        pod,
+        "columns=100&rows=30&command=/bin/busybox&command=sh",
+    )
+    .await;
+    shell.write("/bin/busybox stty size; exit 7\n").await;
+    shell.shows("30 100").await;
+    assert_eq!(shell.ended().await["exit_code"], 7);
+    let path = "/api/v1/namespaces/test/pods/nowhere/terminal?command=/bin/busybox";
+    let mut missing = Socket::open(&room.henry, path, &[]).await.ok().unwrap();
+    let said = missing.next().await.unwrap().into_text().unwrap();
+    assert!(said.contains("failed") && said.contains("nowhere"), "{said}");
+
+    let mallory = room.server.account(&unique("mallory")).await;
+    let path = format!("/api/v1/namespaces/{}/pods/{pod}", room.namespace);
+    mallory.post(&format!("{path}/terminal-tickets"), json!({})).await.expect(404);
+    let refusal = Socket::open(&mallory, &format!("{path}/terminal"), &[]).await.err().unwrap();
+    assert_eq!(refusal.status, 404);
+    let ticket = room
+        .henry
+        .post(&format!("{path}/terminal-tickets"), json!({"command": ["/bin/busybox", "true"]}))
+        .await
+        .expect(201)
+        .json();
+    let elsewhere = ticket["path"].as_str().unwrap().replace(pod, "another");
+    assert_eq!(Socket::open(&mallory.anonymous(), &elsewhere, &[]).await.err().unwrap().status, 404);
+    room.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pods_of_two_accounts_do_not_reach_each_other() {
+    let Some(room) = Room::whole().await else { return };
+    room.upload("v1", "henry's page").await;
+    let stranger_name = unique("sue");
+    let sue = room.server.account(&stranger_name).await;
+    sue.post("/deploy/create_namespace", json!({"namespace": "test"})).await.expect(200);
+    let public = format!("{}/app:v1", room.name);
+    let theirs = send(&sue, "/deploy/create_deployment", &[], "web.yaml", &deployment(&public, "")).await;
+    // Henry's image is none of sue's: it is taken for one of elsewhere, and her pull secret opens nothing of his.
+    assert!(!theirs.text.contains("@sha256:"), "{}", theirs.text);
+    send(&room.henry, "/deploy/create_deployment", &[], "web.yaml", &room.deployment("v1")).await.expect(200);
+    room.rolled_out().await;
+    let pods = room.henry.get("/deploy/list_all_pods?namespace=test").await.expect(200).json();
+    let (henrys, image) =
+        (pods[0]["name"].as_str().unwrap().to_owned(), pods[0]["images"][0].as_str().unwrap().to_owned());
+    let address = format!("http://{}:8000/", pods[0]["ip"].as_str().unwrap());
+    // The administrator puts a pod into sue's namespace, with the secret that opens henry's image.
+    let secret = room.cluster.object(&["-n", &room.namespace, "secret", "longshore-pull"]).unwrap();
+    let sues = format!("{stranger_name}-test");
+    let copy = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "henrys", "namespace": sues}, "type": secret["type"], "data": secret["data"]});
+    room.cluster.apply(&copy.to_string());
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "client", "namespace": sues},
+        "spec": {"imagePullSecrets": [{"name": "henrys"}], "terminationGracePeriodSeconds": 0,
+            "containers": [{"name": "client", "image": image, "resources": {"limits": {"cpu": "100m", "memory": "32Mi"}}}]}});
+    room.cluster.apply(&pod.to_string());
+    eventually("sue's pod runs", POD_SECS, || async {
+        let pod = room.cluster.object(&["-n", &sues, "pod", "client"])?;
+        (pod["status"]["containerStatuses"][0]["ready"] == true).then_some(())
+    })
+    .await;
+    let reaches = |namespace: &str, pod: &str| {
+        let words = [
+            "-n",
+            namespace,
+            "exec",
+            pod,
+            "--",
+            "/bin/busybox",
+            "timeout",
+            "3",
+            "/bin/busybox",
+            "wget",
+            "-q",
+            "-O",
+            "-",
+            &address,
+        ];
+        room.cluster.try_kubectl(&words, "").is_ok_and(|page| page == "henry's page")
+    };
+
+    assert!(reaches(&room.namespace, &henrys), "in the same namespace it answers");
+    assert!(!reaches(&sues, "client"), "from another account's it does not");
+    // Without the wall it would: what keeps them apart is the policy.
+    let open = json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "open"},
+        "spec": {"podSelector": {}, "policyTypes": ["Ingress", "Egress"], "ingress": [{}], "egress": [{}]}});
+    for namespace in [&room.namespace, &sues] {
+        let mut open = open.clone();
+        open["metadata"]["namespace"] = namespace.as_str().into();
+        room.cluster.apply(&open.to_string());
+    }
+    eventually("it answers without the wall", 20, || async { reaches(&sues, "client").then_some(()) }).await;
+    sue.post("/deploy/delete_namespace", json!({"namespace": "test"})).await;
+    room.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn why_a_workload_does_not_start_is_said_in_plain_words() {
+    let Some(room) = Room::small().await else { return };
+    let why = async |text: &str, wanted: &str| {
+        let applied =
+            room.henry.post("/api/v1/workloads", json!({"manifest": text})).await.expect(200).json();
+        let name = applied[0]["name"].as_str().unwrap().to_owned();
+        eventually(format!("{name} says why"), POD_SECS, || async {
+            let rows = room.henry.get("/api/v1/workloads?namespace=test&limit=100").await.expect(200).json();
+            let row = rows["data"].as_array()?.iter().find(|row| row["name"] == name.as_str())?.clone();
+            row["message"].as_str().filter(|text| text.contains(wanted)).map(str::to_owned)
+        })
+        .await
+    };
+    let named = |name: &str, text: String| {
+        text.replace("name: web, labels", &format!("name: {name}, labels"))
+            .replace("app: web", &format!("app: {name}"))
+    };
+
+    let pull = why(&named("pull", deployment("10.241.0.1:1/nobody/nothing:1", "")), "cannot be pulled").await;
+    let gpus = deployment("nowhere.invalid/x:1", "")
+        .replace("        ports:", "        resources: {limits: {nvidia.com/gpu: 1}}\n        ports:");
+    let quota = why(&named("quota", gpus), "quota is used up").await;
+    let large = deployment("nowhere.invalid/x:1", "").replace(
+        "        ports:",
+        "        resources: {requests: {cpu: 7900m, memory: 1Mi}, limits: {cpu: 7900m}}\n        ports:",
+    );
+    let room_for = why(&named("large", large), "no node has room for it").await;
+
+    assert!(pull.contains("10.241.0.1:1/nobody/nothing:1"), "{pull}");
+    assert!(quota.contains("requests.nvidia.com/gpu"), "{quota}");
+    assert!(room_for.contains("Insufficient cpu"), "{room_for}");
+    room.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_would_leave_the_namespace_is_refused_though_an_administrator_could() {
+    let Some(room) = Room::small().await else { return };
+    let before = room.cluster.kubectl(&[
+        "-n",
+        "kube-system",
+        "get",
+        "configmaps,serviceaccounts,deployments",
+        "-o",
+        "jsonpath={.items[*].metadata.resourceVersion}",
+    ]);
+    let image = "nowhere.invalid/x:1";
+    let plain = deployment(image, "");
+    let map = |namespace: &str| {
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: smuggled, namespace: {namespace}}}\ndata: {{a: b}}\n"
+        )
+    };
+    let attempts = [
+        ("host path", deployment(image, "volumes: [{name: a, hostPath: {path: /}}]")),
+        ("host network", deployment(image, "hostNetwork: true")),
+        ("host processes", deployment(image, "hostPID: true")),
+        ("privileged", plain.replace("        ports:", "        securityContext: {privileged: true}\n        ports:")),
+        ("capabilities", plain.replace("        ports:", "        securityContext: {capabilities: {add: [SYS_ADMIN]}}\n        ports:")),
+        ("a node by name", deployment(image, "nodeName: node1")),
+        ("another service account", deployment(image, "serviceAccountName: longshore")),
+        ("a token", deployment(image, "volumes: [{name: a, projected: {sources: [{serviceAccountToken: {path: t}}]}}]")),
+        ("another namespace", plain.replace("metadata: {name: web,", "metadata: {name: web, namespace: kube-system,")),
+        ("a second document", format!("{plain}---\n{}", map("kube-system"))),
+        ("a document before", format!("{}---\n{plain}", map("kube-system"))),
+        ("a list", format!("apiVersion: v1\nkind: List\nitems:\n- {}\n", json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "smuggled", "namespace": "kube-system"}}))),
+        ("a namespace", "apiVersion: v1\nkind: Namespace\nmetadata: {name: smuggled}\n".to_owned()),
+        ("a role of the cluster", "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: smuggled}\nrules: []\n".to_owned()),
+        ("a binding", "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\nmetadata: {name: smuggled}\nroleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-admin}\nsubjects: [{kind: ServiceAccount, name: default, namespace: default}]\n".to_owned()),
+        ("external addresses", SERVICE.replace("  selector", "  externalIPs: [10.9.9.9]\n  selector")),
+        ("an external name", "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {type: ExternalName, externalName: example.org}\n".to_owned()),
+        ("a load balancer", SERVICE.replace("NodePort", "LoadBalancer")),
+        ("endpoints", "apiVersion: v1\nkind: Endpoints\nmetadata: {name: web}\n".to_owned()),
+        ("a volume of the node", "apiVersion: v1\nkind: PersistentVolume\nmetadata: {name: smuggled}\nspec: {capacity: {storage: 1Gi}, accessModes: [ReadWriteOnce], hostPath: {path: /}}\n".to_owned()),
+        ("another's volume", "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: a}\nspec: {volumeName: b, accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}\n".to_owned()),
+        ("an owner", plain.replace("metadata: {name: web,", "metadata: {name: web, finalizers: [example.org/keep],")),
+        ("a token of a service account", "apiVersion: v1\nkind: Secret\nmetadata: {name: a, annotations: {kubernetes.io/service-account.name: longshore}}\ntype: kubernetes.io/service-account-token\n".to_owned()),
+    ];
+    room.cluster.kubectl(&["create", "namespace", &format!("{}-free", room.name)]);
+
+    for (what, text) in &attempts {
+        let answer = room.henry.post("/api/v1/workloads", json!({"manifest": text})).await;
+        assert!([403, 422].contains(&answer.status), "{what}: {} {}", answer.status, answer.text);
+        for route in ["create_deployment", "create_service", "update_deployment", "update_service"] {
+            let answer =
+                send(&room.henry, &format!("/deploy/{route}"), &[("namespace", "test")], "a.yaml", text)
+                    .await;
+            assert!(
+                [403, 404, 422].contains(&answer.status),
+                "{what} by {route}: {} {}",
+                answer.status,
+                answer.text
+            );
+        }
+        // The administrator may do each of these: that it was refused is our doing.
+        let free = format!("{}-free", room.name);
+        let arguments = ["apply", "--server-side", "--force-conflicts", "--dry-run=server", "-f", "-"];
+        let could = room.cluster.try_kubectl(&[&["-n", &free][..], &arguments].concat(), text);
+        let could = could.or_else(|_| room.cluster.try_kubectl(&arguments, text));
+        assert!(could.is_ok(), "{what}: {could:?}");
+    }
+    let bomb = "a: &a [x,x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: [*d,*d,*d,*d,*d,*d,*d,*d,*d,*d]\n";
+    let many = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n---\n".repeat(2_000);
+    for text in [bomb, many.as_str(), "kind: ConfigMap\nkind: Namespace\n", "\u{7}", ""] {
+        room.henry.post("/api/v1/workloads", json!({"manifest": text})).await.expect(422);
+    }
+    let left = room
+        .cluster
+        .try_kubectl(&["-n", &room.namespace, "get", "deployments,services,configmaps", "-o", "name"], "")
+        .unwrap();
+    assert_eq!(left.lines().filter(|line| !line.contains("kube-root-ca")).count(), 0, "{left}");
+    let after = room.cluster.kubectl(&[
+        "-n",
+        "kube-system",
+        "get",
+        "configmaps,serviceaccounts,deployments",
+        "-o",
+        "jsonpath={.items[*].metadata.resourceVersion}",
+    ]);
+    assert_eq!(before, after, "nothing in kube-system was touched");
+    room.cluster.kubectl(&["delete", "namespace", &format!("{}-free", room.name), "--wait=false"]);
+    room.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_cluster_itself_holds_what_we_would_miss() {
+    let Some(room) = Room::small().await else { return };
+    let tenant = format!("--as=system:serviceaccount:{}:longshore", room.namespace);
+    let try_as_tenant = |namespace: &str, arguments: &[&str], input: &str| {
+        room.cluster.try_kubectl(&[&["-n", namespace, tenant.as_str()][..], arguments].concat(), input)
+    };
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: [{name: a, image: b}]}\n";
+
+    for arguments in [
+        &["get", "secrets"][..],
+        &["get", "pods"],
+        &["create", "configmap", "a"],
+        &["delete", "deployments", "--all"],
+    ] {
+        for namespace in ["kube-system", "default", "longshore-system"] {
+            let refused = try_as_tenant(namespace, arguments, "").unwrap_err();
+            assert!(refused.contains("forbidden"), "{namespace} {arguments:?}: {refused}");
+        }
+    }
+    for arguments in [
+        &["delete", "networkpolicy", "longshore"][..],
+        &["delete", "resourcequota", "longshore"],
+        &["delete", "limitrange", "longshore"],
+        &["delete", "rolebinding", "longshore"],
+        &["delete", "serviceaccount", "default"],
+        &[
+            "label",
+            "namespace",
+            &room.namespace,
+            "--overwrite",
+            "pod-security.kubernetes.io/enforce=privileged",
+        ],
+        &["create", "rolebinding", "a", "--clusterrole=cluster-admin", "--user=a"],
+        &["create", "token", "longshore"],
+        &["get", "nodes"],
+        &["get", "namespaces"],
+    ] {
+        assert!(
+            try_as_tenant(&room.namespace, arguments, "").unwrap_err().contains("forbidden"),
+            "{arguments:?}"
+        );
+    }
+    assert!(try_as_tenant(&room.namespace, &["create", "-f", "-"], pod).unwrap_err().contains("forbidden"));
+    assert!(try_as_tenant(&room.namespace, &["get", "deployments"], "").is_ok(), "its own it may see");
+    // A deployment that went around our rules starts no pod that could harm the node.
+    let privileged = deployment("nowhere.invalid/x:1", "hostNetwork: true");
+    try_as_tenant(&room.namespace, &["apply", "--server-side", "-f", "-"], &privileged).unwrap();
+    eventually("the cluster lets no such pod in", POD_SECS, || async {
+        let object = room.cluster.object(&["-n", &room.namespace, "deployment", "web"])?;
+        object["status"]["conditions"]
+            .as_array()?
+            .iter()
+            .any(|condition| {
+                condition["type"] == "ReplicaFailure"
+                    && condition["message"].as_str().is_some_and(|text| text.contains("PodSecurity"))
+            })
+            .then_some(())
+    })
+    .await;
+    room.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_reaches_anothers_workloads_by_any_route() {
+    let Some(room) = Room::small().await else { return };
+    let mallory = room.server.account(&unique("mallory")).await;
+    mallory.post("/deploy/create_namespace", json!({"namespace": "own"})).await.expect(200);
+    let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: conf}\ndata: {secret: henrys}\n";
+    room.henry.post("/api/v1/workloads", json!({"manifest": map})).await.expect(200);
+    send(&room.henry, "/deploy/create_service", &[], "s.yaml", SERVICE).await.expect(200);
+    let rows = room.henry.get("/api/v1/workloads").await.expect(200).json();
+    let id = rows["data"][0]["id"].as_str().unwrap();
+    let (full, as_henry) = (room.namespace.as_str(), room.name.as_str());
+
+    for path in [
+        format!("/api/v1/workloads/{id}"),
+        format!("/api/v1/workloads/{id}/revisions"),
+        format!("/api/v1/namespaces/{full}/pods"),
+        format!("/api/v1/namespaces/{full}/pods/web/log"),
+        format!("/api/v1/workloads?namespace={full}"),
+        format!("/deploy/list_all_pods?namespace={full}"),
+        format!("/deploy/list_all_developments?namespace={full}"),
+    ] {
+        mallory.get(&path).await.expect(404);
+    }
+    for path in ["scale", "restart", "rollback"] {
+        mallory.post(&format!("/api/v1/workloads/{id}/{path}"), json!({"replicas": 0})).await;
+    }
+    mallory.delete(&format!("/api/v1/workloads/{id}")).await.expect(404);
+    for (namespace, username, status) in
+        [(full, None, 404), ("test", None, 404), (full, Some(as_henry), 403), ("test", Some(as_henry), 403)]
+    {
+        let mut fields = vec![("namespace", namespace)];
+        fields.extend(username.map(|name| ("username", name)));
+        send(&mallory, "/deploy/create_service", &fields, "s.yaml", SERVICE).await.expect(status);
+        send(&mallory, "/deploy/update_service", &fields, "s.yaml", SERVICE).await.expect(status);
+        let mut body = json!({"namespace": namespace, "service": "web"});
+        if let Some(name) = username {
+            body["username"] = name.into();
+        }
+        mallory.post("/deploy/delete_service", body).await.expect(status);
+    }
+    let written =
+        SERVICE.replace("metadata: {name: web}", &format!("metadata: {{name: web, namespace: {full}}}"));
+    send(&mallory, "/deploy/create_service", &[], "s.yaml", &written).await.expect(422);
+    assert!(room.cluster.object(&["-n", full, "service", "web"]).is_some());
+    assert_eq!(room.cluster.object(&["-n", full, "configmap", "conf"]).unwrap()["data"]["secret"], "henrys");
+    mallory.post("/deploy/delete_namespace", json!({"namespace": "own"})).await;
+    room.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn creating_what_is_there_and_changing_what_is_not_say_so() {
+    let Some(room) = Room::small().await else { return };
+    let henry = &room.henry;
+
+    let missing = send(henry, "/deploy/update_service", &[], "s.yaml", SERVICE).await.expect(404);
+    assert!(missing.text.contains("create it first"), "{}", missing.text);
+    let first = send(henry, "/deploy/create_service", &[("namespace", &room.namespace)], "s.yaml", SERVICE)
+        .await
+        .expect(200)
+        .json();
+    send(henry, "/deploy/create_service", &[], "s.yaml", SERVICE).await.expect(409);
+    let again =
+        send(henry, "/deploy/update_service", &[], "s.yaml", &SERVICE.replace("port: 80,", "port: 81,"))
+            .await
+            .expect(200)
+            .json();
+    assert_eq!((first["uid"].as_str(), again["revision"].as_u64()), (again["uid"].as_str(), Some(2)));
+    // Made in the cluster by somebody else: not ours to create over, and not ours to delete.
+    room.cluster.kubectl(&["-n", &room.namespace, "create", "service", "clusterip", "other", "--tcp=80"]);
+    send(henry, "/deploy/create_service", &[], "s.yaml", &SERVICE.replace("name: web", "name: other"))
+        .await
+        .expect(409);
+    henry.post("/deploy/delete_service", json!({"namespace": "test", "service": "other"})).await.expect(404);
+    // A label that was taken away makes it nobody's.
+    room.cluster.kubectl(&["-n", &room.namespace, "label", "service", "web", "longshore.io/workload-"]);
+    let drifted = henry
+        .post("/deploy/delete_service", json!({"namespace": "test", "service": "web"}))
+        .await
+        .expect(409);
+    assert_eq!(drifted.code(), "not_ours");
+    send(henry, "/deploy/update_service", &[], "s.yaml", SERVICE).await.expect(200);
+    henry.post("/deploy/delete_service", json!({"namespace": "test", "service": "web"})).await.expect(200);
+    henry.post("/deploy/delete_service", json!({"namespace": "test", "service": "web"})).await.expect(404);
+    // Where it is not said in which namespace, it must be clear.
+    henry.post("/deploy/create_namespace", json!({"namespace": "more"})).await.expect(200);
+    let unclear = send(henry, "/deploy/create_service", &[], "s.yaml", SERVICE).await.expect(422);
+    assert!(unclear.text.contains(&room.namespace) && unclear.text.contains("-more"), "{}", unclear.text);
+    let written = SERVICE.replace("metadata: {name: web}", "metadata: {name: web, namespace: more}");
+    send(henry, "/deploy/create_service", &[("namespace", "test")], "s.yaml", &written).await.expect(422);
+    assert!(
+        send(henry, "/deploy/create_service", &[], "s.yaml", &written)
+            .await
+            .expect(200)
+            .text
+            .contains("-more")
+    );
+    send(henry, "/deploy/create_service", &[("namespace", "test")], "../../etc/passwd", SERVICE)
+        .await
+        .expect(422);
+    let names = send(
+        henry,
+        "/deploy/create_service",
+        &[("namespace", "test")],
+        "a.yaml",
+        &SERVICE.replace("name: web", "name: longshore"),
+    )
+    .await;
+    names.expect(422);
+    henry.post("/deploy/delete_namespace", json!({"namespace": "more"})).await;
+    room.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn images_of_ours_that_are_not_there_are_missed_before_the_cluster_is_asked() {
+    let Some(room) = Room::small().await else { return };
+    let tried = async |image: &str| {
+        let manifest = deployment(image, "");
+        room.henry.post("/api/v1/workloads", json!({"manifest": manifest, "dry_run": true})).await
+    };
+
+    let missing = tried(&format!("{}/nothing:v1", room.name)).await.expect(422);
+    assert!(
+        missing.json()["violations"][0]["path"].as_str().unwrap().ends_with("containers[0].image"),
+        "{}",
+        missing.text
+    );
+    tried("public/nothing:v1").await.expect(422);
+    tried(&format!("{}/bob/app:v1", room.server.registry)).await.expect(422);
+    tried(&format!("{}/a/b/c:v1", room.server.registry)).await.expect(422);
+    let elsewhere = tried("docker.io/library/nginx:1.27").await.expect(200).json();
+    assert_eq!(elsewhere[0]["images"], json!(["docker.io/library/nginx:1.27"]), "it is not ours to find");
+    assert_eq!((elsewhere[0]["status"].as_str(), elsewhere[0]["revision"].as_u64()), (Some("created"), None));
+    assert!(
+        room.cluster.object(&["-n", &room.namespace, "deployment", "web"]).is_none(),
+        "it was only tried"
+    );
+    assert_eq!(room.henry.get("/api/v1/workloads").await.expect(200).json()["total"], 0);
+    room.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_server_had_stored_is_applied_by_the_next() {
+    let Some(room) = Room::small().await else { return };
+    let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: conf}\ndata: {a: b}\n";
+    room.henry.post("/api/v1/workloads", json!({"manifest": map})).await.expect(200);
+    let rows = room.henry.get("/api/v1/workloads").await.expect(200).json();
+    let id: wire::ids::WorkloadId = rows["data"][0]["id"].as_str().unwrap().parse().unwrap();
+    // As if the server had died between the commit and the cluster.
+    store::workloads::set_uid(&room.server.app.db, id, None).await.unwrap();
+    room.cluster.kubectl(&["-n", &room.namespace, "delete", "configmap", "conf"]);
+    room.server.app.clock.advance_secs(120);
+    let there = || room.cluster.object(&["-n", &room.namespace, "configmap", "conf"]);
+
+    eventually("it is applied again", 60, || async { there().map(drop) }).await;
+    store::workloads::set_deleted(&room.server.app.db, id).await.unwrap();
+    eventually("it is taken away", 60, || async { there().is_none().then_some(()) }).await;
+    eventually("its row is gone", 20, || async {
+        (room.henry.get("/api/v1/workloads").await.expect(200).json()["total"] == 0).then_some(())
+    })
+    .await;
+    room.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ones_own_kubectl_reaches_ones_own_namespace_alone() {
+    let Some(room) = Room::small().await else { return };
+    let path = "/api/v1/namespaces/test/kubeconfig";
+    for wrong in [0, 599, 86_401] {
+        room.henry.post(path, json!({"expires_in": wrong})).await.expect(422);
+    }
+
+    let made = room.henry.post(path, json!({"expires_in": 600})).await.expect(201).json();
+
+    let file = room.server.folder().join("kubeconfig");
+    std::fs::write(&file, made["kubeconfig"].as_str().unwrap()).unwrap();
+    let file = file.display().to_string();
+    let kubectl =
+        |arguments: &[&str]| room.cluster.try_kubectl(&[&["--kubeconfig", &file], arguments].concat(), "");
+    assert!(kubectl(&["get", "pods"]).is_ok(), "{:?}", kubectl(&["get", "pods"]));
+    kubectl(&["create", "configmap", "mine", "--from-literal=a=b"]).unwrap();
+    for arguments in [
+        &["-n", "kube-system", "get", "secrets"][..],
+        &["-n", "default", "get", "pods"],
+        &["get", "nodes"],
+        &["delete", "networkpolicy", "longshore"],
+        &["create", "serviceaccount", "x"],
+    ] {
+        assert!(kubectl(arguments).unwrap_err().contains("forbidden"), "{arguments:?}");
+    }
+    let mallory = room.server.account(&unique("mallory")).await;
+    mallory.post(&format!("/api/v1/namespaces/{}/kubeconfig", room.namespace), json!({})).await.expect(404);
+    room.close().await;
+}

@@ -1,0 +1,246 @@
+//! Requests to one cluster: each with a bound on its time and on its answer, each in somebody's name.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::{Stream, TryStreamExt as _};
+use http::{Method, Request, header};
+use http_body_util::{BodyExt as _, Limited};
+use kube::client::Body;
+use serde_json::Value;
+use wire::ids::ClusterId;
+use wire::names::NamespaceName;
+use wire::secret::Secret;
+
+use super::{Failure, Mirror, OWN_NAME, kubeconfig};
+use crate::error::Result;
+
+/// How long an API server may take for one request.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Largest answer that is read into memory.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+/// Who applies, as the cluster notes it beside each field.
+pub(super) const FIELD_MANAGER: &str = "longshore";
+
+/// In whose name a request is made.
+#[derive(Clone, Copy, Debug)]
+pub enum As<'a> {
+    /// Ours, for what we keep in order.
+    Longshore,
+    /// The account's whose namespace this is: what the cluster would not allow it, it does not get through us either.
+    Tenant(&'a NamespaceName),
+}
+
+/// A success.
+#[derive(Debug)]
+pub struct Answer {
+    /// The object, list or status.
+    pub body: Value,
+    /// What the API server warns of.
+    pub warnings: Vec<String>,
+}
+
+/// The clusters to which there is a client.
+#[derive(Default)]
+pub struct Clusters {
+    known: Mutex<HashMap<ClusterId, Cluster>>,
+}
+
+impl Clusters {
+    /// The client of a cluster, if it was made before.
+    pub fn get(&self, id: ClusterId) -> Option<Cluster> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+    }
+
+    /// Keeps a client.
+    pub fn put(&self, id: ClusterId, cluster: Cluster) {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(id, cluster);
+    }
+
+    /// Forgets a client, because its cluster was removed.
+    pub fn forget(&self, id: ClusterId) {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+    }
+}
+
+/// One cluster. Cloning it is cheap.
+#[derive(Clone)]
+pub struct Cluster {
+    client: kube::Client,
+    config: Arc<kube::Config>,
+    /// Its pods, as far as somebody follows them.
+    pub pods: Arc<Mirror>,
+}
+
+impl Cluster {
+    /// Makes a client from what [`kubeconfig::read`] kept; the cluster around us when there is none. Asks nobody yet.
+    pub async fn open(credentials: Option<&Secret>) -> Result<Self> {
+        let (client, config) = kubeconfig::client(credentials).await?;
+        Ok(Self { client, config: Arc::new(config), pods: Arc::default() })
+    }
+
+    /// A client that does everything in somebody's name.
+    pub(super) fn acting_as(&self, user: String) -> Result<kube::Client, Failure> {
+        let mut config = (*self.config).clone();
+        config.auth_info.impersonate = Some(user);
+        Ok(kube::Client::try_from(config)?)
+    }
+
+    /// Reads an object or a list.
+    pub async fn get(&self, who: As<'_>, path: &str) -> Result<Value, Failure> {
+        Ok(self.call(who, Method::GET, path, None).await?.body)
+    }
+
+    /// Reads an object; none when there is none.
+    pub async fn find(&self, who: As<'_>, path: &str) -> Result<Option<Value>, Failure> {
+        match self.get(who, path).await {
+            Ok(found) => Ok(Some(found)),
+            Err(failure) if failure.is_not_found() => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Makes an object; fails when there is one of its name.
+    pub async fn create(&self, who: As<'_>, path: &str, object: &Value) -> Result<Answer, Failure> {
+        self.call(who, Method::POST, path, Some(("application/json", object))).await
+    }
+
+    /// Makes an object as wished, whatever else others wrote into it; with `force` also what others hold. A dry run changes
+    /// nothing and says what would come of it.
+    pub async fn apply(
+        &self,
+        who: As<'_>,
+        path: &str,
+        object: &Value,
+        force: bool,
+        is_dry_run: bool,
+    ) -> Result<Answer, Failure> {
+        let dry = if is_dry_run { "&dryRun=All" } else { "" };
+        let path = format!("{path}?fieldManager={FIELD_MANAGER}&fieldValidation=Strict&force={force}{dry}");
+        self.call(who, Method::PATCH, &path, Some(("application/apply-patch+yaml", object))).await
+    }
+
+    /// Changes some of an object's fields.
+    pub async fn merge(&self, who: As<'_>, path: &str, change: &Value) -> Result<Answer, Failure> {
+        let path = format!("{path}?fieldManager={FIELD_MANAGER}");
+        self.call(who, Method::PATCH, &path, Some(("application/merge-patch+json", change))).await
+    }
+
+    /// Deletes an object or, by the path of a list, all of them; what depends on it follows. Whether there was one.
+    pub async fn delete(&self, who: As<'_>, path: &str, uid: Option<&str>) -> Result<bool, Failure> {
+        let mut options = serde_json::json!({
+            "kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background",
+        });
+        if let Some(uid) = uid {
+            options["preconditions"] = serde_json::json!({"uid": uid});
+        }
+        match self.call(who, Method::DELETE, path, Some(("application/json", &options))).await {
+            Ok(_) => Ok(true),
+            Err(failure) if failure.is_not_found() => Ok(false),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// A body that goes on: a log, a watch.
+    pub async fn stream(
+        &self,
+        who: As<'_>,
+        path: &str,
+    ) -> Result<impl Stream<Item = Result<Bytes, Failure>> + Send + use<>, Failure> {
+        let request = request(who, Method::GET, path, None)?;
+        let sent = tokio::time::timeout(PATIENCE, self.client.send(request)).await;
+        let response = sent.map_err(|_| too_slow())??;
+        let code = response.status().as_u16();
+        if !response.status().is_success() {
+            return Err(Failure::of_answer(code, &read(response.into_body()).await?));
+        }
+        Ok(response.into_body().into_data_stream().map_err(Failure::from))
+    }
+
+    async fn call(
+        &self,
+        who: As<'_>,
+        method: Method,
+        path: &str,
+        body: Option<(&'static str, &Value)>,
+    ) -> Result<Answer, Failure> {
+        let request = request(who, method, path, body)?;
+        tokio::time::timeout(PATIENCE, self.exchange(request)).await.map_err(|_| too_slow())?
+    }
+
+    async fn exchange(&self, request: Request<Body>) -> Result<Answer, Failure> {
+        let response = self.client.send(request).await?;
+        let status = response.status();
+        let warnings = response.headers().get_all(header::WARNING).iter();
+        let warnings = warnings.filter_map(|value| value.to_str().ok()).map(warning_text).collect();
+        let bytes = read(response.into_body()).await?;
+        if !status.is_success() {
+            return Err(Failure::of_answer(status.as_u16(), &bytes));
+        }
+        let body = serde_json::from_slice(&bytes)
+            .map_err(|error| Failure::Unreachable(format!("what answers is no API server: {error}")))?;
+        Ok(Answer { body, warnings })
+    }
+}
+
+fn too_slow() -> Failure {
+    Failure::Unreachable(format!("it took more than {} seconds", PATIENCE.as_secs()))
+}
+
+async fn read(body: Body) -> Result<Bytes, Failure> {
+    let collected = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
+    Ok(collected.map_err(|error| Failure::Unreachable(format!("its answer broke off: {error}")))?.to_bytes())
+}
+
+/// `299 - "text"`, RFC 7234's form.
+fn warning_text(value: &str) -> String {
+    let quoted = value.split_once('"').and_then(|(_, text)| text.trim_end().strip_suffix('"'));
+    let text = quoted.unwrap_or(value);
+    text.replace("\\\"", "\"")
+}
+
+fn request(
+    who: As<'_>,
+    method: Method,
+    path: &str,
+    body: Option<(&'static str, &Value)>,
+) -> Result<Request<Body>, Failure> {
+    let mut request = Request::builder().method(method).uri(path);
+    if let As::Tenant(namespace) = who {
+        let user = format!("system:serviceaccount:{namespace}:{OWN_NAME}");
+        request = request.header("Impersonate-User", user);
+    }
+    let body = match body {
+        None => Body::empty(),
+        Some((kind, value)) => {
+            request = request.header(header::CONTENT_TYPE, kind);
+            Body::from(value.to_string().into_bytes())
+        }
+    };
+    request.body(body).map_err(|error| Failure::Unreachable(format!("the request is not valid: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tenants_request_is_made_in_the_name_of_its_namespaces_own_account() {
+        let namespace = "henry-test".parse().unwrap();
+
+        let ours = request(As::Longshore, Method::GET, "/version", None).unwrap();
+        let theirs = request(As::Tenant(&namespace), Method::GET, "/version", None).unwrap();
+
+        assert!(ours.headers().get("impersonate-user").is_none());
+        let user = theirs.headers().get("impersonate-user").unwrap();
+        assert_eq!(user, "system:serviceaccount:henry-test:longshore");
+    }
+
+    #[test]
+    fn warnings_are_read_without_their_frame() {
+        assert_eq!(warning_text(r#"299 - "would violate \"restricted\"""#), r#"would violate "restricted""#);
+        assert_eq!(warning_text("plain"), "plain");
+    }
+}

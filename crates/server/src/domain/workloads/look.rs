@@ -1,0 +1,503 @@
+//! What is there of workloads, and why it is not as wished, in plain words. Asked in the name of the namespace's own account.
+
+use bytes::Bytes;
+use futures::Stream;
+use serde_json::Value;
+use store::namespaces::Row as Namespace;
+use store::workloads::{self, Desired, Row};
+use wire::names::NamespaceName;
+use wire::page::{MAX_LIMIT, Page, PageQuery};
+use wire::workloads::{PodView, Replicas, ServicePort, WorkloadKind, WorkloadState, WorkloadView};
+
+use super::{clusters, is_ours, kind_of, namespaces, path_of};
+use crate::app::App;
+use crate::caller::{Caller, Subject};
+use crate::clients::kube::{As, Cluster, Failure};
+use crate::error::{Error, Result};
+
+/// Pods that are shown of one namespace.
+const PODS_MAX: usize = 2_000;
+/// Lines of a log that are shown when nobody says how many.
+const LOG_LINES: u64 = 200;
+/// Bytes of a log that is not followed.
+const LOG_BYTES_MAX: u64 = 4 << 20;
+
+/// Lists the workloads of one namespace, or of all of an account.
+pub async fn list(
+    app: &App,
+    caller: &Caller,
+    subject: &Subject,
+    namespace: Option<&str>,
+    page: PageQuery,
+) -> Result<Page<WorkloadView>> {
+    let spaces = if let Some(name) = namespace {
+        vec![namespaces::find(app, caller, name).await?]
+    } else {
+        let all = PageQuery { limit: Some(MAX_LIMIT), offset: None };
+        store::namespaces::list(&app.db, Some(subject.account), None, all).await?.rows
+    };
+    let ids: Vec<_> = spaces.iter().map(|space| space.id).collect();
+    let rows = workloads::of_namespaces(&app.db, &ids).await?;
+    let total = rows.len() as u64;
+    let offset = usize::try_from(page.offset()).unwrap_or(usize::MAX);
+    let limit = usize::try_from(page.limit()).unwrap_or(usize::MAX);
+    let mut data = Vec::new();
+    for row in rows.into_iter().skip(offset).take(limit) {
+        if let Some(space) = spaces.iter().find(|space| space.id == row.namespace_id) {
+            data.push(view(app, space, row).await?);
+        }
+    }
+    Ok(Page { data, total, limit: page.limit(), offset: page.offset() })
+}
+
+/// A workload as it is now.
+pub(super) async fn view(app: &App, namespace: &Namespace, row: Row) -> Result<WorkloadView> {
+    let kind = kind_of(row.kind)?;
+    let seen = match clusters::client_of(app, namespace.cluster_id).await {
+        Ok(cluster) => look(&cluster, namespace, &row, &path_of(kind, namespace, &row.name)).await,
+        Err(error) => Err(Failure::Unreachable(error.detail)),
+    };
+    let mut view = WorkloadView {
+        id: row.id,
+        kind: row.kind,
+        name: row.name,
+        namespace: namespace.name.clone(),
+        cluster: namespace.cluster.clone(),
+        account: namespace.account.clone(),
+        file: row.file,
+        revision: row.revision,
+        state: WorkloadState::Unknown,
+        message: None,
+        replicas: None,
+        images: Vec::new(),
+        ports: Vec::new(),
+        uid: row.uid,
+        created_at: row.created_at,
+        updated_at: row.updated_at,
+    };
+    match seen {
+        Ok(seen) => {
+            view.state = seen.state;
+            view.message = seen.message;
+            view.replicas = seen.replicas;
+            view.images = seen.images;
+            view.ports = seen.ports;
+        }
+        Err(failure) => view.message = Some(failure.to_string()),
+    }
+    if row.desired == Desired::Deleted {
+        view.state = WorkloadState::Deleting;
+    }
+    Ok(view)
+}
+
+/// What was seen of a workload.
+struct Seen {
+    state: WorkloadState,
+    message: Option<String>,
+    replicas: Option<Replicas>,
+    images: Vec<String>,
+    ports: Vec<ServicePort>,
+}
+
+async fn look(cluster: &Cluster, namespace: &Namespace, row: &Row, path: &str) -> Result<Seen, Failure> {
+    let who = As::Tenant(&namespace.name);
+    let Some(object) = cluster.find(who, path).await? else {
+        let message = Some("the cluster does not have it: apply its file again".to_owned());
+        return Ok(Seen {
+            state: WorkloadState::Missing,
+            message,
+            replicas: None,
+            images: Vec::new(),
+            ports: Vec::new(),
+        });
+    };
+    let (state, message, replicas) = match row.kind {
+        WorkloadKind::Deployment | WorkloadKind::StatefulSet | WorkloadKind::DaemonSet => {
+            let (is_done, replicas, message) = rollout(row.kind, &object);
+            if is_done {
+                (WorkloadState::Ready, None, Some(replicas))
+            } else {
+                let (state, message) = why(cluster, namespace, &object, message).await?;
+                (state, Some(message), Some(replicas))
+            }
+        }
+        WorkloadKind::Job => job(&object),
+        _ => (WorkloadState::Ready, None, None),
+    };
+    let message = if is_ours(&object, row.id) {
+        message
+    } else {
+        Some("its label was taken away or changed in the cluster: apply its file again".to_owned())
+    };
+    Ok(Seen { state, message, replicas, images: images_of(&object), ports: ports_of(row.kind, &object) })
+}
+
+/// Whether all pods are new and answer; how many there are; and what is missing, in words.
+fn rollout(kind: WorkloadKind, object: &Value) -> (bool, Replicas, String) {
+    let status = &object["status"];
+    let count = |name: &str| status[name].as_u64().unwrap_or_default();
+    let desired = match kind {
+        WorkloadKind::DaemonSet => count("desiredNumberScheduled"),
+        _ => object["spec"]["replicas"].as_u64().unwrap_or(1),
+    };
+    let (updated, ready, all) = match kind {
+        WorkloadKind::DaemonSet => {
+            (count("updatedNumberScheduled"), count("numberReady"), count("currentNumberScheduled"))
+        }
+        _ => (count("updatedReplicas"), count("readyReplicas"), count("replicas")),
+    };
+    let is_seen = status["observedGeneration"].as_u64() >= object["metadata"]["generation"].as_u64();
+    let is_done = is_seen && updated == desired && ready == desired && all == desired;
+    let message = if !is_seen {
+        "the cluster has not looked at it yet".to_owned()
+    } else if updated < desired {
+        format!("{updated} of {desired} pods are of the new revision")
+    } else if all > desired {
+        format!("{} old pods are still there", all - desired)
+    } else {
+        format!("{ready} of {desired} pods answer")
+    };
+    (is_done, Replicas { desired, updated, ready }, message)
+}
+
+/// Why a rollout is not done: what the cluster says of it, else what the first pod that is in trouble says.
+async fn why(
+    cluster: &Cluster,
+    namespace: &Namespace,
+    object: &Value,
+    message: String,
+) -> Result<(WorkloadState, String), Failure> {
+    let conditions = object["status"]["conditions"].as_array().into_iter().flatten();
+    let mut state = WorkloadState::Progressing;
+    for condition in conditions {
+        let text = condition["message"].as_str().unwrap_or_default();
+        if condition["type"] == "ReplicaFailure" && condition["status"] == "True" {
+            return Ok((WorkloadState::Failed, format!("{message}: {}", plain_refusal(text))));
+        }
+        if condition["type"] == "Progressing" && condition["reason"] == "ProgressDeadlineExceeded" {
+            state = WorkloadState::Failed;
+        }
+    }
+    let selector = selector_of(&object["spec"]["selector"]["matchLabels"]);
+    let pods = pods_of(cluster, &namespace.name, &selector).await?;
+    let trouble = pods.iter().filter_map(trouble).min_by_key(|(severity, _)| *severity);
+    Ok(match trouble {
+        Some((0, text)) => (WorkloadState::Failed, format!("{message}: {text}")),
+        Some((_, text)) => (state, format!("{message}: {text}")),
+        None => (state, message),
+    })
+}
+
+fn selector_of(labels: &Value) -> String {
+    let labels = labels.as_object().into_iter().flatten();
+    let pairs: Vec<_> =
+        labels.filter_map(|(name, value)| Some(format!("{name}={}", value.as_str()?))).collect();
+    form_urlencoded::byte_serialize(pairs.join(",").as_bytes()).collect()
+}
+
+fn plain_refusal(text: &str) -> String {
+    if text.contains("exceeded quota") {
+        return format!("the namespace's quota is used up: {text}");
+    }
+    if text.contains("violates PodSecurity") {
+        return format!("the cluster does not let such a pod in: {text}");
+    }
+    text.to_owned()
+}
+
+fn job(object: &Value) -> (WorkloadState, Option<String>, Option<Replicas>) {
+    let status = &object["status"];
+    let conditions = status["conditions"].as_array().into_iter().flatten();
+    let holds = |wanted: &str| {
+        let mut conditions = conditions.clone();
+        conditions.find(|condition| condition["type"] == wanted && condition["status"] == "True")
+    };
+    if let Some(failed) = holds("Failed") {
+        let text = failed["message"].as_str().unwrap_or("it failed").to_owned();
+        return (WorkloadState::Failed, Some(text), None);
+    }
+    if holds("Complete").is_some() {
+        return (WorkloadState::Ready, None, None);
+    }
+    let done = status["succeeded"].as_u64().unwrap_or_default();
+    let wanted = object["spec"]["completions"].as_u64().unwrap_or(1);
+    (WorkloadState::Progressing, Some(format!("{done} of {wanted} runs have succeeded")), None)
+}
+
+fn images_of(object: &Value) -> Vec<String> {
+    let spec = &object["spec"];
+    let pods = [&spec["template"]["spec"], &spec["jobTemplate"]["spec"]["template"]["spec"]];
+    let containers = pods.into_iter().flat_map(|pod| pod["containers"].as_array().into_iter().flatten());
+    containers.filter_map(|container| container["image"].as_str().map(str::to_owned)).collect()
+}
+
+fn ports_of(kind: WorkloadKind, object: &Value) -> Vec<ServicePort> {
+    if kind != WorkloadKind::Service {
+        return Vec::new();
+    }
+    let number = |value: &Value| value.as_u64().and_then(|port| u16::try_from(port).ok());
+    let ports = object["spec"]["ports"].as_array().into_iter().flatten();
+    ports
+        .filter_map(|port| {
+            Some(ServicePort {
+                name: port["name"].as_str().map(str::to_owned),
+                address: object["spec"]["clusterIP"].as_str().map(str::to_owned),
+                port: number(&port["port"])?,
+                node_port: number(&port["nodePort"]),
+            })
+        })
+        .collect()
+}
+
+/// The pods of a namespace.
+pub async fn pods(app: &App, caller: &Caller, namespace: &str) -> Result<Vec<PodView>> {
+    let row = namespaces::find(app, caller, namespace).await?;
+    let cluster = clusters::client_of(app, row.cluster_id).await?;
+    // Read from what one watch keeps for all who look, as long as it does.
+    if let Some(pods) = cluster.pods.of_namespace(row.name.as_str()) {
+        return Ok(pods.iter().map(|pod| pod_view(&row.name, pod)).collect());
+    }
+    let pods = pods_of(&cluster, &row.name, "").await?;
+    Ok(pods.iter().map(|pod| pod_view(&row.name, pod)).collect())
+}
+
+async fn pods_of(
+    cluster: &Cluster,
+    namespace: &NamespaceName,
+    selector: &str,
+) -> Result<Vec<Value>, Failure> {
+    let path = format!("/api/v1/namespaces/{namespace}/pods?limit={PODS_MAX}&labelSelector={selector}");
+    items(cluster, namespace, &path).await
+}
+
+async fn items(cluster: &Cluster, namespace: &NamespaceName, path: &str) -> Result<Vec<Value>, Failure> {
+    let mut list = cluster.get(As::Tenant(namespace), path).await?;
+    Ok(match list["items"].take() {
+        Value::Array(items) => items,
+        _ => Vec::new(),
+    })
+}
+
+/// The deployments of a namespace, also those that somebody made in the cluster itself.
+pub async fn deployments(
+    app: &App,
+    caller: &Caller,
+    namespace: &str,
+) -> Result<Vec<(Value, Replicas, bool, String)>> {
+    let row = namespaces::find(app, caller, namespace).await?;
+    let cluster = clusters::client_of(app, row.cluster_id).await?;
+    let kind = kind_of(WorkloadKind::Deployment)?;
+    let found = items(&cluster, &row.name, &kind.path(row.name.as_str())).await?;
+    Ok(found
+        .into_iter()
+        .map(|object| {
+            let (is_done, replicas, message) = rollout(WorkloadKind::Deployment, &object);
+            (object, replicas, is_done, message)
+        })
+        .collect())
+}
+
+fn pod_view(namespace: &NamespaceName, pod: &Value) -> PodView {
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let statuses = || pod["status"]["containerStatuses"].as_array().into_iter().flatten();
+    let containers = || pod["spec"]["containers"].as_array().into_iter().flatten();
+    let ready = statuses().filter(|status| status["ready"] == true).count();
+    let waiting = statuses().find_map(|status| text(&status["state"]["waiting"]["reason"]));
+    let status = match (&pod["metadata"]["deletionTimestamp"], waiting) {
+        (Value::String(_), _) => "Terminating".to_owned(),
+        (_, Some(reason)) => reason,
+        _ => text(&pod["status"]["reason"]).or_else(|| text(&pod["status"]["phase"])).unwrap_or_default(),
+    };
+    PodView {
+        name: text(&pod["metadata"]["name"]).unwrap_or_default(),
+        namespace: namespace.clone(),
+        status,
+        message: trouble(pod).map(|(_, message)| message),
+        ready: format!("{ready}/{}", containers().count()),
+        restarts: statuses().filter_map(|status| status["restartCount"].as_u64()).sum(),
+        ip: text(&pod["status"]["podIP"]),
+        node: text(&pod["spec"]["nodeName"]),
+        images: containers().filter_map(|container| text(&container["image"])).collect(),
+        containers: containers().filter_map(|container| text(&container["name"])).collect(),
+        created_at: text(&pod["metadata"]["creationTimestamp"]),
+    }
+}
+
+/// What keeps a pod from running, in plain words; 0 for what will not pass by itself.
+fn trouble(pod: &Value) -> Option<(u8, String)> {
+    let conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
+    for condition in conditions {
+        if condition["type"] == "PodScheduled" && condition["reason"] == "Unschedulable" {
+            let said = condition["message"].as_str().unwrap_or_default();
+            return Some((1, format!("no node has room for it: {said}")));
+        }
+    }
+    let of_list = |list: &str| pod["status"][list].as_array().cloned().unwrap_or_default();
+    let statuses = of_list("initContainerStatuses").into_iter().chain(of_list("containerStatuses"));
+    statuses.filter_map(|status| container_trouble(&status)).min_by_key(|(severity, _)| *severity)
+}
+
+fn container_trouble(status: &Value) -> Option<(u8, String)> {
+    let name = status["name"].as_str().unwrap_or_default();
+    let waiting = &status["state"]["waiting"];
+    let said = waiting["message"].as_str().unwrap_or_default();
+    let ended = [&status["state"]["terminated"], &status["lastState"]["terminated"]];
+    let ended = ended.into_iter().find(|ended| ended.is_object());
+    let how = ended.map(|ended| match ended["reason"].as_str() {
+        Some("OOMKilled") => "it used more memory than its limit".to_owned(),
+        _ => format!("it ended with exit code {}", ended["exitCode"]),
+    });
+    Some(match waiting["reason"].as_str() {
+        Some("ErrImagePull" | "ImagePullBackOff") => (
+            0,
+            format!(
+                "the image `{}` of `{name}` cannot be pulled: {said}",
+                status["image"].as_str().unwrap_or_default()
+            ),
+        ),
+        Some("InvalidImageName") => (0, format!("`{name}` names no valid image: {said}")),
+        Some("CrashLoopBackOff") => {
+            let how = how.unwrap_or_else(|| "it ends".to_owned());
+            (0, format!("`{name}` ends again and again: {how}; its log says why"))
+        }
+        Some("CreateContainerConfigError" | "CreateContainerError" | "RunContainerError") => {
+            (0, format!("`{name}` cannot be started: {said}"))
+        }
+        Some("ContainerCreating" | "PodInitializing") => (3, format!("`{name}` is being started")),
+        Some(other) => (2, format!("`{name}` waits: {other} {said}").trim_end().to_owned()),
+        None => match (status["state"]["terminated"].is_object(), how) {
+            (true, Some(how)) if status["state"]["terminated"]["exitCode"] != 0 => {
+                (0, format!("`{name}` does not run: {how}"))
+            }
+            _ if status["state"]["running"].is_object() && status["ready"] == false => {
+                (2, format!("`{name}` runs, but its readiness probe does not succeed yet"))
+            }
+            _ => return None,
+        },
+    })
+}
+
+/// Whether this can be the name of a pod or of one of its containers.
+pub(in crate::domain) fn is_name(text: &str) -> bool {
+    (1..=253).contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.'))
+        && !text.contains("..")
+        && !text.starts_with('.')
+}
+
+/// What of a pod's log.
+#[derive(Clone, Debug, Default)]
+pub struct LogQuery<'a> {
+    /// Of which container; the pod's only or first one when not given.
+    pub container: Option<&'a str>,
+    /// The newest lines.
+    pub tail: Option<u64>,
+    /// Of the container that ended before the current one.
+    pub is_previous: bool,
+    /// Goes on with what is printed.
+    pub is_followed: bool,
+}
+
+/// A pod's log.
+pub async fn log(
+    app: &App,
+    caller: &Caller,
+    namespace: &str,
+    pod: &str,
+    query: &LogQuery<'_>,
+) -> Result<impl Stream<Item = Result<Bytes, Failure>> + Send + use<>> {
+    let row = namespaces::find(app, caller, namespace).await?;
+    if !is_name(pod) {
+        return Err(Error::not_found("pod", pod));
+    }
+    let cluster = clusters::client_of(app, row.cluster_id).await?;
+    if query.container.is_some_and(|container| !is_name(container)) {
+        return Err(Error::not_found("container", query.container.unwrap_or_default()));
+    }
+    let bound = if query.is_followed { String::new() } else { format!("&limitBytes={LOG_BYTES_MAX}") };
+    let container = query.container.map(|container| format!("&container={container}")).unwrap_or_default();
+    let path = format!(
+        "/api/v1/namespaces/{}/pods/{pod}/log?tailLines={}&previous={}&follow={}{bound}{container}",
+        row.name,
+        query.tail.unwrap_or(LOG_LINES).min(100_000),
+        query.is_previous,
+        query.is_followed,
+    );
+    Ok(cluster.stream(As::Tenant(&row.name), &path).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn why_a_pod_does_not_run_is_said_in_plain_words() {
+        let pod = |status: Value| json!({"status": {"containerStatuses": [status]}});
+        for (status, severity, words) in [
+            (
+                json!({"name": "web", "image": "a:1", "state": {"waiting": {"reason": "ImagePullBackOff", "message": "not found"}}}),
+                0,
+                "the image `a:1` of `web` cannot be pulled: not found",
+            ),
+            (
+                json!({"name": "web", "state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": {"terminated": {"exitCode": 3, "reason": "Error"}}}),
+                0,
+                "`web` ends again and again: it ended with exit code 3; its log says why",
+            ),
+            (
+                json!({"name": "web", "state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}}),
+                0,
+                "`web` ends again and again: it used more memory than its limit; its log says why",
+            ),
+            (
+                json!({"name": "web", "state": {"waiting": {"reason": "CreateContainerConfigError", "message": "secret \"x\" not found"}}}),
+                0,
+                "`web` cannot be started: secret \"x\" not found",
+            ),
+            (
+                json!({"name": "web", "ready": false, "state": {"running": {}}}),
+                2,
+                "`web` runs, but its readiness probe does not succeed yet",
+            ),
+        ] {
+            assert_eq!(trouble(&pod(status)), Some((severity, words.to_owned())));
+        }
+        assert_eq!(trouble(&pod(json!({"name": "web", "ready": true, "state": {"running": {}}}))), None);
+        let unschedulable = json!({"status": {"conditions": [{"type": "PodScheduled", "reason": "Unschedulable", "message": "0/1 nodes are available: 1 Insufficient nvidia.com/gpu."}]}});
+        assert!(trouble(&unschedulable).unwrap().1.starts_with("no node has room for it: 0/1"));
+    }
+
+    #[test]
+    fn a_rollout_is_done_when_all_pods_are_new_and_answer() {
+        let deployment =
+            |status: Value| json!({"metadata": {"generation": 2}, "spec": {"replicas": 2}, "status": status});
+
+        let (done, ..) = rollout(
+            WorkloadKind::Deployment,
+            &deployment(
+                json!({"observedGeneration": 2, "replicas": 2, "updatedReplicas": 2, "readyReplicas": 2}),
+            ),
+        );
+        let (old, _, message) = rollout(
+            WorkloadKind::Deployment,
+            &deployment(
+                json!({"observedGeneration": 1, "replicas": 2, "updatedReplicas": 2, "readyReplicas": 2}),
+            ),
+        );
+        let (half, replicas, words) = rollout(
+            WorkloadKind::Deployment,
+            &deployment(
+                json!({"observedGeneration": 2, "replicas": 3, "updatedReplicas": 1, "readyReplicas": 2}),
+            ),
+        );
+
+        assert!(done && !old && !half);
+        assert_eq!(message, "the cluster has not looked at it yet");
+        assert_eq!((replicas.updated, words.as_str()), (1, "1 of 2 pods are of the new revision"));
+    }
+}
