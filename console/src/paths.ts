@@ -10,6 +10,11 @@ export const paths = {
   containerNew: (image?: string) => `/ui/containers/new${image ? `?image=${encodeURIComponent(image)}` : ""}`,
   container: (id: number, tab?: string) => `/ui/containers/${id}${tab ? `/${tab}` : ""}`,
   keptLogs: "/ui/kept-logs",
+  kubernetes: "/ui/kubernetes",
+  apply: (namespace?: string) =>
+    `/ui/kubernetes/apply${namespace ? `?namespace=${encodeURIComponent(namespace)}` : ""}`,
+  namespace: (name: string) => `/ui/kubernetes/namespaces/${encodeURIComponent(name)}`,
+  workload: (id: string) => `/ui/kubernetes/workloads/${encodeURIComponent(id)}`,
   volumes: "/ui/volumes",
   machines: "/ui/machines",
   accounts: "/ui/admin/accounts",

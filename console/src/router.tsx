@@ -55,6 +55,22 @@ const pages: RouteObject[] = [
     lazy: async () => ({ Component: (await again(() => import("./pages/containers/kept"))).KeptLogs }),
   },
   {
+    path: "kubernetes",
+    lazy: async () => ({ Component: (await again(() => import("./pages/kubernetes/list"))).Kubernetes }),
+  },
+  {
+    path: "kubernetes/apply",
+    lazy: async () => ({ Component: (await again(() => import("./pages/kubernetes/apply"))).Apply }),
+  },
+  {
+    path: "kubernetes/namespaces/:name",
+    lazy: async () => ({ Component: (await again(() => import("./pages/kubernetes/namespace"))).NamespaceDetail }),
+  },
+  {
+    path: "kubernetes/workloads/:id",
+    lazy: async () => ({ Component: (await again(() => import("./pages/kubernetes/workload"))).WorkloadDetail }),
+  },
+  {
     path: "volumes",
     lazy: async () => ({ Component: (await again(() => import("./pages/containers/volumes"))).Volumes }),
   },

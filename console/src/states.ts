@@ -1,5 +1,5 @@
 /** How states look: one tone for one meaning, in every list. */
-import type { Build, Container, Gpu, Machine } from "./api/client";
+import type { Build, Container, Gpu, Machine, Schemas } from "./api/client";
 import type { Tone } from "./parts/basic";
 
 const containers: Record<Container["state"], Tone> = {
@@ -30,6 +30,23 @@ const gpus: Record<Gpu["state"], Tone> = {
   unknown: "warn",
 };
 
+const workloads: Record<Schemas["WorkloadState"], Tone> = {
+  ready: "good",
+  progressing: "busy",
+  failed: "bad",
+  deleting: "busy",
+  missing: "warn",
+  unknown: "warn",
+};
+const namespaces: Record<Schemas["NamespaceState"], Tone> = {
+  creating: "busy",
+  ready: "good",
+  failed: "bad",
+  deleting: "busy",
+};
+
+export const workloadTone = (state: Schemas["WorkloadState"]): Tone => workloads[state] ?? "idle";
+export const namespaceTone = (state: Schemas["NamespaceState"]): Tone => namespaces[state] ?? "idle";
 export const containerTone = (state: Container["state"]): Tone => containers[state] ?? "idle";
 export const operationTone = (state: Build["state"]): Tone => operations[state] ?? "idle";
 export const machineTone = (state: Machine["state"]): Tone => machines[state] ?? "idle";

@@ -21,6 +21,8 @@ const pages = [
   ["builds", "/ui/builds"],
   ["containers", "/ui/containers?all=true"],
   ["container-new", "/ui/containers/new"],
+  ["kubernetes", "/ui/kubernetes"],
+  ["apply", "/ui/kubernetes/apply"],
   ["machines", "/ui/machines"],
   ["accounts", "/ui/admin/accounts"],
   ["audit", "/ui/admin/audit"],

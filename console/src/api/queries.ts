@@ -99,6 +99,48 @@ export const queries = {
       queryKey: ["volumes"],
       queryFn: () => call(api.GET("/api/v1/volumes", { params: { query: { limit: 1000 } } })),
     }),
+  clusters: () =>
+    queryOptions({
+      queryKey: ["clusters"],
+      queryFn: () => call(api.GET("/api/v1/clusters", { params: { query: { limit: 100 } } })),
+    }),
+  nodes: () =>
+    queryOptions({ queryKey: ["nodes"], queryFn: () => call(api.GET("/api/v1/nodes")), refetchInterval: 30_000 }),
+  namespaces: () =>
+    queryOptions({
+      queryKey: ["namespaces"],
+      queryFn: () => call(api.GET("/api/v1/namespaces", { params: { query: { limit: 500 } } })),
+      refetchInterval: 5000,
+    }),
+  namespace: (namespace: string) =>
+    queryOptions({
+      queryKey: ["namespace", namespace],
+      queryFn: () => call(api.GET("/api/v1/namespaces/{namespace}", { params: { path: { namespace } } })),
+      refetchInterval: 5000,
+    }),
+  pods: (namespace: string) =>
+    queryOptions({
+      queryKey: ["pods", namespace],
+      queryFn: () => call(api.GET("/api/v1/namespaces/{namespace}/pods", { params: { path: { namespace } } })),
+      // Kubernetes is not among what is told of by itself.
+      refetchInterval: 3000,
+    }),
+  workloads: () =>
+    queryOptions({
+      queryKey: ["workloads"],
+      queryFn: () => call(api.GET("/api/v1/workloads", { params: { query: { limit: 500 } } })),
+      refetchInterval: 5000,
+    }),
+  workload: (id: string) =>
+    queryOptions({
+      queryKey: ["workload", id],
+      queryFn: () => call(api.GET("/api/v1/workloads/{id}", { params: { path: { id } } })),
+    }),
+  revisions: (id: string) =>
+    queryOptions({
+      queryKey: ["revisions", id],
+      queryFn: () => call(api.GET("/api/v1/workloads/{id}/revisions", { params: { path: { id } } })),
+    }),
   invites: () =>
     queryOptions({
       queryKey: ["invites"],

@@ -22,6 +22,7 @@ export const areas: Place[] = [
   { to: paths.home, name: "nav.overview", icon: "overview" },
   { to: paths.images, name: "nav.images", icon: "images" },
   { to: paths.containers, name: "nav.containers", icon: "containers" },
+  { to: paths.kubernetes, name: "nav.kubernetes", icon: "kubernetes" },
   { to: paths.machines, name: "nav.machines", icon: "machines" },
 ];
 export const adminAreas: Place[] = [

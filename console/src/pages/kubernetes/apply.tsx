@@ -1,0 +1,178 @@
+/** A manifest, typed or dropped: tried first without changing anything, then applied. */
+import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { type FormEvent, useState } from "react";
+import { useNavigate, useSearchParams } from "react-router";
+import { api, call, type Schemas } from "../../api/client";
+import { queries } from "../../api/queries";
+import { useText } from "../../i18n";
+import { Button, Card, Foreign, Notice, PageHead, Trouble } from "../../parts/basic";
+import { CommandLine } from "../../parts/command";
+import { AreaField, SelectField, TextField } from "../../parts/field";
+import { paths } from "../../paths";
+import { Changes } from "./changes";
+
+type Applied = Schemas["WorkloadApplied"];
+
+const example = (image: string) => `apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: my-app
+spec:
+  replicas: 1
+  selector:
+    matchLabels: { app: my-app }
+  template:
+    metadata:
+      labels: { app: my-app }
+    spec:
+      containers:
+        - name: my-app
+          image: ${image}
+          ports:
+            - containerPort: 8000
+`;
+
+export function Apply() {
+  const { t } = useText();
+  const navigate = useNavigate();
+  const client = useQueryClient();
+  const [search] = useSearchParams();
+  const namespaces = useQuery(queries.namespaces());
+  const images = useQuery(queries.images());
+  const [namespace, setNamespace] = useState(search.get("namespace") ?? "");
+  const [manifest, setManifest] = useState("");
+  const [file, setFile] = useState("");
+  const [tried, setTried] = useState<Applied[]>();
+  const [before, setBefore] = useState<string>();
+  const workloads = useQuery(queries.workloads());
+  const [error, setError] = useState<unknown>();
+  const [isBusy, setBusy] = useState(false);
+  const why = manifest.trim() ? undefined : t("kube.manifest_first");
+
+  const send = async (dry_run: boolean) => {
+    if (isBusy || why) return;
+    setBusy(true);
+    setError(undefined);
+    setTried(undefined);
+    try {
+      const body = { manifest, namespace: namespace || null, file: file.trim() || null, dry_run };
+      const applied = await call(api.POST("/api/v1/workloads", { body }));
+      if (dry_run) {
+        setBefore(await asItIs(applied[0]));
+        setTried(applied);
+      }
+      if (!dry_run) {
+        client.invalidateQueries({ queryKey: ["workloads"] });
+        navigate(applied[0] ? paths.namespace(applied[0].namespace) : paths.kubernetes);
+      }
+    } catch (error) {
+      setError(error);
+    }
+    setBusy(false);
+  };
+
+  /** The manifest of a workload that is there already. */
+  const asItIs = async (it: Applied | undefined): Promise<string | undefined> => {
+    const same = workloads.data?.data.find(
+      (row) => row.kind === it?.kind && row.name === it?.name && row.namespace === it?.namespace,
+    );
+    if (!same) return undefined;
+    const revisions = await call(api.GET("/api/v1/workloads/{id}/revisions", { params: { path: { id: same.id } } }));
+    return revisions.find((revision) => revision.revision === same.revision)?.manifest;
+  };
+
+  return (
+    <>
+      <PageHead
+        title={t("kube.apply")}
+        note={t("kube.apply_note")}
+        crumb={{ to: paths.kubernetes, name: t("nav.kubernetes") }}
+      >
+        <CommandLine
+          command={`longshore workload apply --file ${file.trim() || "app.yaml"}`}
+          request={{ method: "POST", path: "/api/v1/workloads", body: { manifest: "…" } }}
+        />
+      </PageHead>
+      <Card>
+        <form
+          className="stack"
+          onSubmit={(event: FormEvent) => {
+            event.preventDefault();
+            send(false);
+          }}
+        >
+          <div className="form-row">
+            <SelectField
+              label={t("kube.namespace")}
+              value={namespace}
+              onChange={setNamespace}
+              note={t("kube.namespace_of_manifest")}
+            >
+              <option value="">{t("kube.as_in_manifest")}</option>
+              {namespaces.data?.data.map((it) => (
+                <option key={it.id} value={it.name}>
+                  {it.name}
+                </option>
+              ))}
+            </SelectField>
+            <TextField
+              label={t("kube.file")}
+              value={file}
+              onChange={setFile}
+              placeholder="app.yaml"
+              note={t("kube.file_note")}
+              spellCheck={false}
+            />
+          </div>
+          <AreaField
+            label={t("kube.manifest")}
+            value={manifest}
+            onChange={(text) => {
+              setManifest(text);
+              setTried(undefined);
+            }}
+            rows={22}
+            className="input mono"
+            spellCheck={false}
+            note={t("kube.manifest_note")}
+          />
+          {manifest === "" && (
+            <div className="row">
+              <Button small onClick={() => setManifest(example(images.data?.data[0]?.name ?? "my-account/my-app:v1"))}>
+                {t("kube.example")}
+              </Button>
+            </div>
+          )}
+          {error !== undefined && <Trouble error={error} />}
+          {tried?.map((it) => (
+            <Notice
+              key={`${it.kind}${it.name}`}
+              tone={it.warnings.length > 0 ? "warn" : "good"}
+              title={`${it.kind} ${it.namespace}/${it.name}: ${it.status}`}
+            >
+              {it.warnings.map((warning) => (
+                <div key={warning}>
+                  <Foreign text={warning} />
+                </div>
+              ))}
+            </Notice>
+          ))}
+          {tried?.length === 1 && before !== undefined && (
+            <section aria-label={t("kube.changes")}>
+              <h2>{t("kube.changes")}</h2>
+              <Changes before={before} after={manifest} />
+            </section>
+          )}
+          <div className="row">
+            <Button icon="check" busy={isBusy} why={why} onClick={() => send(true)}>
+              {t("kube.try")}
+            </Button>
+            <Button type="submit" kind="main" icon="upload" busy={isBusy} why={why}>
+              {t("kube.apply")}
+            </Button>
+          </div>
+        </form>
+      </Card>
+    </>
+  );
+}

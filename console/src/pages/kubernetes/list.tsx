@@ -1,0 +1,197 @@
+/** Kubernetes: clusters with their nodes, my namespaces, and what runs in them. */
+import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { useMemo, useState } from "react";
+import { Link } from "react-router";
+import { api, call, type Schemas } from "../../api/client";
+import { queries } from "../../api/queries";
+import { useText } from "../../i18n";
+import { Badge, Button, Card, Empty, Foreign, Notice, PageHead, Skeleton, Trouble, When } from "../../parts/basic";
+import { CommandLine } from "../../parts/command";
+import { Confirm } from "../../parts/dialog";
+import { SelectField, TextField } from "../../parts/field";
+import { type Column, Table } from "../../parts/table";
+import { paths } from "../../paths";
+import { namespaceTone, workloadTone } from "../../states";
+
+type Workload = Schemas["WorkloadView"];
+
+export function Kubernetes() {
+  const { t, word } = useText();
+  const namespaces = useQuery(queries.namespaces());
+  const workloads = useQuery(queries.workloads());
+  const [isAdding, setAdding] = useState(false);
+  const columns = useMemo<Column<Workload>[]>(
+    () => [
+      {
+        id: "name",
+        title: t("field.name"),
+        className: "name",
+        sort: (it) => it.name,
+        cell: (it) => (
+          <>
+            <Link to={paths.workload(it.id)}>{it.name}</Link>
+            <div className="sub">{it.kind}</div>
+          </>
+        ),
+      },
+      {
+        id: "state",
+        title: t("field.state"),
+        sort: (it) => it.state,
+        cell: (it) => (
+          <Badge tone={workloadTone(it.state)} title={it.message ?? undefined}>
+            {[word("workload", it.state), it.replicas && `${it.replicas.ready}/${it.replicas.desired}`]
+              .filter(Boolean)
+              .join(" · ")}
+          </Badge>
+        ),
+      },
+      {
+        id: "namespace",
+        title: t("kube.namespace"),
+        sort: (it) => it.namespace,
+        cell: (it) => <Link to={paths.namespace(it.namespace)}>{it.namespace}</Link>,
+      },
+      {
+        id: "updated",
+        title: t("files.changed"),
+        className: "wide-only",
+        sort: (it) => it.updated_at,
+        cell: (it) => <When at={it.updated_at} />,
+      },
+    ],
+    [t, word],
+  );
+  return (
+    <>
+      <PageHead title={t("nav.kubernetes")} note={t("kube.note")}>
+        <CommandLine command="longshore workload list" request={{ method: "GET", path: "/api/v1/workloads" }} />
+        <Button icon="plus" onClick={() => setAdding(true)}>
+          {t("kube.namespace_new")}
+        </Button>
+        <Button
+          kind="main"
+          icon="upload"
+          to={paths.apply()}
+          why={namespaces.data?.total === 0 ? t("kube.namespace_first") : undefined}
+        >
+          {t("kube.apply")}
+        </Button>
+      </PageHead>
+      <div className="grid-2">
+        <Card title={t("kube.workloads")} flush>
+          {workloads.isPending && <Skeleton />}
+          {workloads.error && <Trouble error={workloads.error} onRetry={workloads.refetch} />}
+          {workloads.data?.total === 0 && (
+            <Empty icon="kubernetes" title={t("kube.empty")}>
+              {t("kube.empty_note")}
+            </Empty>
+          )}
+          {workloads.data && workloads.data.total > 0 && (
+            <Table
+              label={t("kube.workloads")}
+              rows={workloads.data.data}
+              columns={columns}
+              rowKey={(it) => it.id}
+              text={(it) => `${it.name} ${it.kind} ${it.namespace}`}
+              order="name"
+            />
+          )}
+        </Card>
+        <div className="stack">
+          <Card title={t("kube.namespaces")} flush>
+            {namespaces.isPending && <Skeleton rows={2} />}
+            {namespaces.error && <Trouble error={namespaces.error} onRetry={namespaces.refetch} />}
+            {namespaces.data?.total === 0 && <p className="card-body soft">{t("kube.no_namespaces")}</p>}
+            <ul className="lines">
+              {namespaces.data?.data.map((it) => (
+                <li key={it.id} className="row">
+                  <div className="grow">
+                    <Link to={paths.namespace(it.name)}>{it.name}</Link>
+                    <div className="soft small">{it.cluster}</div>
+                  </div>
+                  <Badge tone={namespaceTone(it.state)}>{word("namespace", it.state)}</Badge>
+                </li>
+              ))}
+            </ul>
+          </Card>
+          <Clusters />
+        </div>
+      </div>
+      {isAdding && <NewNamespace onClose={() => setAdding(false)} />}
+    </>
+  );
+}
+
+function Clusters() {
+  const { t, word, bytes, cores } = useText();
+  const clusters = useQuery(queries.clusters());
+  const nodes = useQuery(queries.nodes());
+  return (
+    <Card title={t("kube.clusters")} flush>
+      {clusters.isPending && <Skeleton rows={2} />}
+      {clusters.error && <Trouble error={clusters.error} onRetry={clusters.refetch} />}
+      {clusters.data?.total === 0 && <p className="card-body soft">{t("kube.no_clusters")}</p>}
+      {clusters.data?.data.map((it) => (
+        <div key={it.id} className="card-body stack">
+          <div className="row apart">
+            <strong>{it.name}</strong>
+            <Badge tone={it.state === "ready" ? "good" : "bad"}>{word("cluster", it.state)}</Badge>
+          </div>
+          {it.message && <Notice tone="warn" title={<Foreign text={it.message} />} />}
+          <ul className="small">
+            {nodes.data
+              ?.filter((node) => node.cluster === it.name)
+              .map((node) => (
+                <li key={node.name} className="row apart">
+                  <span>
+                    <Foreign text={node.name} /> <span className="soft">{node.status}</span>
+                  </span>
+                  <span className="soft">
+                    {t("machine.cores", { cores: cores(node.cpu_millis) })} · {bytes(node.memory_bytes)}
+                  </span>
+                </li>
+              ))}
+          </ul>
+        </div>
+      ))}
+    </Card>
+  );
+}
+
+function NewNamespace({ onClose }: { onClose: () => void }) {
+  const { t } = useText();
+  const client = useQueryClient();
+  const clusters = useQuery(queries.clusters());
+  const [name, setName] = useState("");
+  const [cluster, setCluster] = useState("");
+  return (
+    <Confirm
+      title={t("kube.namespace_new")}
+      act={t("kube.namespace_new")}
+      onClose={onClose}
+      why={/^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/.test(name) ? undefined : t("kube.namespace_rule")}
+      onAct={async () => {
+        await call(api.POST("/api/v1/namespaces", { body: { name, cluster: cluster || null } }));
+        client.invalidateQueries({ queryKey: ["namespaces"] });
+      }}
+    >
+      <TextField
+        label={t("field.name")}
+        value={name}
+        onChange={setName}
+        note={t("kube.namespace_note")}
+        autoCapitalize="none"
+        spellCheck={false}
+      />
+      <SelectField label={t("kube.cluster")} value={cluster} onChange={setCluster}>
+        <option value="">{t("kube.default_cluster")}</option>
+        {clusters.data?.data.map((it) => (
+          <option key={it.id} value={it.name}>
+            {it.name}
+          </option>
+        ))}
+      </SelectField>
+    </Confirm>
+  );
+}
