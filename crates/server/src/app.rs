@@ -21,6 +21,7 @@ use wire::time::Timestamp;
 use crate::blobs::Blobs;
 use crate::caller::Caller;
 use crate::clients::kube::Clusters;
+use crate::clients::http_out::Outbound;
 use crate::clients::registry::Registry;
 use crate::config::Config;
 use crate::gpu_readings::GpuReadings;
@@ -90,6 +91,8 @@ pub struct Inner {
     pub shutdown: CancellationToken,
     /// The connection over which registry requests and others go out.
     pub http: reqwest::Client,
+    /// Fetches from addresses that people give.
+    pub outbound: Outbound,
 }
 
 impl App {

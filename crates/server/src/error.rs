@@ -29,6 +29,10 @@ pub enum ErrorKind {
     Unavailable,
     /// A disk is full.
     Full,
+    /// Something outside of us, which somebody named, answered badly.
+    BadGateway,
+    /// It did not answer in time.
+    GatewayTimeout,
 }
 
 /// A failure with everything that a person and a program need to know of it.

@@ -19,6 +19,7 @@ use wire::secret::Secret;
 use crate::app::{App, CallerCache, Clock, Inner, Limits, Signals};
 use crate::blobs::Blobs;
 use crate::clients::kube::Clusters;
+use crate::clients::http_out::Outbound;
 use crate::clients::registry::Registry;
 use crate::config::Config;
 use crate::domain::accounts;
@@ -148,6 +149,7 @@ async fn assemble(config: Config, db: Db) -> Result<App> {
         streams: Streams::new(config.streams.per_account),
         transfers: Streams::new(config.files.per_account),
         terminals: Terminals::default(),
+        outbound: Outbound::new(&config.outbound.allow, vec![config.listen, config.registry_listen]),
         signals: Signals::default(),
         metrics: metrics_handle(),
         blobs,

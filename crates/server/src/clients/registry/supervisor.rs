@@ -109,6 +109,7 @@ async fn run_once(app: &App, own: &OwnRegistry) -> Result<()> {
         .map_err(|e| format!("cannot write the registry's configuration: {e}"))?;
     let mut child = spawn(own, &folder, &config_file)?;
     let lines = follow_log(app, &mut child);
+    app.outbound.add_own((std::net::Ipv4Addr::LOCALHOST, port).into());
     let base: Arc<str> = format!("http://127.0.0.1:{port}").into();
     tokio::select! {
         () = app.shutdown.cancelled() => return end(child).await,
