@@ -61,6 +61,14 @@ need_registry_binary() {
   stop_service_of_new_package docker-registry
 }
 
+# Pipelines fetch over SSH, and their tests from a server of their own.
+need_ssh_server() {
+  need_command ssh openssh-client "pipelines fetch from git servers over SSH"
+  [ -x /usr/sbin/sshd ] && return 0
+  install_packages "the tests fetch over SSH" openssh-server
+  stop_service_of_new_package ssh
+}
+
 # The engine's programs. Newer releases keep the client in a package of its own.
 need_engine_programs() {
   if ! has dockerd || ! has containerd; then

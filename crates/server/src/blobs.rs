@@ -66,6 +66,13 @@ impl Blobs {
         Ok(file)
     }
 
+    /// A new private folder to work in: it goes with what is returned, and after a crash with the next start.
+    pub fn folder(&self) -> std::io::Result<Folder> {
+        let path = self.root.join("incoming").join(uuid::Uuid::now_v7().to_string());
+        std::fs::DirBuilder::new().mode(0o700).create(&path)?;
+        Ok(Folder { path })
+    }
+
     /// A new file that [`Self::keep`] gives its name.
     pub fn incoming(&self) -> std::io::Result<(File, PathBuf)> {
         let path = self.root.join("incoming").join(uuid::Uuid::now_v7().to_string());
@@ -135,6 +142,27 @@ impl Blobs {
             names.extend(entry?.file_name().into_string());
         }
         Ok(names)
+    }
+}
+
+/// A private folder to work in; removed with everything in it when dropped.
+#[derive(Debug)]
+pub struct Folder {
+    path: PathBuf,
+}
+
+impl Folder {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.path) {
+            tracing::warn!(%error, "a working folder stays until the next start");
+        }
     }
 }
 

@@ -239,6 +239,18 @@ pub const SETTINGS: &[Setting] = &[
         Some("33554432"),
         "Longest log of a build in bytes; the rest is counted and dropped.",
     ),
+    setting(
+        "pipelines.fetch_secs",
+        Kind::Number,
+        Some("600"),
+        "Seconds that fetching a commit from a git server may take.",
+    ),
+    setting(
+        "pipelines.fetch_bytes",
+        Kind::Number,
+        Some("2147483648"),
+        "Largest commit that is fetched, packed as git sends it, in bytes.",
+    ),
     setting("containers.per_account", Kind::Number, Some("100"), "Containers that one account may have."),
     setting(
         "containers.kept_log_bytes",
@@ -429,6 +441,8 @@ pub struct Config {
     pub uploads: UploadConfig,
     /// Builds.
     pub builds: BuildConfig,
+    /// Runs of pipelines.
+    pub pipelines: PipelineConfig,
     /// Containers.
     pub containers: ContainerConfig,
     /// Images on machines.
@@ -524,6 +538,15 @@ pub struct BuildConfig {
     pub memory_bytes: u64,
     pub cpu_millis: u32,
     pub log_bytes: u64,
+}
+
+/// Runs of pipelines.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "described once, in SETTINGS")]
+pub struct PipelineConfig {
+    pub fetch_secs: u64,
+    pub fetch_bytes: u64,
 }
 
 /// Containers.

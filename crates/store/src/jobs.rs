@@ -38,6 +38,8 @@ pub enum Kind {
     CleanBuilds,
     /// Removes from the registry what no image needs; the target is the collection.
     CollectRegistry,
+    /// Sees a run of a pipeline through; the target is the run's uuid.
+    RunPipeline,
 }
 
 words!(Kind {
@@ -45,6 +47,7 @@ words!(Kind {
     DeleteImage = "delete_image",
     CleanBuilds = "clean_builds",
     CollectRegistry = "collect_registry",
+    RunPipeline = "run_pipeline",
 });
 
 /// Where a job is.

@@ -4,7 +4,8 @@
 //! - `db`: opening, migrating, transactions; `connect`: connection strings and the settings of each engine
 //! - `error`: what can go wrong, told apart by the engines' codes; `sql`, `pages`: shared by the nouns
 //! - `accounts`, `sessions`, `tokens`, `audit`, `images`, `builds`, `jobs`, `machines`, `invites`, `machine_keys`,
-//!   `containers`, `volumes`, `gpu_leases`, `kept_logs`, `machine_images`, `quotas`, `settings`, `registry_events`,
+//!   `containers`, `volumes`, `gpu_leases`, `git_repos`, `runs`, `runners`, `run_log`, `webhook_deliveries`,
+//!   `kept_logs`, `machine_images`, `quotas`, `settings`, `registry_events`,
 //!   `collections`, `clusters`, `namespaces`, `workloads`: one file per noun, rows and queries
 //! - `schema`: the tables as data; `backup`: an archive that every engine writes and reads; `migrations`: never edited
 //!   once released
@@ -22,6 +23,8 @@ mod connect;
 pub mod containers;
 mod db;
 mod error;
+pub mod filtered;
+pub mod git_repos;
 pub mod gpu_leases;
 pub mod images;
 pub mod invites;
@@ -35,12 +38,16 @@ pub mod namespaces;
 mod pages;
 pub mod quotas;
 pub mod registry_events;
+pub mod run_log;
+pub mod runners;
+pub mod runs;
 mod schema;
 pub mod sessions;
 pub mod settings;
 mod sql;
 pub mod tokens;
 pub mod volumes;
+pub mod webhook_deliveries;
 pub mod workloads;
 
 pub use connect::sqlite_path;

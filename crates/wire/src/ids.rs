@@ -76,6 +76,30 @@ integer_id!(
     /// A row of the audit log.
     AuditId
 );
+integer_id!(
+    /// A git repository's number.
+    GitRepoId
+);
+integer_id!(
+    /// A run's number; a run's uuid is the id of its build.
+    RunId
+);
+integer_id!(
+    /// A runner's number.
+    RunnerId
+);
+integer_id!(
+    /// The number of a line of a run's log of events.
+    RunLogId
+);
+integer_id!(
+    /// The number of somebody or something that hears how runs end.
+    NotificationTargetId
+);
+integer_id!(
+    /// The number of a webhook's delivery.
+    DeliveryId
+);
 uuid_id!(
     /// A collection: tidying up the registry.
     CollectionId
@@ -83,6 +107,10 @@ uuid_id!(
 uuid_id!(
     /// A build.
     BuildId
+);
+uuid_id!(
+    /// A runner's second name, by which lines of the log refer to it.
+    RunnerUuid
 );
 uuid_id!(
     /// An API token (its row, not its secret).

@@ -3,7 +3,7 @@
 //!
 //! - `ids`, `names`, `time`, `secret`: the small types that everything else is made of
 //! - `problem`, `page`: the shape of errors and of lists
-//! - `accounts`, `audit`, `builds`, `containers`, `gpus`, `images`, `invites`, `machine_images`, `machines`, `queue`, `quotas`: one file per noun, requests and views
+//! - `accounts`, `audit`, `builds`, `containers`, `git_repos`, `gpus`, `images`, `invites`, `machine_images`, `machines`, `queue`, `quotas`, `runs`, `webhooks`: one file per noun, requests and views
 //! - `policy`: what a container may ask for; checked by the server and again by the agent
 //! - `files`: files in containers, `saves`: containers as images, `limits`: what containers may use, `volumes`: folders that
 //!   outlive them, all with their link calls
@@ -19,6 +19,7 @@ pub mod containers;
 mod double_option;
 pub mod files;
 pub mod frames;
+pub mod git_repos;
 pub mod gpus;
 pub mod ids;
 pub mod images;
@@ -35,9 +36,11 @@ pub mod problem;
 pub mod queue;
 pub mod quotas;
 pub mod registry;
+pub mod runs;
 pub mod saves;
 pub mod secret;
 pub mod terminals;
 pub mod time;
 pub mod volumes;
+pub mod webhooks;
 pub mod workloads;

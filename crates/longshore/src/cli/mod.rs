@@ -1,7 +1,7 @@
 //! The command line: how commands are typed and where they go. It talks to a server only through HTTP.
 //!
 //! - `server`, `agent`, `database`: the commands of this machine (`server`, `config`, `agent`, `db`)
-//! - `login`, `account`, `token`, `audit`, `image`, `build`, `container`, `machine`, `cluster`, `namespace`, `workload`, `gpu`, `queue`, `watch`, `doctor`: one file per noun
+//! - `login`, `account`, `token`, `audit`, `image`, `build`, `git_repo`, `run`, `container`, `machine`, `cluster`, `namespace`, `workload`, `gpu`, `queue`, `watch`, `doctor`: one file per noun
 //! - `terminal`: commands in containers, for `container exec`
 //! - `session`, `client`, `socket`, `sse`, `pack`, `ignore`, `credentials`, `password`: what commands are made of
 //! - `printer`, `words`, `human`, `json`, `list`, `failure`: what people and programs see
@@ -20,6 +20,7 @@ mod doctor;
 mod environment;
 mod failure;
 mod files;
+mod git_repo;
 mod gpu;
 mod human;
 mod ignore;
@@ -34,6 +35,7 @@ mod password;
 mod printer;
 mod queue;
 mod registry;
+mod run;
 mod save;
 pub(crate) mod server;
 mod session;
@@ -115,6 +117,12 @@ pub(crate) enum Command {
     /// Builds: how images are made
     #[command(subcommand)]
     Build(build::BuildCommand),
+    /// Git repositories that pipelines build
+    #[command(subcommand)]
+    GitRepo(git_repo::GitRepoCommand),
+    /// Runs of pipelines: from a commit to an image
+    #[command(subcommand)]
+    Run(run::RunCommand),
     /// Containers: run, stop, log
     #[command(subcommand)]
     Container(container::ContainerCommand),
@@ -223,6 +231,8 @@ async fn dispatch(command: Command, global: &Global, printer: &Printer) -> anyho
         Command::Audit(command) => audit::run(command, &session()?).await,
         Command::Image(command) => image::run(command, &session()?).await,
         Command::Build(command) => build::run(command, &session()?).await,
+        Command::GitRepo(command) => git_repo::run(command, &session()?).await,
+        Command::Run(command) => run::run(command, &session()?).await,
         Command::Container(command) => container::run(command, &session()?).await,
         Command::Registry(command) => registry::run(command, &session()?).await,
         Command::Volume(command) => volume::run(command, &session()?).await,

@@ -247,6 +247,33 @@ pub(crate) const WORKLOAD_RESTARTED: Word =
     Word::new("the pods of `{}` are replaced one after the other", "`{}` 的 Pod 正在逐个替换");
 pub(crate) const WORKLOAD_DELETED: Word = Word::new("`{}` deleted", "`{}` 已删除");
 
+// Pipelines.
+pub(crate) const NO_GIT_REPO: Word = Word::new("there is no git repository `{}`", "代码仓库 `{}` 不存在");
+pub(crate) const NO_GIT_REPO_HINT: Word =
+    Word::new("`longshore git-repo list` shows yours", "`longshore git-repo list` 列出您的代码仓库");
+pub(crate) const GIT_REPO_AMBIGUOUS: Word = Word::new(
+    "several accounts have a git repository `{}`; give its number",
+    "多个用户都有代码仓库 `{}`; 请使用编号",
+);
+pub(crate) const GIT_REPO_ADDED: Word = Word::new("git repository `{}` added", "已添加代码仓库 `{}`");
+pub(crate) const GIT_REPO_TEST_HINT: Word = Word::new(
+    "`longshore git-repo test {}` looks whether it answers, `longshore run start {}` builds it",
+    "`longshore git-repo test {}` 检查能否连接, `longshore run start {}` 开始构建",
+);
+pub(crate) const GIT_REPO_CHANGED: Word = Word::new("git repository `{}` changed", "已更新代码仓库 `{}`");
+pub(crate) const REMOVE_GIT_REPO: Word =
+    Word::new("Delete git repository `{}` with its runs?", "删除代码仓库 `{}` 及其运行记录?");
+pub(crate) const GIT_REPO_REMOVED: Word = Word::new("git repository `{}` deleted", "代码仓库 `{}` 已删除");
+pub(crate) const GIT_REPO_ANSWERS: Word =
+    Word::new("the git server answers; a run would build `{}`", "可以连接; 运行将构建 `{}`");
+pub(crate) const RUN_STARTED: Word = Word::new("run `{}` ({}) started", "运行 `{}` ({}) 已开始");
+pub(crate) const RUN_WATCH_HINT: Word =
+    Word::new("`longshore run watch {}` follows it", "`longshore run watch {}` 查看进度");
+pub(crate) const RUN_CANCELLED: Word = Word::new("run {} is being stopped", "正在停止运行 {}");
+pub(crate) const RUN_SUCCEEDED: Word = Word::new("run `{}` made `{}`", "运行 `{}` 已生成镜像 `{}`");
+pub(crate) const RUN_FAILED: Word = Word::new("run `{}` failed: {}", "运行 `{}` 失败: {}");
+pub(crate) const RUN_WAS_CANCELLED: Word = Word::new("run `{}` was cancelled", "运行 `{}` 已取消");
+
 // Images.
 pub(crate) const NO_IMAGE: Word = Word::new("there is no image `{}`", "镜像 `{}` 不存在");
 pub(crate) const NO_IMAGE_HINT: Word =

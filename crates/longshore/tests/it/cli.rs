@@ -298,6 +298,24 @@ fn answer_as_platform(seen: &Seen) -> Response {
             fake::ok(&views::quota())
         }
         ("GET", "/api/v1/queue") => fake::page(&[views::place(1, false), views::place(2, true)]),
+        ("GET", "/api/v1/git-repos") => fake::page(&[views::git_repo()]),
+        ("POST", "/api/v1/git-repos") | ("GET" | "PATCH", "/api/v1/git-repos/4") => {
+            fake::ok(&views::git_repo())
+        }
+        ("POST", "/api/v1/git-repos/4/test") => {
+            fake::ok(&json!({ "commit": "0".repeat(40), "git_ref": "refs/heads/main" }))
+        }
+        ("GET", "/api/v1/runs") => fake::page(&[views::run("running"), views::run("succeeded")]),
+        ("GET", "/api/v1/runs/5") => fake::ok(&views::run("succeeded")),
+        ("POST", "/api/v1/runs" | "/api/v1/runs/5/cancel" | "/api/v1/runs/5/retry") => {
+            fake::ok(&views::run("queued"))
+        }
+        ("GET", "/api/v1/runs/5/log") if seen.header("accept") == Some("text/event-stream") => {
+            let event = |name: &str, data: &Value| format!("event: {name}\ndata: {data}\n\n");
+            let ended = event("end", &views::run("succeeded"));
+            fake::events(&[event("state", &views::run("running")), fake::log_event(0, "hello\n"), ended], false)
+        }
+        ("GET", "/api/v1/runs/5/log") => "fetching\n".into_response(),
         ("GET", "/api/v1/gpus") => fake::page(&[views::gpu("0", "leased"), views::gpu("1", "outside")]),
         ("GET", "/healthz") => fake::ok(&json!({ "version": env!("CARGO_PKG_VERSION") })),
         ("GET", "/readyz") => fake::ok(&json!({
@@ -354,6 +372,21 @@ fn commands(code: &str) -> Vec<Vec<String>> {
         "volume list",
         "volume show data",
         "volume delete 5 --yes",
+        "git-repo list",
+        "git-repo show app",
+        "git-repo add app https://git.example.org/team/app.git --branch main --on-branch main --poll 10",
+        "git-repo set app --description text",
+        "git-repo remove app --yes",
+        "git-repo test app",
+        "run list --repo app",
+        "run show 5",
+        "run start app --ref v1",
+        "run start app --follow",
+        "run watch 5",
+        "run log 5",
+        "run log 5 --follow",
+        "run cancel 5",
+        "run retry 5",
         "container list",
         "container run app:v1 --name web -p 8000",
         "container run app:v1 -v data:/data:ro --home --shm-size 1g",

@@ -1,9 +1,11 @@
 //! One file or folder per outside system.
 //!
+//! - `git/`: git servers, through the `git` program
 //! - `http_out/`: whatever people give an address of, with the rule which addresses may be reached
 //! - `kube/`: Kubernetes clusters
 //! - `registry/`: CNCF Distribution, supervised or external
 
+pub mod git;
 pub mod http_out;
 pub mod kube;
 pub mod registry;

@@ -38,6 +38,15 @@ pub struct Admission {
     subject: Subject,
     /// The image that it makes.
     image: ImageName,
+    /// The build's id.
+    id: BuildId,
+}
+
+impl Admission {
+    /// The image that it makes.
+    pub fn image(&self) -> &ImageName {
+        &self.image
+    }
 }
 
 /// What is built.
@@ -87,7 +96,7 @@ pub async fn admit(
         ));
     }
     check_quota(app, &subject, &app.db).await?;
-    Ok(Admission { subject, image })
+    Ok(Admission { subject, image, id: BuildId(uuid::Uuid::now_v7()) })
 }
 
 async fn check_quota(app: &App, subject: &Subject, conn: &impl store::Conn) -> Result<()> {
@@ -114,7 +123,8 @@ pub async fn create(
     admission: Admission,
     source: Source<'_>,
 ) -> Result<BuildView> {
-    let (id, synced) = accept(app, caller, admission, source, true).await?;
+    let id = admission.id;
+    let synced = accept(app, caller, admission, source, true).await?;
     debug_assert!(synced.is_none(), "a durable context is synced before its row");
     view(app, get_row(app, id).await?).await
 }
@@ -127,7 +137,8 @@ pub async fn create_and_wait(
     admission: Admission,
     source: Source<'_>,
 ) -> Result<BuildView> {
-    let (id, synced) = accept(app, caller, admission, source, false).await?;
+    let id = admission.id;
+    let synced = accept(app, caller, admission, source, false).await?;
     let ended = wait_for_end(app, id).await;
     if let Some(synced) = synced
         && let Ok(Err(error)) = synced.await
@@ -135,6 +146,19 @@ pub async fn create_and_wait(
         tracing::debug!(%error, build.id = %id, "a context was not synced; it is not needed any more");
     }
     ended
+}
+
+/// Accepts the build of a run, under the run's own uuid: whoever does it twice finds that it exists.
+pub(crate) async fn create_for_run(
+    app: &App,
+    caller: &Caller,
+    admission: Admission,
+    source: Source<'_>,
+    id: BuildId,
+) -> Result<()> {
+    let synced = accept(app, caller, Admission { id, ..admission }, source, true).await?;
+    debug_assert!(synced.is_none(), "a durable context is synced before its row");
+    Ok(())
 }
 
 type Synced = tokio::task::JoinHandle<std::io::Result<()>>;
@@ -145,9 +169,8 @@ async fn accept(
     admission: Admission,
     source: Source<'_>,
     is_durable: bool,
-) -> Result<(BuildId, Option<Synced>)> {
-    let Admission { subject, image } = admission;
-    let id = BuildId(uuid::Uuid::now_v7());
+) -> Result<Option<Synced>> {
+    let Admission { subject, image, id } = admission;
     let (context, file) = transcode(app, id, source, is_durable).await?;
 
     let new = New { id, subject: &subject, image: &image, source: NewSource::Archive(&context) };
@@ -164,7 +187,7 @@ async fn accept(
     tracing::info!(build.id = %id, account = %subject.name, %image, "build accepted");
     metrics::counter!("longshore_builds_accepted_total").increment(1);
     app.signals.jobs.notify_one();
-    Ok((id, synced))
+    Ok(synced)
 }
 
 struct New<'a> {
@@ -187,8 +210,7 @@ pub(super) async fn create_save(
     admission: Admission,
     save: &builds::Save,
 ) -> Result<BuildView> {
-    let Admission { subject, image } = admission;
-    let id = BuildId(uuid::Uuid::now_v7());
+    let Admission { subject, image, id } = admission;
     let new = New { id, subject: &subject, image: &image, source: NewSource::Container(save) };
     insert(app, caller, &new).await?;
     tracing::info!(build.id = %id, container.id = %save.container_id, account = %subject.name, %image, "a container is to be saved");

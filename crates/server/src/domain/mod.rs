@@ -8,6 +8,7 @@
 //!   `logs`: what they print; `stats`: what they use; `events`: what happens to everything; `files`: files in containers;
 //!   `saves`: containers as images; `container_updates`: changing what is there; `volumes`: folders that outlive them
 //! - `machine_images`: which machines hold which images
+//! - `git_repos`, `runs`, `runners`, `run_log`: from a commit to an image; `webhooks`: git servers that tell of pushes
 //! - `leases`, `placement`: who gets which graphics processors, and who waits for them; `quotas`: how much an account may have
 //! - `collections`: tidying up the registry
 //! - `clusters`, `namespaces`, `workloads`: Kubernetes; `manifests`: what a file may say
@@ -23,6 +24,7 @@ pub mod container_updates;
 pub mod containers;
 pub mod events;
 pub mod files;
+pub mod git_repos;
 pub mod gpus;
 pub mod image_tree;
 pub mod images;
@@ -37,12 +39,16 @@ mod placement;
 pub mod quotas;
 pub mod readiness;
 pub mod registry;
+pub mod run_log;
+pub mod runners;
+pub mod runs;
 pub mod saves;
 pub mod sessions;
 pub mod stats;
 pub mod terminals;
 pub mod tokens;
 pub mod volumes;
+pub mod webhooks;
 pub mod workloads;
 
 use store::PageOf;

@@ -157,8 +157,20 @@ pub async fn cancel(
 pub struct LogQuery {
     /// Bytes to pass over.
     offset: Option<u64>,
-    /// Answer an event stream that goes on until the build has ended, as `Accept: text/event-stream` does.
+    /// Answer an event stream that goes on until the end, as `Accept: text/event-stream` does.
     follow: Option<bool>,
+}
+
+impl LogQuery {
+    /// Bytes to pass over.
+    pub(super) fn offset(&self) -> u64 {
+        self.offset.unwrap_or(0)
+    }
+
+    /// Whether to go on; none when the query does not say.
+    pub(super) fn follow(&self) -> Option<bool> {
+        self.follow
+    }
 }
 
 /// A build's log: as text as far as it has come, or as an event stream that goes on. The stream has the events `log` (a

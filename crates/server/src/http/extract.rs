@@ -209,7 +209,8 @@ pub fn check_length(headers: &HeaderMap, limit: u64) -> Result<()> {
     Ok(())
 }
 
-async fn read_all(body: Body, limit: usize) -> Result<Bytes> {
+/// Reads a whole body, at most `limit` bytes of it.
+pub(super) async fn read_all(body: Body, limit: usize) -> Result<Bytes> {
     axum::body::to_bytes(body, limit).await.map_err(|error| {
         let is_length = std::error::Error::source(&error)
             .is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>);
@@ -270,6 +271,11 @@ impl Fields {
     /// The name that the file that came along has where it comes from; not to be trusted.
     pub fn file_name(&self) -> Option<String> {
         self.file_name.clone()
+    }
+
+    /// Every name with its value.
+    pub fn into_values(self) -> HashMap<String, String> {
+        self.values
     }
 
     /// The file that came along.

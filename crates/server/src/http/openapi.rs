@@ -48,7 +48,9 @@ const PROBLEM: &str = "application/problem+json";
 
 /// Fills in what every route has in common, and what the routes themselves therefore do not repeat.
 pub fn complete(document: &mut utoipa::openapi::OpenApi) {
-    for item in document.paths.paths.values_mut() {
+    for (path, item) in &mut document.paths.paths {
+        let portal = super::compat::ci_portal::is_ours(path);
+        let problem = || if portal { portal_error() } else { problem() };
         for (method, operation) in operations(item) {
             name(method, operation);
             let needs_token = operation.security.is_none();
@@ -61,7 +63,7 @@ pub fn complete(document: &mut utoipa::openapi::OpenApi) {
             if operation.request_body.is_some() {
                 responses.entry("400".to_owned()).or_insert_with(problem);
             }
-            if reads {
+            if reads && !portal {
                 responses.entry("422".to_owned()).or_insert_with(problem);
             }
             for (status, response) in responses {
@@ -100,6 +102,12 @@ fn problem() -> RefOr<openapi::Response> {
     let content = openapi::Content::new(Some(problem_schema()));
     let response = openapi::ResponseBuilder::new().content(JSON, content);
     response.build().into()
+}
+
+/// What seed 002's routes answer instead.
+fn portal_error() -> RefOr<openapi::Response> {
+    let schema = openapi::Ref::from_schema_name("PortalError");
+    openapi::ResponseBuilder::new().content(JSON, openapi::Content::new(Some(schema))).build().into()
 }
 
 /// Says what a status means where the route does not, and of which kind the body of an error is.

@@ -200,6 +200,8 @@ pub(super) fn failure(error: &Error) -> Response {
         ErrorKind::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN"),
         ErrorKind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE"),
         ErrorKind::Full => (StatusCode::INSUFFICIENT_STORAGE, "UNAVAILABLE"),
+        ErrorKind::BadGateway => (StatusCode::BAD_GATEWAY, "UNAVAILABLE"),
+        ErrorKind::GatewayTimeout => (StatusCode::GATEWAY_TIMEOUT, "UNAVAILABLE"),
     };
     let message = match &error.hint {
         Some(hint) => format!("{}; {hint}", error.detail),

@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use tracing::Instrument as _;
 use wire::problem::Problem;
 
+use super::compat::ci_portal;
 use super::error::{Cause, PendingProblem};
 use crate::app::App;
 use crate::network::Range;
@@ -44,7 +45,8 @@ pub async fn layer(State(app): State<App>, mut request: Request, next: Next) -> 
         "request done"
     );
     let route = path.unwrap_or_else(|| "-".to_owned());
-    let labels = [("method", method.to_string()), ("route", route), ("status", status.as_u16().to_string())];
+    let labels =
+        [("method", method.to_string()), ("route", route.clone()), ("status", status.as_u16().to_string())];
     metrics::counter!("longshore_http_requests_total", &labels).increment(1);
     metrics::histogram!("longshore_http_request_seconds", &labels[..2]).record(started.elapsed());
 
@@ -53,11 +55,15 @@ pub async fn layer(State(app): State<App>, mut request: Request, next: Next) -> 
     }
     if let Some(PendingProblem(mut problem)) = response.extensions_mut().remove::<PendingProblem>() {
         problem.request_id = Some(id.clone());
-        let body = serde_json::to_vec(&problem).unwrap_or_default();
+        let (content_type, body) = if ci_portal::is_ours(&route) {
+            let (status, body) = ci_portal::failure(&method, &route, &problem);
+            *response.status_mut() = status;
+            ("application/json", body.to_string().into_bytes())
+        } else {
+            ("application/problem+json", serde_json::to_vec(&problem).unwrap_or_default())
+        };
         response.headers_mut().remove(header::CONTENT_LENGTH);
-        response
-            .headers_mut()
-            .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
         *response.body_mut() = Body::from(body);
     }
     let headers = response.headers_mut();

@@ -7,11 +7,11 @@ use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::compat::{gpu_platform, paas};
+use super::compat::{ci_portal, gpu_platform, paas};
 use super::{
-    accounts, audit, auth, builds, clusters, collections, console, containers, events, files, gpus, health,
-    images, invites, linger, link, machines, namespaces, openapi, queue, registry, request, terminals,
-    tokens, volumes, workloads,
+    accounts, audit, auth, builds, clusters, collections, console, containers, events, files, git_repos,
+    gpus, health, hooks, images, invites, linger, link, machines, namespaces, openapi, queue, registry,
+    request, runs, terminals, tokens, volumes, workloads,
 };
 use crate::app::App;
 
@@ -64,6 +64,36 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(paas::list_all_pods))
         .routes(routes!(paas::list_all_developments))
         .routes(routes!(paas::list_all_deployments))
+        // Seed 002.
+        .routes(routes!(
+            ci_portal::list_repos,
+            ci_portal::create_repo,
+            ci_portal::update_repo,
+            ci_portal::delete_repo
+        ))
+        .routes(routes!(ci_portal::get_repo, ci_portal::update_repo_by_id, ci_portal::delete_repo_by_id))
+        .routes(routes!(
+            ci_portal::list_events,
+            ci_portal::create_event,
+            ci_portal::update_event,
+            ci_portal::delete_event
+        ))
+        .routes(routes!(ci_portal::get_event, ci_portal::update_event_by_id, ci_portal::delete_event_by_id))
+        .routes(routes!(
+            ci_portal::list_jobs,
+            ci_portal::create_job,
+            ci_portal::update_job,
+            ci_portal::delete_job
+        ))
+        .routes(routes!(ci_portal::get_job, ci_portal::update_job_by_id, ci_portal::delete_job_by_id))
+        .routes(routes!(
+            ci_portal::list_log,
+            ci_portal::create_log,
+            ci_portal::update_log,
+            ci_portal::delete_log
+        ))
+        .routes(routes!(ci_portal::get_log, ci_portal::update_log_by_id, ci_portal::delete_log_by_id))
+        .routes(routes!(ci_portal::check))
         // Our own.
         .routes(routes!(accounts::me))
         .routes(routes!(accounts::list, accounts::create))
@@ -134,6 +164,16 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(link::connect))
         .routes(routes!(gpus::list))
         .routes(routes!(queue::list))
+        .routes(routes!(git_repos::list, git_repos::create))
+        .routes(routes!(git_repos::get, git_repos::update, git_repos::delete))
+        .routes(routes!(git_repos::test))
+        .routes(routes!(hooks::receive))
+        .routes(routes!(hooks::deliveries))
+        .routes(routes!(runs::list, runs::start))
+        .routes(routes!(runs::get, runs::delete))
+        .routes(routes!(runs::cancel))
+        .routes(routes!(runs::retry))
+        .routes(routes!(runs::log))
 }
 
 /// The description of every route.

@@ -850,6 +850,12 @@ pub(super) async fn sweep_contexts(app: &App, begun_before: Timestamp) -> Result
         if is_needed || is_new {
             continue;
         }
+        // A run's build has the run's id, which is older than its context.
+        if let Some(id) = id
+            && store::runs::by_uuid(&app.db, id).await?.is_some_and(|run| !run.state.is_final())
+        {
+            continue;
+        }
         let blobs = app.blobs.clone();
         blocking(move || blobs.delete(BlobKind::Context, &name)).await?;
     }

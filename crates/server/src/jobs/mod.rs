@@ -5,12 +5,14 @@
 //! - `build_image.rs`: from a context to an image; `bases.rs`: what it builds on; `clean_builds.rs`: what ended builds leave behind
 //! - `save_container.rs`: from a container to an image, where that differs
 //! - `delete_manifest.rs`: removes an image from the registry; `collect_registry.rs`: removes from it what no image needs
+//! - `run_pipeline.rs`: from a commit to a build and to its end
 
 mod bases;
 mod build_image;
 mod clean_builds;
 mod collect_registry;
 mod delete_manifest;
+mod run_pipeline;
 mod save_container;
 mod worker;
 
@@ -23,15 +25,27 @@ pub use worker::start;
 
 /// Kinds of which only `builds.workers` run at a time.
 const BUILD_KINDS: &[Kind] = &[Kind::BuildImage];
+/// Kinds of which as many run at a time as builds: each waits for a build of its own.
+const RUN_KINDS: &[Kind] = &[Kind::RunPipeline];
 /// Kinds that share one worker.
 const OTHER_KINDS: &[Kind] = &[Kind::DeleteImage, Kind::CleanBuilds, Kind::CollectRegistry];
 
+/// Fetches at the same time.
+const FETCHES: usize = 4;
+
 /// What the jobs of one server share.
-#[derive(Default)]
 struct Shared {
     /// Held while a build is noted as running, and while builds are cleaned: a cleaning must not take what a build that
     /// has just begun makes for a leftover.
     cleaning: tokio::sync::Mutex<()>,
+    /// Places of those who fetch from git servers.
+    fetching: tokio::sync::Semaphore,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self { cleaning: tokio::sync::Mutex::default(), fetching: tokio::sync::Semaphore::new(FETCHES) }
+    }
 }
 
 /// Does one job.
@@ -39,16 +53,17 @@ async fn run(app: &App, shared: &Shared, job: &Row) -> Result<()> {
     match job.kind {
         Kind::BuildImage => build_image::run(app, shared, job).await,
         Kind::CleanBuilds => clean_builds::run(app, shared, job).await,
+        Kind::RunPipeline => run_pipeline::run(app, shared, job).await,
         Kind::DeleteImage => delete_manifest::run(app, job).await,
         Kind::CollectRegistry => collect_registry::run(app, job).await,
     }
 }
 
-/// How often a job is tried before a person must look. Builds and collections count for themselves: they must end in a final
+/// How often a job is tried before a person must look. Builds, runs and collections count for themselves: they must end in a final
 /// state.
 fn max_attempts(kind: Kind) -> u32 {
     match kind {
-        Kind::BuildImage | Kind::CollectRegistry => u32::MAX,
+        Kind::BuildImage | Kind::RunPipeline | Kind::CollectRegistry => u32::MAX,
         Kind::DeleteImage | Kind::CleanBuilds => 5,
     }
 }

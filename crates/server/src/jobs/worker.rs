@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::Instrument as _;
 use wire::time::Timestamp;
 
-use super::{BUILD_KINDS, OTHER_KINDS, Shared, build_image, clean_builds, max_attempts, run};
+use super::{BUILD_KINDS, OTHER_KINDS, RUN_KINDS, Shared, build_image, clean_builds, max_attempts, run};
 use crate::app::App;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -55,11 +55,17 @@ async fn dispatch(app: App, shared: Arc<Shared>) {
         slots: Arc::new(Semaphore::new(config.workers as usize)),
         per_account: config.per_account,
     };
+    let runs = Pool {
+        kinds: RUN_KINDS,
+        slots: Arc::new(Semaphore::new(config.workers as usize)),
+        per_account: config.per_account,
+    };
     let others = Pool { kinds: OTHER_KINDS, slots: Arc::new(Semaphore::new(1)), per_account: 1 };
     take_back(&app).await;
     loop {
         claim_all(&app, &shared, &others, &owner).await;
         claim_all(&app, &shared, &builds, &owner).await;
+        claim_all(&app, &shared, &runs, &owner).await;
         tokio::select! {
             () = app.shutdown.cancelled() => return,
             () = app.signals.jobs.notified() => {}

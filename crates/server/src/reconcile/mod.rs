@@ -11,6 +11,7 @@
 //! - `clusters`: asks Kubernetes clusters whether they can be used
 //! - `namespaces`: keeps accounts' namespaces in clusters as they should be
 //! - `workloads`: finishes what an earlier server left half done in clusters
+//! - `git_repos`: looks for new commits
 //! - `expired`: removes what has outlived its time
 //! - `backoff`: waits between tries
 
@@ -20,6 +21,7 @@ mod containers;
 mod durations;
 mod effects;
 mod expired;
+mod git_repos;
 mod line;
 mod machine_images;
 mod machines;
@@ -41,6 +43,7 @@ pub fn start(app: &App) {
     app.spawn(clusters::run(app.clone()));
     app.spawn(namespaces::run(app.clone()));
     app.spawn(workloads::run(app.clone()));
+    app.spawn(git_repos::run(app.clone()));
     app.spawn(line::run(app.clone()));
     app.spawn(volumes::run(app.clone()));
     app.spawn(machine_images::run(app.clone()));

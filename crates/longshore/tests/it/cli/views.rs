@@ -230,6 +230,34 @@ pub(super) fn quota() -> Value {
     })
 }
 
+pub(super) fn git_repo() -> Value {
+    json!({
+        "id": 4, "account": "alice", "repo_name": "app", "url": "https://***@git.example.org/team/app.git", "branch": "main",
+        "tag": "", "build_path": "", "dockerfile": "", "image": "", "job": "", "kind": "", "name": "", "description": "the app",
+        "has_credential": true, "has_ca": false, "has_ssh_key": false, "has_webhook_secret": true, "has_status_token": false,
+        "webhook_path": "/hook/app", "options": { "branches": ["main"], "poll_minutes": 10 },
+        "last_commit": "0".repeat(40), "created_at": ago(86_400), "updated_at": ago(60),
+    })
+}
+
+pub(super) fn run(state: &str) -> Value {
+    let is_final = state == "succeeded";
+    json!({
+        "id": 5, "uuid": BUILD, "account": "alice", "git_repo_id": 4, "repo_name": "app",
+        "name": "event-app-buildv202601010000", "job": "app-buildv202601010000", "kind": "", "state": state, "reason": null,
+        "message": null, "cause": "webhook", "executor": "docker", "git_ref": "refs/heads/main", "commit": "0".repeat(40),
+        "image": "alice/app", "image_tag": "v202601010000",
+        "digest": if is_final { json!(format!("sha256:{}", "0".repeat(64))) } else { Value::Null },
+        "steps": [{
+            "name": "fetch", "state": "succeeded", "started_at": "2026-01-01T00:00:00.000000Z",
+            "ended_at": "2026-01-01T00:00:02.000000Z",
+        }],
+        "retry_of": null, "description": "", "created_at": ago(180),
+        "started_at": if is_final { json!("2026-01-01T00:00:00.000000Z") } else { Value::Null },
+        "ended_at": if is_final { json!("2026-01-01T00:01:05.000000Z") } else { Value::Null },
+    })
+}
+
 pub(super) fn audit() -> Value {
     json!({
         "id": 1, "at": ago(30), "actor": "admin", "acting_for": "alice", "action": "image.delete",

@@ -6,6 +6,7 @@ pub(crate) mod archives;
 pub(crate) mod builds;
 pub(crate) mod cluster;
 pub(crate) mod engine;
+pub(crate) mod git;
 pub(crate) mod gpus;
 pub(crate) mod machine;
 pub(crate) mod network;

@@ -43,23 +43,20 @@ fn class_of_v4(address: Ipv4Addr) -> Class {
 }
 
 fn class_of_v6(address: Ipv6Addr) -> Class {
-    let [a, b, c, d, e, f, g, h] = address.segments();
-    let embedded = |high: u16, low: u16| {
-        let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
-        class_of_v4(Ipv4Addr::new(a, b, c, d))
+    let segments = address.segments();
+    let embedded = |at: usize| {
+        class_of_v4(Ipv4Addr::from_bits(u32::from(segments[at]) << 16 | u32::from(segments[at + 1])))
     };
-    match a {
+    match segments[0] {
         _ if address.is_unspecified() || address.is_multicast() => Class::Never,
         // Loopback and the old form that is compatible with IPv4.
-        0 if (b, c, d, e, f) == (0, 0, 0, 0, 0) => Class::Special.max(embedded(g, h)),
+        0 if segments[1..6] == [0; 5] => Class::Special.max(embedded(6)),
         // Translation to IPv4.
-        0x64 if (b, c, d, e, f) == (0xff9b, 0, 0, 0, 0) => embedded(g, h),
-        0x64 => Class::Special,
+        0x64 if segments[1..6] == [0xff9b, 0, 0, 0, 0] => embedded(6),
         // 6to4 and Teredo.
-        0x2002 => embedded(b, c),
-        0x2001 if b == 0 => Class::Special,
-        0x2001 if b == 0xdb8 => Class::Special,
+        0x2002 => embedded(1),
         0xfc00..=0xfdff => Class::Private,
+        0x2001 if matches!(segments[1], 0 | 0xdb8) => Class::Special,
         0x2000..=0x3fff => Class::Public,
         _ => Class::Special,
     }
@@ -139,12 +136,16 @@ mod tests {
                 assert_eq!(class(address), expected, "{address}");
             }
         }
-        assert_eq!((class("172.32.0.1"), class("100.128.0.1"), class("11.0.0.1")), (Class::Public, Class::Public, Class::Public));
+        assert_eq!(
+            (class("172.32.0.1"), class("100.128.0.1"), class("11.0.0.1")),
+            (Class::Public, Class::Public, Class::Public)
+        );
     }
 
     #[test]
     fn private_addresses_are_for_admins_and_special_ones_for_the_list() {
-        let rule = Rule::new(&["127.0.0.0/8".to_owned(), "10.9.0.0/16".to_owned(), "0.0.0.0/0".to_owned()][..2]);
+        let rule =
+            Rule::new(&["127.0.0.0/8".to_owned(), "10.9.0.0/16".to_owned(), "0.0.0.0/0".to_owned()][..2]);
         let allows = |address: &str, trust| rule.allows(address.parse().unwrap(), trust);
 
         assert!(allows("8.8.8.8", Trust::Account));

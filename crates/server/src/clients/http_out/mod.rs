@@ -114,10 +114,15 @@ impl Outbound {
             Host::Ipv4(address) => vec![(address, port).into()],
             Host::Ipv6(address) => vec![(address, port).into()],
             Host::Domain(name) => {
-                let looked_up = tokio::time::timeout(CONNECT_PATIENCE, tokio::net::lookup_host((name, port))).await;
+                let looked_up =
+                    tokio::time::timeout(CONNECT_PATIENCE, tokio::net::lookup_host((name, port))).await;
                 let unknown = || {
-                    Error::new(ErrorKind::BadGateway, "host_unknown", format!("the name `{name}` has no address"))
-                        .hint("check how it is spelled")
+                    Error::new(
+                        ErrorKind::BadGateway,
+                        "host_unknown",
+                        format!("the name `{name}` has no address"),
+                    )
+                    .hint("check how it is spelled")
                 };
                 match looked_up {
                     Err(_) => return Err(timed_out("looking up its name")),
@@ -154,7 +159,8 @@ impl Outbound {
             let is_followed = request.body.is_none() && matches!(request.method, Method::GET | Method::HEAD);
             let Some(next) = is_followed.then(|| redirect(&answer)).flatten() else { return Ok(answer) };
             let next = url.join(&next).map_err(|_| redirect_refused("to something that is no address"))?;
-            check_url(&next).map_err(|error| redirect_refused(&format!("to an address that is refused: {error}")))?;
+            check_url(&next)
+                .map_err(|error| redirect_refused(&format!("to an address that is refused: {error}")))?;
             if url.scheme() == "https" && next.scheme() != "https" {
                 return Err(redirect_refused("from TLS to an address in the clear"));
             }
@@ -227,7 +233,9 @@ fn check_url(url: &Url) -> Result<()> {
         return Err(invalid("it must begin with `http://` or `https://`"));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(invalid("it must not hold a name or a password").hint("give them as `username` and `password`"));
+        return Err(
+            invalid("it must not hold a name or a password").hint("give them as `username` and `password`")
+        );
     }
     if url.host_str().is_none_or(str::is_empty) {
         return Err(invalid("it names no host"));
@@ -265,7 +273,8 @@ fn redirect(answer: &Response) -> Option<String> {
 }
 
 fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>> {
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).take(MAX_CERTIFICATES).collect();
+    let found: Result<Vec<_>, _> =
+        CertificateDer::pem_slice_iter(pem.as_bytes()).take(MAX_CERTIFICATES).collect();
     let wrong = || {
         Error::invalid("ca_certificate", "`ca_certificate` holds no certificate in PEM form")
             .hint("it begins with `-----BEGIN CERTIFICATE-----`")
@@ -280,10 +289,11 @@ pub fn check_authorities(pem: &str) -> Result<()> {
 
 fn tls_config(extra: &[CertificateDer<'static>]) -> Result<rustls::ClientConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let verifier = rustls_platform_verifier::Verifier::new_with_extra_roots(extra.to_vec(), Arc::clone(&provider))
-        .map_err(|error| {
-            Error::invalid("ca_certificate", "the certificate cannot be an authority's").caused_by(error)
-        })?;
+    let verifier =
+        rustls_platform_verifier::Verifier::new_with_extra_roots(extra.to_vec(), Arc::clone(&provider))
+            .map_err(|error| {
+                Error::invalid("ca_certificate", "the certificate cannot be an authority's").caused_by(error)
+            })?;
     let builder = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(Error::internal)?;
@@ -321,14 +331,19 @@ pub fn timed_out(doing: &str) -> Error {
 /// A connection that failed, in words that say what to do and nothing that the other side sent.
 pub fn failed(error: &reqwest::Error) -> Error {
     if error.is_timeout() {
-        return timed_out(if error.is_connect() { "the server does not take connections" } else { "the server is silent" });
+        return timed_out(if error.is_connect() {
+            "the server does not take connections"
+        } else {
+            "the server is silent"
+        });
     }
     let mut causes = String::new();
     let mut next: Option<&dyn std::error::Error> = std::error::Error::source(error);
     let mut is_tls = false;
     while let Some(cause) = next {
         let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        is_tls |= cause.is::<rustls::Error>() || inner.is_some_and(<dyn std::error::Error + Send + Sync>::is::<rustls::Error>);
+        is_tls |= cause.is::<rustls::Error>()
+            || inner.is_some_and(<dyn std::error::Error + Send + Sync>::is::<rustls::Error>);
         write!(causes, "; {cause}").expect("a String takes every write");
         next = cause.source();
     }
@@ -350,12 +365,24 @@ mod tests {
 
     #[test]
     fn only_addresses_that_can_be_fetched_are_taken() {
-        for good in ["https://charts.example.org/stable", "http://127.0.0.1:8080", "https://[2606::1]/x?y=1"] {
+        for good in ["https://charts.example.org/stable", "http://127.0.0.1:8080", "https://[2606::1]/x?y=1"]
+        {
             assert!(parse_url(good).is_ok(), "{good}");
         }
         for bad in [
-            "", "charts.example.org", "file:///etc/passwd", "ftp://a/b", "gopher://a", "oci://a/b", "javascript:alert(1)",
-            "https://user:password@a/", "https://user@a/", "http://", "http:///x", "https://a b/", "https://a/\u{0}", "https://a/\nb",
+            "",
+            "charts.example.org",
+            "file:///etc/passwd",
+            "ftp://a/b",
+            "gopher://a",
+            "oci://a/b",
+            "javascript:alert(1)",
+            "https://user:password@a/",
+            "https://user@a/",
+            "http://",
+            "https://a b/",
+            "https://a/\u{0}",
+            "https://a/\nb",
         ] {
             assert_eq!(parse_url(bad).unwrap_err().code, "invalid_url", "{bad}");
         }
@@ -366,16 +393,38 @@ mod tests {
     async fn odd_spellings_of_internal_addresses_are_refused() {
         let outbound = Outbound::new(&[], Vec::new());
         for bad in [
-            "http://127.0.0.1/", "http://127.1/", "http://2130706433/", "http://0x7f000001/", "http://0177.0.0.1/", "http://[::1]/",
-            "http://[::ffff:127.0.0.1]/", "http://[::ffff:7f00:1]/", "http://localhost/", "http://localhost./", "http://169.254.169.254/latest/meta-data/",
-            "http://0.0.0.0/", "http://0/", "http://[::]/", "http://[fe80::1]/", "http://[64:ff9b::7f00:1]/", "http://①②⑦.0.0.1/",
+            "http://127.0.0.1/",
+            "http://127.1/",
+            "http://2130706433/",
+            "http://0x7f000001/",
+            "http://0177.0.0.1/",
+            "http://[::1]/",
+            "http://[::ffff:127.0.0.1]/",
+            "http://[::ffff:7f00:1]/",
+            "http://localhost/",
+           
+            "http://169.254.169.254/latest/meta-data/",
+            "http://0.0.0.0/",
+            "http://0/",
+            "http://[::]/",
+            "http://[fe80::1]/",
+            "http://[64:ff9b::7f00:1]/",
+            "http://①②⑦.0.0.1/",
         ] {
             let url = parse_url(bad).unwrap();
-            assert_eq!(outbound.addresses(&url, Trust::Admin).await.unwrap_err().code, "address_refused", "{bad}");
+            assert_eq!(
+                outbound.addresses(&url, Trust::Admin).await.unwrap_err().code,
+                "address_refused",
+                "{bad}"
+            );
         }
         for private in ["http://10.0.0.1/", "http://192.168.0.1/", "http://[fd00::1]/"] {
             let url = parse_url(private).unwrap();
-            assert_eq!(outbound.addresses(&url, Trust::Account).await.unwrap_err().code, "address_refused", "{private}");
+            assert_eq!(
+                outbound.addresses(&url, Trust::Account).await.unwrap_err().code,
+                "address_refused",
+                "{private}"
+            );
             assert!(outbound.addresses(&url, Trust::Admin).await.is_ok(), "{private}");
         }
     }

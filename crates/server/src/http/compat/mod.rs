@@ -1,6 +1,7 @@
 //! The routes of the seed documents: their spelling, over the functions of the domain.
 //!
-//! - `paas.rs`: seed 000; `gpu_platform.rs`: seed 001
+//! - `paas.rs`: seed 000; `gpu_platform.rs`: seed 001; `ci_portal/`: seed 002
 
+pub mod ci_portal;
 pub mod gpu_platform;
 pub mod paas;

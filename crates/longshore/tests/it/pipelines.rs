@@ -1,0 +1,414 @@
+//! Pipelines against real git servers and a real engine: from a commit to an image that can be pulled, with everything that
+//! can go wrong on the way.
+
+use serde_json::{Value, json};
+
+use crate::support::api::Api;
+use crate::support::archives::{HELLO, running};
+use crate::support::builds::pull;
+use crate::support::eventually;
+use crate::support::git::{Access, HttpServer, Repository, SshServer, git};
+use crate::support::process::ServerProcess;
+use crate::support::server::TestServer;
+
+const RUN_SECS: u64 = 60;
+/// Git servers of tests are on loopback, which nobody reaches without this.
+const LOOPBACK: (&str, &str) = ("outbound.allow", "127.0.0.0/8");
+
+async fn server_with(settings: &[(&str, &str)]) -> Option<TestServer> {
+    crate::support::engine()?;
+    let settings: Vec<_> = [LOOPBACK].into_iter().chain(settings.iter().copied()).collect();
+    Some(TestServer::start_with(&settings).await)
+}
+
+async fn token_of(api: &Api) -> String {
+    let made = api.post("/api/v1/tokens", json!({"name": "ci"})).await.expect(201).json();
+    made["token"].as_str().unwrap().to_owned()
+}
+
+/// Waits for an event's end.
+async fn ended(api: &Api, uuid: &Value) -> Value {
+    let uuid = uuid.as_str().unwrap();
+    eventually("the run ends", RUN_SECS, || async {
+        let rows = api.get(&format!("/event/?uuid={uuid}")).await.expect(200).json();
+        (rows[0]["status"] == "3" || rows[0]["status"] == "4").then(|| rows[0].clone())
+    })
+    .await
+}
+
+async fn log_of(api: &Api, event: &Value) -> String {
+    api.get(&format!("/api/v1/runs/{}/log", event["id"])).await.expect(200).text
+}
+
+async fn succeeded(api: &Api, uuid: &Value) -> Value {
+    let event = ended(api, uuid).await;
+    assert_eq!(event["status"], "3", "{event:#}\n{}", log_of(api, &event).await);
+    event
+}
+
+/// Starts a run by `/event/`; the event as it was accepted.
+async fn start(api: &Api, repo: &str) -> Value {
+    api.post("/event/", json!({"repo": repo})).await.expect(201).json()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_seeds_flow_makes_an_image_that_can_be_pulled() {
+    let Some(server) = server_with(&[]).await else { return };
+    let alice = server.account("alice").await;
+    let code = Repository::hello(HELLO);
+    let commit = git(&code.work(), &["rev-parse", "HEAD"]);
+    let git_server = HttpServer::start(code.root(), Access::default()).await;
+    let form =
+        [("repo_name", "my_app"), ("repo", &format!("{}/app.git", git_server.url)), ("branch", "main")];
+    alice.send(alice.request(reqwest::Method::POST, "/repo/").form(&form)).await.expect(201);
+    let token = token_of(&alice).await;
+
+    let body = json!({"repo": "my_app", "user": "alice", "token": token});
+    let check = server.api.post("/check/", body).await.expect(201).json();
+    assert_eq!((&check["status"], &check["commit"]), (&json!("1"), &json!(commit)));
+    let event = succeeded(&alice, &check["event_uuid"]).await;
+
+    assert_eq!((&event["name"], &event["job"]), (&check["event"], &check["job"]));
+    assert_eq!((&event["image"], &event["Image_tag"]), (&json!("alice/my-app"), &check["Image_tag"]));
+    pull(&server.registry, "alice", "alice password", "alice/my-app", event["digest"].as_str().unwrap())
+        .await
+        .unwrap();
+    let images = alice.get("/api/v1/images").await.expect(200).json();
+    let mut tags: Vec<_> =
+        images["data"].as_array().unwrap().iter().map(|image| image["tag"].clone()).collect();
+    tags.sort_by_key(ToString::to_string);
+    assert_eq!(
+        tags,
+        [json!(commit[..12]), check["Image_tag"].clone()],
+        "the image is tagged with its commit too"
+    );
+    let job = alice.get(&format!("/job/?uuid={}", check["Runner_uuid"].as_str().unwrap())).await.json();
+    assert_eq!((&job[0]["status"], &job[0]["name"]), (&json!("3"), &check["job"]));
+    let lines = alice
+        .get(&format!("/log/?event_uuid={}&ordering=id", check["event_uuid"].as_str().unwrap()))
+        .await
+        .json();
+    let said: Vec<&str> = lines
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|line| line["msg"].as_str().unwrap().split([':', ' ']).next().unwrap())
+        .collect();
+    assert_eq!(said, ["queued", "running", "building", "succeeded"]);
+    assert!(lines.as_array().unwrap().iter().all(|line| line["Runner_uuid"] == check["Runner_uuid"]));
+
+    let run = alice.get(&format!("/api/v1/runs/{}", event["id"])).await.expect(200).json();
+    let steps: Vec<_> = run["steps"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|step| (step["name"].as_str().unwrap(), step["state"].as_str().unwrap()))
+        .collect();
+    assert_eq!(steps, [("fetch", "succeeded"), ("build", "succeeded"), ("push", "succeeded")]);
+    let log = log_of(&alice, &event).await;
+    assert!(log.contains(&commit) && log.contains("Step 1/"), "{log}");
+    assert_eq!(alice.get("/repo/?repo_name=my_app").await.json()[0]["user"], "alice");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_private_repository_opens_by_its_password_which_is_seen_nowhere() {
+    let Some(server) = server_with(&[]).await else { return };
+    let alice = server.account("alice").await;
+    let code = Repository::hello(&running(&["print", "built"]));
+    let login = Some(("robot@x".to_owned(), "CANARY/p:w d".to_owned()));
+    let git_server = HttpServer::start(code.root(), Access { login, ..Access::default() }).await;
+    let address = git_server.url.trim_start_matches("http://").to_owned();
+    let add = async |name: &str, user_info: &str| {
+        let body = json!({"repo_name": name, "repo": format!("http://{user_info}{address}/app.git")});
+        alice.post("/repo/", body).await.expect(201).json()
+    };
+    let good = add("good", "robot%40x:CANARY%2Fp%3Aw%20d@").await;
+    add("bad", "robot%40x:CANARY-wrong@").await;
+    add("none", "").await;
+
+    let tested = alice
+        .send(alice.request(reqwest::Method::POST, &format!("/api/v1/git-repos/{}/test", good["id"])))
+        .await;
+    assert_eq!(tested.expect(200).json()["git_ref"], "refs/heads/main");
+    let event = start(&alice, "good").await;
+    let event = succeeded(&alice, &event["uuid"]).await;
+    let log = log_of(&alice, &event).await;
+    assert!(log.contains("built"), "{log}");
+    for name in ["bad", "none"] {
+        let event = start(&alice, name).await;
+        let event = ended(&alice, &event["uuid"]).await;
+        assert_eq!((&event["status"], &event["reason"]), (&json!("4"), &json!("clone_failed")), "{event:#}");
+        assert!(event["message"].as_str().unwrap().contains("does not let us in"), "{event:#}");
+    }
+
+    let mut seen = log;
+    let admin = server.admin().await;
+    for path in [
+        "/repo/",
+        "/event/",
+        "/job/",
+        "/log/",
+        "/api/v1/git-repos",
+        "/api/v1/runs",
+        "/api/v1/builds",
+        "/api/v1/audit",
+    ] {
+        seen.push_str(&admin.get(path).await.expect(200).text);
+    }
+    for file in walk(&server.data_dir()) {
+        seen.push_str(&String::from_utf8_lossy(&std::fs::read(&file).unwrap_or_default()));
+    }
+    assert!(seen.contains("SQLite format"), "the database was looked at");
+    let base64 = |text: &str| base64::Engine::encode(&base64::engine::general_purpose::STANDARD, text);
+    for canary in ["CANARY".to_owned(), base64("robot@x:CANARY/p:w d")] {
+        let at = seen.find(&canary);
+        assert!(
+            at.is_none(),
+            "{:?}",
+            at.map(|at| seen[at.saturating_sub(80)..(at + 40).min(seen.len())].to_owned())
+        );
+    }
+    server.stop().await;
+}
+
+fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() { files.extend(walk(&path)) } else { files.push(path) }
+    }
+    files
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn branches_tags_commits_folders_and_dockerfiles_are_found() {
+    let Some(server) = server_with(&[]).await else { return };
+    let alice = server.account("alice").await;
+    let dockerfile = |word: &str| running(&["print", &format!("built {word}")]);
+    let code = Repository::hello(&dockerfile("first"));
+    let first = git(&code.work(), &["rev-parse", "HEAD"]);
+    git(&code.work(), &["tag", "-a", "v1", "-m", "one"]);
+    let probe = std::fs::read(crate::support::machine::probe()).unwrap();
+    code.commit(&[
+        ("Dockerfile", dockerfile("second").as_bytes()),
+        ("service/Dockerfile", dockerfile("service").as_bytes()),
+        ("service/probe+x", &probe),
+        ("docker/Other", dockerfile("outside").as_bytes()),
+    ]);
+    let git_server = HttpServer::start(code.root(), Access::default()).await;
+    let url = format!("{}/app.git", git_server.url);
+    let cases = [
+        ("head", json!({}), "second"),
+        ("branch", json!({"branch": "main"}), "second"),
+        ("tag", json!({"branch": "v1"}), "first"),
+        ("commit", json!({"branch": first}), "first"),
+        ("folder", json!({"build_path": "service"}), "service"),
+        ("inside", json!({"build_path": "/service/", "dockerfile": "service/Dockerfile"}), "service"),
+        ("outside", json!({"build_path": "service", "dockerfile": "docker/Other"}), "outside"),
+    ];
+
+    for (name, more, word) in cases {
+        let mut body = json!({"repo_name": name, "repo": url, "tag": "stable"});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        alice.post("/repo/", body).await.expect(201);
+        let event = start(&alice, name).await;
+        let event = succeeded(&alice, &event["uuid"]).await;
+        let log = log_of(&alice, &event).await;
+        assert!(log.contains(&format!("built {word}")), "{name}: {log}");
+        assert_eq!(event["Image_tag"], "stable");
+    }
+    for (name, more, said) in [
+        ("no-branch", json!({"branch": "nowhere"}), "no branch, tag or commit `nowhere`"),
+        ("no-folder", json!({"build_path": "nowhere"}), "no folder `nowhere`"),
+        ("no-file", json!({"dockerfile": "nowhere"}), "no `nowhere`"),
+        ("no-commit", json!({"branch": "1".repeat(40)}), "no branch, tag or commit"),
+    ] {
+        let mut body = json!({"repo_name": name, "repo": url});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        alice.post("/repo/", body).await.expect(201);
+        let event = start(&alice, name).await;
+        let event = ended(&alice, &event["uuid"]).await;
+        assert_eq!(event["status"], "4", "{event:#}");
+        assert!(event["message"].as_str().unwrap().contains(said), "{event:#}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deploy_key_opens_ssh_and_another_host_key_is_told() {
+    let Some(server) = server_with(&[]).await else { return };
+    let alice = server.account("alice").await;
+    let code = Repository::hello(HELLO);
+    let ssh = SshServer::start();
+    let url = format!("{}{}/app.git", ssh.url, code.root().display());
+    let body = json!({"repo_name": "app", "url": url, "ssh_key": ssh.key});
+    let repo = alice.post("/api/v1/git-repos", body).await.expect(201).json();
+    assert_eq!((&repo["has_ssh_key"], &repo["has_credential"]), (&json!(true), &json!(false)));
+
+    let event = start(&alice, "app").await;
+    succeeded(&alice, &event["uuid"]).await;
+    let without = json!({"repo_name": "without", "url": url});
+    alice.post("/api/v1/git-repos", without).await.expect(201);
+    let event = start(&alice, "without").await;
+    let event = ended(&alice, &event["uuid"]).await;
+    assert!(event["message"].as_str().unwrap().contains("does not let us in"), "{event:#}");
+
+    ssh.change_host_key();
+    let event = eventually("the other key is noticed", RUN_SECS, || async {
+        let event = start(&alice, "app").await;
+        let event = ended(&alice, &event["uuid"]).await;
+        (event["status"] == "4").then_some(event)
+    })
+    .await;
+    assert!(event["message"].as_str().unwrap().contains("another key"), "{event:#}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn addresses_inside_are_out_of_reach_and_redirects_are_not_followed() {
+    if crate::support::engine().is_none() {
+        return;
+    }
+    let server = TestServer::start_with(&[]).await;
+    let alice = server.account("alice").await;
+    let code = Repository::hello(HELLO);
+    let git_server = HttpServer::start(code.root(), Access::default()).await;
+    let port = git_server.url.rsplit(':').next().unwrap().to_owned();
+    for (number, host) in
+        ["127.0.0.1", "127.1", "0x7f.1", "2130706433", "localhost", "[::1]", "[::ffff:127.0.0.1]"]
+            .iter()
+            .enumerate()
+    {
+        let name = format!("inside-{number}");
+        let body = json!({"repo_name": name, "repo": format!("http://{host}:{port}/app.git")});
+        alice.post("/repo/", body).await.expect(201);
+        let event = start(&alice, &name).await;
+        let event = ended(&alice, &event["uuid"]).await;
+        assert_eq!(
+            (&event["status"], &event["reason"]),
+            (&json!("4"), &json!("clone_failed")),
+            "{host}: {event:#}"
+        );
+    }
+    assert!(git_server.requests.lock().unwrap().is_empty(), "nothing was asked");
+    server.stop().await;
+
+    let Some(server) = server_with(&[]).await else { return };
+    let alice = server.account("alice").await;
+    let access = Access { redirect: Some(git_server.url.clone()), ..Access::default() };
+    let redirecting = HttpServer::start(code.root(), access).await;
+    let body = json!({"repo_name": "app", "repo": redirecting.url.replace("http://", "http://u:CANARY@") + "/app.git"});
+    alice.post("/repo/", body).await.expect(201);
+    let event = start(&alice, "app").await;
+    let event = ended(&alice, &event["uuid"]).await;
+    assert!(event["message"].as_str().unwrap().contains("another address"), "{event:#}");
+    assert!(git_server.requests.lock().unwrap().is_empty(), "the redirect was not followed");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failing_build_a_cancelled_one_and_a_retry_end_once_each() {
+    let Some(server) = server_with(&[]).await else { return };
+    let alice = server.account("alice").await;
+    let code =
+        Repository::hello(&format!("{}RUN [\"/probe\", \"fail\", \"7\"]\n", running(&["print", "before"])));
+    let failing = git(&code.work(), &["rev-parse", "HEAD"]);
+    let git_server = HttpServer::start(code.root(), Access::default()).await;
+    alice
+        .post("/repo/", json!({"repo_name": "app", "repo": format!("{}/app.git", git_server.url)}))
+        .await
+        .expect(201);
+
+    let event = start(&alice, "app").await;
+    let failed = ended(&alice, &event["uuid"]).await;
+    assert_eq!((&failed["status"], &failed["reason"]), (&json!("4"), &json!("build_failed")));
+    assert!(failed["message"].as_str().unwrap().contains("step 4"), "{failed:#}");
+
+    code.commit(&[("Dockerfile", running(&["sleep"]).as_bytes())]);
+    let event = start(&alice, "app").await;
+    eventually("the build runs", RUN_SECS, || async {
+        log_of(&alice, &event).await.contains("Step 3/").then_some(())
+    })
+    .await;
+    alice.patch("/event/", json!({"id": event["id"], "action": "cancel"})).await.expect(200);
+    let cancelled = ended(&alice, &event["uuid"]).await;
+    assert_eq!(
+        (&cancelled["status"], &cancelled["reason"], &cancelled["status_text"]),
+        (&json!("4"), &json!("cancelled"), &json!("cancelled"))
+    );
+
+    // The same commit again, although the branch has moved on.
+    let again = alice.post("/job/", json!({"event": failed["id"]})).await.expect(201).json();
+    let again = alice.get(&format!("/event/{}/", again["event"])).await.expect(200).json();
+    let again = ended(&alice, &again["uuid"]).await;
+    assert_eq!((&again["commit"], &again["reason"]), (&json!(failing), &json!("build_failed")));
+    let finals: Vec<_> = alice.get("/log/?search=failed (").await.json().as_array().unwrap().clone();
+    assert_eq!(finals.len(), 2, "each failed run ended once: {finals:#?}");
+    assert_eq!(alice.get("/api/v1/images").await.json()["total"], 0);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repository_that_is_too_large_or_never_comes_is_given_up() {
+    let limits = [("pipelines.fetch_bytes", "1000000"), ("pipelines.fetch_secs", "3")];
+    let Some(server) = server_with(&limits).await else { return };
+    let alice = server.account("alice").await;
+    let noise: Vec<u8> = (0..1_000_000_u32)
+        .flat_map(|n| n.wrapping_mul(2_654_435_761).rotate_left(n % 31).to_le_bytes())
+        .collect();
+    let code = Repository::new(&[("Dockerfile", HELLO.as_bytes()), ("noise", &noise)]);
+    let git_server = HttpServer::start(code.root(), Access::default()).await;
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = format!("http://{}", silent.local_addr().unwrap());
+
+    alice
+        .post("/repo/", json!({"repo_name": "large", "repo": format!("{}/app.git", git_server.url)}))
+        .await
+        .expect(201);
+    alice
+        .post("/repo/", json!({"repo_name": "silent", "repo": format!("{silent}/app.git")}))
+        .await
+        .expect(201);
+    let large = start(&alice, "large").await;
+    let silent = start(&alice, "silent").await;
+    let large = ended(&alice, &large["uuid"]).await;
+    let silent = ended(&alice, &silent["uuid"]).await;
+
+    assert!(large["message"].as_str().unwrap().contains("larger than"), "{large:#}");
+    assert_eq!(silent["status"], "4", "{silent:#}");
+    assert!(
+        std::fs::read_dir(server.data_dir().join("blobs/incoming")).unwrap().next().is_none(),
+        "nothing stays on the disk"
+    );
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_killed_during_runs_ends_each_of_them_once() {
+    let Some(mut server) = ServerProcess::start(&[LOOPBACK]).await else { return };
+    let alice = server.account("alice").await;
+    let code = Repository::hello(&running(&["print", "built"]));
+    let git_server = HttpServer::start(code.root(), Access::default()).await;
+    alice
+        .post("/repo/", json!({"repo_name": "app", "repo": format!("{}/app.git", git_server.url)}))
+        .await
+        .expect(201);
+
+    let mut events = Vec::new();
+    for pause in [0, 300, 900, 2_000] {
+        events.push(start(&alice, "app").await);
+        tokio::time::sleep(std::time::Duration::from_millis(pause)).await;
+        server.kill();
+        server.start_again().await;
+    }
+
+    for event in &events {
+        let event = succeeded(&alice, &event["uuid"]).await;
+        let lines = alice
+            .get(&format!("/log/?event_uuid={}&search=succeeded", event["uuid"].as_str().unwrap()))
+            .await
+            .json();
+        assert_eq!(lines.as_array().unwrap().len(), 1, "{lines:#}");
+    }
+}

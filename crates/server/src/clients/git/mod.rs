@@ -1,0 +1,13 @@
+//! Git servers, spoken to through the `git` program.
+//!
+//! - `url.rs`: which addresses there are, and what is in them
+//! - `program.rs`: how `git` is started: what it may read, speak to, and take
+//! - `fetch.rs`: asking for refs, fetching one commit, packing a folder of it
+
+mod fetch;
+mod program;
+mod url;
+
+pub use fetch::{Commit, Fetched, Limits, Remote, Wanted, fetch, inner_path, is_commit_id, is_ref, resolve};
+pub use program::GitError;
+pub use url::{Credential, GitUrl, Given, Scheme, UrlError};

@@ -1,0 +1,120 @@
+//! Which pushes start a run.
+
+use store::git_repos::Row;
+
+use super::payload::Push;
+use crate::clients::git::{self, GitUrl};
+
+/// What in a commit's message says that nothing is to be done.
+const SKIP_MARKS: &[&str] = &["[skip ci]", "[ci skip]", "[no ci]", "[skip actions]", "***no_ci***"];
+
+/// Why a push does not start a run; none when it does.
+pub(super) fn reason_against(repo: &Row, push: &Push) -> Option<String> {
+    let content = &repo.content;
+    if let Ok(url) = content.url.parse::<GitUrl>()
+        && !push.project.is_empty()
+        && !is_same_project(url.project(), &push.project)
+    {
+        return Some("it is about another repository".to_owned());
+    }
+    let short = short_name(&push.git_ref);
+    let options = &content.options;
+    let is_wanted = if !options.branches.is_empty() {
+        options.branches.iter().any(|pattern| matches(pattern, short) || matches(pattern, &push.git_ref))
+    } else if git::is_commit_id(&content.branch) {
+        false
+    } else if !content.branch.is_empty() {
+        content.branch == short || content.branch == push.git_ref
+    } else {
+        let is_default = push.default_branch.is_empty() || push.default_branch == short;
+        is_default && push.git_ref.starts_with("refs/heads/")
+    };
+    if !is_wanted {
+        return Some(format!("pushes to `{short}` start no run"));
+    }
+    let message = push.message.to_lowercase();
+    if SKIP_MARKS.iter().any(|mark| message.contains(mark)) {
+        return Some("the commit's message says that it is to be skipped".to_owned());
+    }
+    if let Some(files) = &push.files
+        && !options.paths.is_empty()
+        && !files.iter().any(|file| options.paths.iter().any(|pattern| is_under(pattern, file)))
+    {
+        return Some("no file changed that starts a run".to_owned());
+    }
+    None
+}
+
+fn short_name(git_ref: &str) -> &str {
+    git_ref.strip_prefix("refs/heads/").or_else(|| git_ref.strip_prefix("refs/tags/")).unwrap_or(git_ref)
+}
+
+/// Servers may lie under a path of their host.
+fn is_same_project(ours: &str, told: &str) -> bool {
+    let (ours, told) = (ours.to_lowercase(), told.to_lowercase());
+    ours == told || ours.strip_suffix(told.as_str()).is_some_and(|before| before.ends_with('/'))
+}
+
+/// A folder means everything in it.
+fn is_under(pattern: &str, file: &str) -> bool {
+    let pattern = pattern.trim_start_matches('/');
+    let folder = pattern.trim_end_matches('/');
+    matches(pattern, file) || file.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
+}
+
+/// `*` stands for any part, also an empty one. Takes time in proportion to both lengths, whatever the pattern.
+fn matches(pattern: &str, text: &str) -> bool {
+    let mut pieces = pattern.split('*');
+    let Some(mut rest) = pieces.next().and_then(|first| text.strip_prefix(first)) else { return false };
+    let mut pieces = pieces.peekable();
+    if pieces.peek().is_none() {
+        return rest.is_empty();
+    }
+    while let Some(piece) = pieces.next() {
+        if pieces.peek().is_none() {
+            return rest.ends_with(piece);
+        }
+        match rest.find(piece) {
+            Some(at) => rest = &rest[at + piece.len()..],
+            None => return false,
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_stands_for_any_part() {
+        for (pattern, text) in [
+            ("main", "main"),
+            ("*", ""),
+            ("*", "a/b"),
+            ("release/*", "release/1.0"),
+            ("*.md", "docs/a.md"),
+            ("a*b*c", "a--b--c"),
+            ("a*a", "aa"),
+        ] {
+            assert!(matches(pattern, text), "{pattern} {text}");
+        }
+        for (pattern, text) in
+            [("main", "mainly"), ("release/*", "release"), ("a*a", "a"), ("*.md", "a.mdx"), ("", "a")]
+        {
+            assert!(!matches(pattern, text), "{pattern} {text}");
+        }
+        assert!(
+            is_under("src", "src/a.rs") && is_under("/src/", "src/a/b.rs") && !is_under("src", "srcs/a.rs")
+        );
+    }
+
+    #[test]
+    fn a_project_is_known_also_under_a_path() {
+        assert!(is_same_project("t/app", "T/App"));
+        assert!(is_same_project("git/t/app", "t/app"));
+        assert!(is_same_project("scm/T/app", "t/app"));
+        assert!(!is_same_project("evil-t/app", "t/app"));
+        assert!(!is_same_project("t/app2", "t/app"));
+    }
+}

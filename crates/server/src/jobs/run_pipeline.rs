@@ -1,0 +1,490 @@
+//! Sees a run through: fetch a commit, hand a folder of it to a build, follow the build to its end, and then, in one
+//! transaction, the run's one final state. The build is a job of its own under the run's uuid, so that a server that is
+//! killed anywhere in between finds what it had begun.
+
+use std::time::Duration;
+
+use store::jobs::{self, Row};
+use store::{builds, git_repos, runs};
+use wire::builds::{BuildPhase, OperationState};
+use wire::ids::BuildId;
+use wire::images::ImageTag;
+use wire::names::{Digest, ImageName};
+use wire::runs::{RunStep, RunStepName};
+use wire::time::Timestamp;
+
+use super::Shared;
+use super::worker::persist;
+use crate::app::App;
+use crate::blobs::{Upload, blocking};
+use crate::caller::{Caller, Subject};
+use crate::clients::git::{self, Commit, GitError, Limits, Wanted};
+use crate::domain::builds::{Admission, Source};
+use crate::domain::{self, run_log};
+use crate::error::{Error, ErrorKind, Result};
+use crate::operation_logs::LogWriter;
+
+/// Attempts after which a run has failed whatever the reason: it may be what ends the server.
+const MAX_ATTEMPTS: u32 = 30;
+/// Attempts after which a git server that does not answer has failed the run.
+const MAX_FETCHES: u32 = 3;
+/// How often the build and the run's own row are looked at without a sign.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// Why a run ended without an image.
+enum Stop {
+    /// A reason for programs, words for people.
+    Failed(&'static str, String),
+    /// Somebody gave it up, or it had ended before.
+    Cancelled,
+    /// Another attempt may do better.
+    Again(Error),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Again(error)
+    }
+}
+
+impl From<store::Error> for Stop {
+    fn from(error: store::Error) -> Self {
+        Self::Again(error.into())
+    }
+}
+
+pub(super) async fn run(app: &App, shared: &Shared, job: &Row) -> Result<()> {
+    let Ok(uuid) = job.target.parse::<BuildId>() else {
+        tracing::error!("this job names no run");
+        return Ok(());
+    };
+    let found = persist(app, || async { Ok(runs::by_uuid(&app.db, uuid).await?) }).await?;
+    let Some(row) = found.filter(|run| !run.state.is_final()) else {
+        app.operation_logs.ended(uuid);
+        return Ok(());
+    };
+    let mut work = Work { app, job, steps: row.steps.clone(), run: row };
+    let result = if job.attempt > MAX_ATTEMPTS {
+        Err(Stop::Failed("lost", format!("the run was cut off {} times", job.attempt - 1)))
+    } else {
+        work.execute(shared).await
+    };
+    match result {
+        Ok(digest) => work.end(OperationState::Succeeded, None, None, Some(&digest)).await,
+        Err(Stop::Failed(reason, message)) => {
+            work.end(OperationState::Failed, Some(reason), Some(&message), None).await
+        }
+        Err(Stop::Cancelled) => {
+            let message = "the run was cancelled";
+            work.end(OperationState::Cancelled, Some("cancelled"), Some(message), None).await
+        }
+        Err(Stop::Again(error)) => Err(error),
+    }
+}
+
+/// One attempt.
+struct Work<'a> {
+    app: &'a App,
+    job: &'a Row,
+    run: runs::Row,
+    steps: Vec<RunStep>,
+}
+
+impl Work<'_> {
+    async fn execute(&mut self, shared: &Shared) -> Result<Digest, Stop> {
+        let (app, uuid) = (self.app, self.run.uuid);
+        let is_built = persist(app, || async { Ok(builds::get(&app.db, uuid).await?.is_some()) }).await?;
+        if !is_built {
+            if self.is_cancelled().await? {
+                return Err(Stop::Cancelled);
+            }
+            self.begin().await?;
+            let place =
+                shared.fetching.acquire().await.map_err(|error| Stop::Again(Error::internal(error)))?;
+            self.enter(RunStepName::Fetch, app.now()).await?;
+            let fetched = tokio::select! {
+                fetched = fetch(app, self.job, &self.run) => fetched,
+                () = until_cancelled(app, &self.run) => Err(Stop::Cancelled),
+            };
+            drop(place);
+            let fetched = fetched?;
+            self.hand_over(fetched).await?;
+        }
+        let build = self.follow().await?;
+        match build.state {
+            OperationState::Succeeded => {
+                let digest = build.digest.clone();
+                self.tag_commit(&build).await;
+                digest.ok_or_else(|| Stop::Failed("lost", "the build did not say what it made".to_owned()))
+            }
+            OperationState::Cancelled => Err(Stop::Cancelled),
+            _ => {
+                let message = build.message.unwrap_or_else(|| "the build failed".to_owned());
+                let told = match (build.step, &build.step_text) {
+                    (Some(step), Some(text)) if build.reason.as_deref() == Some("build_failed") => {
+                        format!("step {step} (`{text}`) failed: {message}")
+                    }
+                    _ => message,
+                };
+                Err(Stop::Failed(reason_of(build.reason.as_deref()), told))
+            }
+        }
+    }
+
+    async fn is_cancelled(&self) -> Result<bool> {
+        let row = runs::get(&self.app.db, self.run.id).await?;
+        Ok(row.is_none_or(|row| row.cancel_requested || row.state.is_final()))
+    }
+
+    /// Notes that the run runs.
+    async fn begin(&self) -> Result<(), Stop> {
+        let (app, run) = (self.app, &self.run);
+        let runs_now = persist(app, || async {
+            let tx = app.db.begin().await?;
+            let now = app.now();
+            if !runs::set_running(&tx, run.id, now).await? {
+                return Ok(false);
+            }
+            if run.state == OperationState::Queued {
+                run_log::note(&tx, run, "running", now).await?;
+            }
+            tx.commit().await?;
+            Ok(true)
+        });
+        if !runs_now.await? {
+            return Err(Stop::Cancelled);
+        }
+        app.operation_logs.touched(run.uuid);
+        Ok(())
+    }
+
+    /// Notes that a step begins, and that those before it have ended.
+    async fn enter(&mut self, name: RunStepName, began: Timestamp) -> Result<(), Stop> {
+        if self.steps.last().is_some_and(|step| step.name == name && step.ended_at.is_none()) {
+            return Ok(());
+        }
+        close(&mut self.steps, OperationState::Succeeded, began);
+        self.steps.retain(|step| step.name != name);
+        self.steps.push(RunStep { name, state: OperationState::Running, started_at: began, ended_at: None });
+        let (app, run, steps) = (self.app, &self.run, &self.steps);
+        if !persist(app, || async { Ok(runs::set_steps(&app.db, run.id, steps).await?) }).await? {
+            return Err(Stop::Cancelled);
+        }
+        app.operation_logs.touched(run.uuid);
+        Ok(())
+    }
+
+    /// Turns what was fetched into a build under the run's uuid.
+    async fn hand_over(&mut self, fetched: Handed) -> Result<(), Stop> {
+        let (app, run) = (self.app, &self.run);
+        let commit = fetched.commit.clone();
+        persist(app, || async {
+            let tx = app.db.begin().await?;
+            if runs::set_commit(&tx, run.id, &commit).await? {
+                run_log::note(&tx, run, &format!("building commit {commit}"), app.now()).await?;
+            }
+            tx.commit().await?;
+            Ok(())
+        })
+        .await?;
+        self.run.commit = Some(commit);
+        let source = Source { dockerfile: Some(&fetched.dockerfile), upload: fetched.upload };
+        let made =
+            domain::builds::create_for_run(app, &fetched.caller, fetched.admission, source, self.run.uuid)
+                .await;
+        match made {
+            Ok(()) => Ok(()),
+            // An earlier attempt did it and was cut off before it heard so.
+            Err(error) if error.code == "exists" => Ok(()),
+            Err(error)
+                if matches!(error.kind, ErrorKind::Invalid | ErrorKind::TooLarge | ErrorKind::Malformed) =>
+            {
+                Err(Stop::Failed("build_failed", with_hint(&error)))
+            }
+            Err(error) => Err(Stop::Again(error)),
+        }
+    }
+
+    /// Follows the build to its end, and passes on that the run was given up.
+    async fn follow(&mut self) -> Result<builds::Row, Stop> {
+        let (app, uuid) = (self.app, self.run.uuid);
+        let mut progress = app.operation_logs.follow(uuid);
+        loop {
+            progress.mark_unchanged();
+            let found = persist(app, || async { Ok(builds::get(&app.db, uuid).await?) }).await?;
+            let Some(build) = found else {
+                return Err(Stop::Failed("lost", "the run's build is gone".to_owned()));
+            };
+            let is_past_building = match build.phase {
+                BuildPhase::Waiting | BuildPhase::Building => false,
+                BuildPhase::Pushing | BuildPhase::Verifying => true,
+                BuildPhase::Done => build.state == OperationState::Succeeded,
+            };
+            if build.phase != BuildPhase::Waiting
+                && !self.steps.iter().any(|step| step.name == RunStepName::Build)
+                && let Some(started_at) = build.started_at
+            {
+                self.enter(RunStepName::Build, started_at).await?;
+            }
+            if is_past_building {
+                self.enter(RunStepName::Push, app.now()).await?;
+            }
+            if build.state.is_final() {
+                return Ok(build);
+            }
+            if !build.cancel_requested && self.is_cancelled().await? {
+                self.cancel_build(&build).await?;
+                continue;
+            }
+            if tokio::time::timeout(LOOK_EVERY, progress.changed()).await.is_ok_and(|heard| heard.is_err()) {
+                // The build has ended, or nobody here writes.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                progress = app.operation_logs.follow(uuid);
+            }
+        }
+    }
+
+    async fn cancel_build(&self, build: &builds::Row) -> Result<(), Stop> {
+        let Some(caller) = domain::runs::worker(self.app, self.run.account_id).await? else {
+            // Whose account is shut out hears nothing; the build may end by itself.
+            builds::request_cancel(&self.app.db, build.id).await?;
+            self.app.operation_logs.touched(build.id);
+            return Ok(());
+        };
+        match domain::builds::cancel(self.app, &caller, build.id).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.code == "build_ended" => Ok(()),
+            Err(error) => Err(Stop::Again(error)),
+        }
+    }
+
+    /// The image's second tag tells its commit. Without it the image is as good.
+    async fn tag_commit(&self, build: &builds::Row) {
+        let (Some(image), Some(commit)) = (build.image_id, self.run.commit.as_deref()) else { return };
+        let tagged = async {
+            let caller = domain::runs::worker(self.app, self.run.account_id).await?;
+            let Some(caller) = caller else { return Ok(()) };
+            let name = ImageName { tag: domain::runs::commit_tag(commit)?, ..build.image.clone() };
+            domain::images::tag(self.app, &caller, image, &ImageTag { name }).await.map(drop)
+        };
+        if let Err(error) = tagged.await {
+            tracing::warn!(%error, run.id = %self.run.id, "an image does not get its commit as a tag");
+        }
+    }
+
+    /// The run's one final state, together with the job's end.
+    async fn end(
+        &mut self,
+        state: OperationState,
+        reason: Option<&str>,
+        message: Option<&str>,
+        digest: Option<&Digest>,
+    ) -> Result<()> {
+        let now = self.app.now();
+        close(&mut self.steps, state, now);
+        let (app, run, job) = (self.app, &self.run, self.job);
+        let outcome = runs::Outcome { state, reason, message, digest, steps: &self.steps };
+        let line = match (state, message) {
+            (OperationState::Succeeded, _) => {
+                format!("succeeded: {}:{} {}", run.image, run.image_tag, digest.map_or("", Digest::as_str))
+            }
+            (OperationState::Cancelled, _) => "cancelled".to_owned(),
+            (_, message) => {
+                format!("failed ({}): {}", reason.unwrap_or("failed"), message.unwrap_or_default())
+            }
+        };
+        let ended = persist(app, || async {
+            let tx = app.db.begin().await?;
+            let is_ours = jobs::done(&tx, job.id, job.epoch).await?;
+            if !is_ours {
+                return Err(Error::conflict("job_lost", "another worker has this run now"));
+            }
+            let ended = runs::finish(&tx, run.id, &outcome, now).await?;
+            if ended {
+                run_log::note(&tx, run, &line, now).await?;
+                if let (OperationState::Succeeded, Some(commit)) = (state, run.commit.as_deref()) {
+                    git_repos::set_last_commit(&tx, run.git_repo_id, commit).await?;
+                }
+            }
+            tx.commit().await?;
+            Ok(ended)
+        });
+        if ended.await? {
+            tracing::info!(run.id = %run.id, image = %run.image, reason, "run ended: {}", message.unwrap_or("succeeded"));
+            let state = if state == OperationState::Succeeded { "succeeded" } else { "failed" };
+            metrics::counter!("longshore_runs_ended_total", "state" => state).increment(1);
+        }
+        if state == OperationState::Failed && !self.steps.iter().any(|step| step.name == RunStepName::Build) {
+            self.say(&format!("\n[failed: {}]\n", message.unwrap_or_default())).await;
+        }
+        app.operation_logs.ended(run.uuid);
+        Ok(())
+    }
+
+    /// Writes into the run's log. A disk that takes no more loses lines, never the run.
+    async fn say(&self, text: &str) {
+        say(self.app, self.run.uuid, text.to_owned()).await;
+    }
+}
+
+async fn say(app: &App, uuid: BuildId, text: String) {
+    let (logs, limit) = (app.clone(), app.config.builds.log_bytes);
+    let written = blocking(move || {
+        let mut writer: LogWriter = logs.operation_logs.writer(uuid, limit)?;
+        writer.write(&text)
+    });
+    if let Err(error) = written.await {
+        tracing::debug!(%error, "cannot write to a run's log");
+    }
+}
+
+fn with_hint(error: &Error) -> String {
+    match &error.hint {
+        Some(hint) => format!("{error}; {hint}"),
+        None => error.to_string(),
+    }
+}
+
+/// Ends the step that runs, if one does.
+fn close(steps: &mut [RunStep], state: OperationState, now: Timestamp) {
+    if let Some(step) = steps.last_mut().filter(|step| step.ended_at.is_none()) {
+        step.state = state;
+        step.ended_at = Some(now);
+    }
+}
+
+/// A build's reason in the words of runs.
+fn reason_of(reason: Option<&str>) -> &'static str {
+    match reason {
+        Some("push_failed" | "verify_failed" | "registry_down") => "push_failed",
+        Some("timeout") => "timeout",
+        Some("lost" | "engine_lost" | "context_lost") => "lost",
+        _ => "build_failed",
+    }
+}
+
+/// Waits until the end of a run is asked for, or has come otherwise.
+async fn until_cancelled(app: &App, run: &runs::Row) {
+    let mut progress = app.operation_logs.follow(run.uuid);
+    let id = run.id;
+    loop {
+        if tokio::time::timeout(LOOK_EVERY, progress.changed()).await.is_ok_and(|heard| heard.is_err()) {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        match runs::get(&app.db, id).await {
+            Ok(Some(row)) if !row.cancel_requested && !row.state.is_final() => {}
+            Ok(_) => return,
+            Err(error) => tracing::debug!(%error, "cannot look whether a run was cancelled"),
+        }
+    }
+}
+
+/// What goes to the build.
+struct Handed {
+    caller: Caller,
+    admission: Admission,
+    upload: Upload,
+    dockerfile: String,
+    commit: String,
+}
+
+/// Fetches the commit and packs the folder. Everything that it leaves on the disk goes with it.
+async fn fetch(app: &App, job: &Row, run: &runs::Row) -> Result<Handed, Stop> {
+    let repo = git_repos::get(&app.db, run.git_repo_id).await?;
+    let Some(repo) = repo else {
+        return Err(Stop::Failed("lost", "the git repository is gone".to_owned()));
+    };
+    let caller = domain::runs::worker(app, run.account_id).await?;
+    let Some(caller) = caller else {
+        return Err(Stop::Failed("lost", "the account cannot be used at the moment".to_owned()));
+    };
+    // An admin's run of somebody's repository is that account's from here on.
+    let subject = Subject { account: caller.account, name: caller.name.clone() };
+    let image = domain::runs::image_of(run)?;
+    let admission = match domain::builds::admit(app, &caller, Some(subject), image).await {
+        Err(error) if error.kind == ErrorKind::Forbidden => {
+            return Err(Stop::Failed("build_failed", with_hint(&error)));
+        }
+        admission => admission?,
+    };
+    let config = &app.config.pipelines;
+    let limits = Limits {
+        time: Duration::from_secs(config.fetch_secs),
+        fetched_bytes: config.fetch_bytes,
+        packed_bytes: app.config.uploads.unpacked_bytes,
+    };
+    let fetched = async {
+        let remote = domain::git_repos::remote(app, &caller, &repo).await?;
+        say(app, run.uuid, format!("[fetching {}]\n", remote.url)).await;
+        let blobs = app.blobs.clone();
+        let (folder, archive) = blocking(move || Ok((blobs.folder()?, blobs.scratch()?))).await?;
+        let commit = match &run.commit {
+            Some(id) => {
+                let git_ref = if git::is_commit_id(&run.git_ref) { "" } else { run.git_ref.as_str() };
+                Commit { id: id.clone(), git_ref: full_ref(git_ref) }
+            }
+            None => git::resolve(folder.path(), &remote, &run.git_ref, limits.time).await?,
+        };
+        say(app, run.uuid, format!("[commit {}{}]\n", commit.id, shown_ref(&commit.git_ref))).await;
+        let wanted = Wanted { build_path: &repo.content.build_path, dockerfile: &repo.content.dockerfile };
+        Ok::<_, FetchError>(git::fetch(folder.path(), &remote, &commit, wanted, archive, &limits).await?)
+    };
+    match fetched.await {
+        Ok(fetched) => {
+            if let Some(known_hosts) = &fetched.known_hosts {
+                git_repos::set_known_hosts(&app.db, repo.id, known_hosts).await?;
+            }
+            let upload = Upload { file: fetched.archive, bytes: fetched.bytes };
+            Ok(Handed { caller, admission, upload, dockerfile: fetched.dockerfile, commit: fetched.commit })
+        }
+        Err(FetchError::Git(error)) if error.is_passing() && job.attempt < MAX_FETCHES => {
+            say(app, run.uuid, format!("[{error}; trying again]\n")).await;
+            Err(Stop::Again(Error::unavailable("git_server", error.to_string())))
+        }
+        Err(FetchError::Git(error)) => Err(match error {
+            GitError::TimedOut(_) => Stop::Failed("timeout", error.to_string()),
+            GitError::NoPath(_) => Stop::Failed("build_failed", error.to_string()),
+            error => Stop::Failed("clone_failed", error.to_string()),
+        }),
+        Err(FetchError::Ours(error))
+            if matches!(
+                error.kind,
+                ErrorKind::Invalid | ErrorKind::BadGateway | ErrorKind::GatewayTimeout
+            ) =>
+        {
+            Err(Stop::Failed("clone_failed", with_hint(&error)))
+        }
+        Err(FetchError::Ours(error)) => Err(Stop::Again(error)),
+    }
+}
+
+/// What a short name may stand for, so that a server that gives no commits by their id is asked for a ref.
+fn full_ref(name: &str) -> String {
+    match name {
+        "" => String::new(),
+        name if name.starts_with("refs/") => name.to_owned(),
+        name => format!("refs/heads/{name}"),
+    }
+}
+
+fn shown_ref(name: &str) -> String {
+    if name.is_empty() { String::new() } else { format!(", {name}") }
+}
+
+/// Git's failures and our own.
+enum FetchError {
+    Git(GitError),
+    Ours(Error),
+}
+
+impl From<GitError> for FetchError {
+    fn from(error: GitError) -> Self {
+        Self::Git(error)
+    }
+}
+
+impl From<Error> for FetchError {
+    fn from(error: Error) -> Self {
+        Self::Ours(error)
+    }
+}

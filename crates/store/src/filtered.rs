@@ -1,0 +1,101 @@
+//! Lists that are narrowed and ordered by any of their columns, as seed 002's routes let their callers do.
+
+use sea_orm::QueryResult;
+use sea_orm::sea_query::{Cond, Condition, Expr, ExprTrait, Order};
+use wire::ids::AccountId;
+
+use crate::db::Conn;
+use crate::error::{Error, Result};
+use crate::pages::PageOf;
+use crate::sql::{contains, count_of, count_query, select};
+
+/// What a column must hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// This text.
+    Text(String),
+    /// This number.
+    Number(i64),
+    /// A number from the first up to, and without, the second.
+    Between(i64, i64),
+    /// One of these words; none of them matches nothing.
+    AnyOf(Vec<&'static str>),
+}
+
+/// Which rows, in which order.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Only of this account.
+    pub account: Option<AccountId>,
+    /// What columns must hold.
+    pub wanted: Vec<(&'static str, Wanted)>,
+    /// A text that one of these columns contains.
+    pub search: Option<(&'static [&'static str], String)>,
+    /// Columns to order by, true for the greatest first; the newest first when empty.
+    pub order: Vec<(&'static str, bool)>,
+    /// Rows at most; all when absent.
+    pub limit: Option<u64>,
+    /// Rows to pass over.
+    pub offset: u64,
+}
+
+impl Filter {
+    fn condition(&self, table: &'static str) -> Condition {
+        let mut all =
+            Cond::all().add_option(self.account.map(|id| Expr::col((table, "account_id")).eq(id.0)));
+        for (column, wanted) in &self.wanted {
+            let column = Expr::col((table, *column));
+            all = all.add(match wanted {
+                Wanted::Text(text) => column.eq(text.as_str()),
+                Wanted::Number(number) => column.eq(*number),
+                Wanted::Between(from, to) => column.clone().gte(*from).and(column.lt(*to)),
+                Wanted::AnyOf(words) => column.is_in(words.iter().copied()),
+            });
+        }
+        all.add_option(self.search.as_ref().map(|(columns, text)| contains(columns, text)))
+    }
+
+    fn check(&self, columns: &[&'static str]) -> Result<()> {
+        let named = self.wanted.iter().map(|(name, _)| *name).chain(self.order.iter().map(|(name, _)| *name));
+        let named = named.chain(self.search.iter().flat_map(|(names, _)| names.iter().copied()));
+        for name in named {
+            if !columns.contains(&name) {
+                return Err(Error::other(format!("there is no column `{name}` to filter by")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The rows, and how many there are without the page.
+pub(crate) async fn list<T>(
+    c: &dyn Conn,
+    table: &'static str,
+    columns: &'static [&'static str],
+    filter: &Filter,
+    row: impl Fn(&QueryResult) -> Result<T>,
+) -> Result<PageOf<T>> {
+    filter.check(columns)?;
+    let on = c.on();
+    let total = match filter.limit {
+        None if filter.offset == 0 => None,
+        _ => {
+            let mut query = count_query(table);
+            query.cond_where(filter.condition(table));
+            Some(count_of(&on, &query).await?)
+        }
+    };
+    let mut query = select(table, columns);
+    query.cond_where(filter.condition(table));
+    for (column, is_descending) in &filter.order {
+        query.order_by((table, *column), if *is_descending { Order::Desc } else { Order::Asc });
+    }
+    // What is equal in every other way keeps one order, so that pages do not overlap.
+    query.order_by((table, "id"), Order::Desc);
+    if let Some(limit) = filter.limit {
+        query.limit(limit).offset(filter.offset);
+    }
+    let rows = on.rows(&query).await?.iter().map(row).collect::<Result<Vec<_>>>()?;
+    let total = total.unwrap_or(rows.len() as u64);
+    Ok(PageOf { rows, total })
+}
