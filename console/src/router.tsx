@@ -71,6 +71,18 @@ const pages: RouteObject[] = [
     lazy: async () => ({ Component: (await again(() => import("./pages/kubernetes/workload"))).WorkloadDetail }),
   },
   {
+    path: "pipelines",
+    lazy: async () => ({ Component: (await again(() => import("./pages/pipelines/list"))).Pipelines }),
+  },
+  {
+    path: "pipelines/repos/:id",
+    lazy: async () => ({ Component: (await again(() => import("./pages/pipelines/repo"))).GitRepoDetail }),
+  },
+  {
+    path: "pipelines/runs/:id",
+    lazy: async () => ({ Component: (await again(() => import("./pages/pipelines/run"))).RunDetail }),
+  },
+  {
     path: "volumes",
     lazy: async () => ({ Component: (await again(() => import("./pages/containers/volumes"))).Volumes }),
   },

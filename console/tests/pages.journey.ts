@@ -23,6 +23,7 @@ const pages = [
   ["container-new", "/ui/containers/new"],
   ["kubernetes", "/ui/kubernetes"],
   ["apply", "/ui/kubernetes/apply"],
+  ["pipelines", "/ui/pipelines"],
   ["machines", "/ui/machines"],
   ["accounts", "/ui/admin/accounts"],
   ["audit", "/ui/admin/audit"],

@@ -141,6 +141,34 @@ export const queries = {
       queryKey: ["revisions", id],
       queryFn: () => call(api.GET("/api/v1/workloads/{id}/revisions", { params: { path: { id } } })),
     }),
+  gitRepos: () =>
+    queryOptions({
+      queryKey: ["git-repos"],
+      queryFn: () => call(api.GET("/api/v1/git-repos", { params: { query: { limit: 500 } } })),
+    }),
+  gitRepo: (id: number) =>
+    queryOptions({
+      queryKey: ["git-repo", String(id)],
+      queryFn: () => call(api.GET("/api/v1/git-repos/{id}", { params: { path: { id } } })),
+    }),
+  deliveries: (id: number) =>
+    queryOptions({
+      queryKey: ["git-repo", String(id), "deliveries"],
+      queryFn: () => call(api.GET("/api/v1/git-repos/{id}/deliveries", { params: { path: { id } } })),
+      refetchInterval: 10_000,
+    }),
+  runs: (git_repo_id?: number) =>
+    queryOptions({
+      queryKey: ["runs", String(git_repo_id ?? "all")],
+      queryFn: () => call(api.GET("/api/v1/runs", { params: { query: { git_repo_id, limit: 50 } } })),
+      // Runs are not among what is told of by itself.
+      refetchInterval: 5000,
+    }),
+  run: (id: number) =>
+    queryOptions({
+      queryKey: ["run", String(id)],
+      queryFn: () => call(api.GET("/api/v1/runs/{id}", { params: { path: { id } } })),
+    }),
   invites: () =>
     queryOptions({
       queryKey: ["invites"],

@@ -23,6 +23,7 @@ export const areas: Place[] = [
   { to: paths.images, name: "nav.images", icon: "images" },
   { to: paths.containers, name: "nav.containers", icon: "containers" },
   { to: paths.kubernetes, name: "nav.kubernetes", icon: "kubernetes" },
+  { to: paths.pipelines, name: "nav.pipelines", icon: "git" },
   { to: paths.machines, name: "nav.machines", icon: "machines" },
 ];
 export const adminAreas: Place[] = [
