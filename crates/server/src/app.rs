@@ -20,8 +20,9 @@ use wire::time::Timestamp;
 
 use crate::blobs::Blobs;
 use crate::caller::Caller;
-use crate::clients::kube::Clusters;
+use crate::chart_syncs::ChartSyncs;
 use crate::clients::http_out::Outbound;
+use crate::clients::kube::Clusters;
 use crate::clients::registry::Registry;
 use crate::config::Config;
 use crate::gpu_readings::GpuReadings;
@@ -93,6 +94,8 @@ pub struct Inner {
     pub http: reqwest::Client,
     /// Fetches from addresses that people give.
     pub outbound: Outbound,
+    /// Syncs of chart repositories that go on.
+    pub chart_syncs: ChartSyncs,
 }
 
 impl App {
@@ -167,6 +170,8 @@ pub struct Signals {
     pub clusters: Notify,
     /// A namespace is wished, or not any more.
     pub namespaces: Notify,
+    /// A chart repository is to be synced.
+    pub chart_repos: Notify,
 }
 
 /// How long a token's caller is believed without asking the store: the bound on how late another server's changes are

@@ -27,6 +27,12 @@ pub enum BlobKind {
     Picture,
     /// Logs of containers that are gone, by the container's number.
     ContainerLog,
+    /// Packages of charts, by digest; a cache.
+    ChartPackage,
+    /// Pictures of charts, by the hash of where they are; a cache.
+    ChartIcon,
+    /// Packages of charts that accounts keep here, by digest.
+    HostedChart,
 }
 
 impl BlobKind {
@@ -36,6 +42,9 @@ impl BlobKind {
             Self::BuildLog => "build-logs",
             Self::Picture => "pictures",
             Self::ContainerLog => "container-logs",
+            Self::ChartPackage => "chart-packages",
+            Self::ChartIcon => "chart-icons",
+            Self::HostedChart => "hosted-charts",
         }
     }
 }
@@ -43,10 +52,12 @@ impl BlobKind {
 impl Blobs {
     /// Makes the folders and clears what an earlier process left half-written.
     pub fn open(root: &Path) -> std::io::Result<Self> {
+        use BlobKind::{BuildLog, ChartIcon, ChartPackage, ContainerLog, Context, HostedChart, Picture};
+
         let blobs = Self { root: root.to_owned() };
         let mut builder = std::fs::DirBuilder::new();
         builder.recursive(true).mode(0o700);
-        for kind in [BlobKind::Context, BlobKind::BuildLog, BlobKind::Picture, BlobKind::ContainerLog] {
+        for kind in [Context, BuildLog, Picture, ContainerLog, ChartPackage, ChartIcon, HostedChart] {
             builder.create(root.join(kind.folder()))?;
         }
         let incoming = root.join("incoming");
@@ -133,6 +144,27 @@ impl Blobs {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
+    }
+
+    /// Removes the oldest files of a kind that is a cache until they have at most so many bytes together.
+    pub fn bound(&self, kind: BlobKind, limit: u64) -> std::io::Result<()> {
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir(self.root.join(kind.folder()))? {
+            let entry = entry?;
+            // Somebody else may have removed it meanwhile.
+            let Ok(metadata) = entry.metadata() else { continue };
+            files.push((metadata.modified()?, metadata.len(), entry.path()));
+        }
+        files.sort();
+        let mut bytes: u64 = files.iter().map(|(_, length, _)| length).sum();
+        for (_, length, path) in files {
+            if bytes <= limit {
+                break;
+            }
+            discard(&path);
+            bytes -= length;
+        }
+        Ok(())
     }
 
     /// Names of all files of a kind.

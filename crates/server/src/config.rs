@@ -266,6 +266,18 @@ pub const SETTINGS: &[Setting] = &[
         "Such logs that one account may have; the oldest go first.",
     ),
     setting(
+        "containers.volumes_per_account",
+        Kind::Number,
+        Some("20"),
+        "Volumes that one account may have, on all machines together.",
+    ),
+    setting(
+        "containers.save_bytes",
+        Kind::Number,
+        Some("21474836480"),
+        "Bytes that a container may have written on its disk to be saved as an image.",
+    ),
+    setting(
         "images.disk_high_percent",
         Kind::Number,
         Some("85"),
@@ -315,18 +327,6 @@ pub const SETTINGS: &[Setting] = &[
         "Containers of one account that run at the same time.",
     ),
     setting(
-        "containers.volumes_per_account",
-        Kind::Number,
-        Some("20"),
-        "Volumes that one account may have, on all machines together.",
-    ),
-    setting(
-        "containers.save_bytes",
-        Kind::Number,
-        Some("21474836480"),
-        "Bytes that a container may have written on its disk to be saved as an image.",
-    ),
-    setting(
         "kubernetes.namespaces_per_account",
         Kind::Number,
         Some("10"),
@@ -352,6 +352,45 @@ pub const SETTINGS: &[Setting] = &[
         "Disk space that a namespace may claim, in bytes.",
     ),
     setting("kubernetes.gpus", Kind::Number, Some("0"), "GPUs that the pods of a namespace may ask for."),
+    setting(
+        "charts.public_by_default",
+        Kind::Switch,
+        Some("true"),
+        "Whether a chart repository that does not say so is seen by every account.",
+    ),
+    setting(
+        "charts.repos_per_account",
+        Kind::Number,
+        Some("50"),
+        "Chart repositories that one account may have.",
+    ),
+    setting(
+        "charts.sync_minutes",
+        Kind::Number,
+        Some("60"),
+        "Minutes between two syncs of a chart repository that does not say otherwise; 0 for never.",
+    ),
+    setting("charts.fetch_secs", Kind::Number, Some("120"), "Seconds that fetching an index may take."),
+    setting(
+        "charts.index_bytes",
+        Kind::Number,
+        Some("268435456"),
+        "Largest index of a chart repository, unpacked, in bytes.",
+    ),
+    setting(
+        "charts.index_compressed_bytes",
+        Kind::Number,
+        Some("67108864"),
+        "Largest index of a chart repository as it comes over the network packed, in bytes.",
+    ),
+    setting("charts.package_bytes", Kind::Number, Some("20971520"), "Largest package of a chart, in bytes."),
+    setting(
+        "charts.cache_bytes",
+        Kind::Number,
+        Some("536870912"),
+        "Packages of charts that are kept for the next who looks into them, in bytes together.",
+    ),
+    setting("charts.versions", Kind::Number, Some("500000"), "Most versions of all charts in one index."),
     setting(
         "streams.per_account",
         Kind::Number,
@@ -455,6 +494,8 @@ pub struct Config {
     pub manifests_dir: Option<PathBuf>,
     /// Namespaces in Kubernetes clusters.
     pub kubernetes: KubernetesConfig,
+    /// Chart repositories.
+    pub charts: ChartConfig,
     /// Streams that are followed.
     pub streams: StreamConfig,
     /// Files of containers that are read and written.
@@ -603,6 +644,22 @@ pub struct KubernetesConfig {
     pub pods: u64,
     pub storage_bytes: u64,
     pub gpus: u64,
+}
+
+/// Chart repositories.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "described once, in SETTINGS")]
+pub struct ChartConfig {
+    pub public_by_default: bool,
+    pub repos_per_account: u64,
+    pub sync_minutes: u32,
+    pub fetch_secs: u64,
+    pub index_bytes: u64,
+    pub index_compressed_bytes: u64,
+    pub package_bytes: u64,
+    pub cache_bytes: u64,
+    pub versions: u64,
 }
 
 /// Streams that are followed.

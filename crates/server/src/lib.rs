@@ -7,14 +7,18 @@
 //! - `jobs/`: one-shot work that survives a restart
 //! - `reconcile/`: makes the world match the store
 //! - `archive/`, `log_lines`, `picture`, `passwords`, `jwt`, `limits`, `network`, `sealing`: pieces without knowledge of the rest
+//! - `archive/`, `chart_index/`, `chart_package`, `log_lines`, `picture`, `passwords`, `jwt`, `limits`, `network`, `sealing`: pieces without knowledge of the rest
 //! - `database`: the database from outside a running server, for `longshore db`
-//! - `app`, `config`, `keys`, `blobs`, `caller`, `error`, `gpu_readings`, `operation_logs`, `pulls`, `streams`, `terminals`, `start`, `tls`: what
+//! - `app`, `config`, `keys`, `blobs`, `caller`, `error`, `chart_syncs`, `gpu_readings`, `operation_logs`, `pulls`, `streams`, `terminals`, `start`, `tls`: what
 //!   everything shares
 
 pub mod app;
 pub mod archive;
 pub mod blobs;
 pub mod caller;
+pub mod chart_index;
+pub mod chart_package;
+pub mod chart_syncs;
 pub mod clients;
 pub mod config;
 pub mod database;

@@ -18,8 +18,9 @@ use wire::secret::Secret;
 
 use crate::app::{App, CallerCache, Clock, Inner, Limits, Signals};
 use crate::blobs::Blobs;
-use crate::clients::kube::Clusters;
+use crate::chart_syncs::ChartSyncs;
 use crate::clients::http_out::Outbound;
+use crate::clients::kube::Clusters;
 use crate::clients::registry::Registry;
 use crate::config::Config;
 use crate::domain::accounts;
@@ -150,6 +151,7 @@ async fn assemble(config: Config, db: Db) -> Result<App> {
         transfers: Streams::new(config.files.per_account),
         terminals: Terminals::default(),
         outbound: Outbound::new(&config.outbound.allow, vec![config.listen, config.registry_listen]),
+        chart_syncs: ChartSyncs::default(),
         signals: Signals::default(),
         metrics: metrics_handle(),
         blobs,

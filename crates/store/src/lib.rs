@@ -4,7 +4,7 @@
 //! - `db`: opening, migrating, transactions; `connect`: connection strings and the settings of each engine
 //! - `error`: what can go wrong, told apart by the engines' codes; `sql`, `pages`: shared by the nouns
 //! - `accounts`, `sessions`, `tokens`, `audit`, `images`, `builds`, `jobs`, `machines`, `invites`, `machine_keys`,
-//!   `containers`, `volumes`, `gpu_leases`, `git_repos`, `runs`, `runners`, `run_log`, `webhook_deliveries`,
+//!   `containers`, `chart_repos`, `charts`, `chart_syncs`, `volumes`, `gpu_leases`, `git_repos`, `runs`, `runners`, `run_log`, `webhook_deliveries`,
 //!   `kept_logs`, `machine_images`, `quotas`, `settings`, `registry_events`,
 //!   `collections`, `clusters`, `namespaces`, `workloads`: one file per noun, rows and queries
 //! - `schema`: the tables as data; `backup`: an archive that every engine writes and reads; `migrations`: never edited
@@ -17,6 +17,9 @@ pub mod accounts;
 pub mod audit;
 pub mod backup;
 pub mod builds;
+pub mod chart_repos;
+pub mod chart_syncs;
+pub mod charts;
 pub mod clusters;
 pub mod collections;
 mod connect;

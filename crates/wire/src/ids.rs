@@ -125,6 +125,18 @@ uuid_id!(
     JobId
 );
 uuid_id!(
+    /// A chart repository.
+    ChartRepoId
+);
+uuid_id!(
+    /// One time that a chart repository was synced.
+    ChartSyncId
+);
+uuid_id!(
+    /// A release: a chart that was installed.
+    ReleaseId
+);
+uuid_id!(
     /// An invitation for a machine (its row, not its secret).
     InviteId
 );

@@ -21,6 +21,8 @@ use super::words::{self, Language};
 const CONNECT: Duration = Duration::from_secs(10);
 /// Longest wait for the whole answer to a small request.
 const ANSWER: Duration = Duration::from_mins(1);
+/// Longest wait for an answer for which the server asks somebody else first.
+const SLOW_ANSWER: Duration = Duration::from_mins(3);
 /// Longest silence of a stream. The server sends a comment at least every 15 seconds.
 pub(crate) const SILENCE: Duration = Duration::from_mins(1);
 /// Longest time in which an upload moves no byte; also how long the server may look at a whole archive.
@@ -231,6 +233,13 @@ impl Client {
     pub(crate) async fn probe(&self, path: &[&str]) -> anyhow::Result<(StatusCode, Answer)> {
         let request = self.request(Method::GET, path).timeout(ANSWER);
         let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let status = response.status();
+        Ok((status, self.body(response, ANSWER_BYTES_MAX).await?))
+    }
+
+    /// Sends a request whose refusal is an answer too: the status and the body.
+    pub(super) async fn exchange(&self, request: RequestBuilder) -> anyhow::Result<(StatusCode, Answer)> {
+        let response = request.timeout(SLOW_ANSWER).send().await.map_err(|error| self.unreachable(&error))?;
         let status = response.status();
         Ok((status, self.body(response, ANSWER_BYTES_MAX).await?))
     }

@@ -1,7 +1,8 @@
 //! The command line: how commands are typed and where they go. It talks to a server only through HTTP.
 //!
 //! - `server`, `agent`, `database`: the commands of this machine (`server`, `config`, `agent`, `db`)
-//! - `login`, `account`, `token`, `audit`, `image`, `build`, `git_repo`, `run`, `container`, `machine`, `cluster`, `namespace`, `workload`, `gpu`, `queue`, `watch`, `doctor`: one file per noun
+//! - `login`, `account`, `token`, `audit`, `image`, `build`, `git_repo`, `run`, `container`, `machine`, `cluster`, `namespace`, `workload`, `gpu`, `queue`, `chart`, `watch`, `doctor`: one file per noun
+//! - `k8s_repo`: chart repositories, as seed 004 has them typed
 //! - `terminal`: commands in containers, for `container exec`
 //! - `session`, `client`, `socket`, `sse`, `pack`, `ignore`, `credentials`, `password`: what commands are made of
 //! - `printer`, `words`, `human`, `json`, `list`, `failure`: what people and programs see
@@ -11,6 +12,7 @@ mod account;
 pub(crate) mod agent;
 mod audit;
 mod build;
+mod chart;
 mod client;
 mod cluster;
 mod container;
@@ -26,6 +28,7 @@ mod human;
 mod ignore;
 mod image;
 mod json;
+mod k8s_repo;
 mod list;
 mod login;
 mod machine;
@@ -68,7 +71,7 @@ use session::Session;
     version,
     arg_required_else_help = true,
     disable_help_subcommand = true,
-    after_help = "Exit status: 0 done, 1 failed, 2 typed wrongly. Data goes to stdout, words to stderr."
+    after_help = "Chart repositories: k8s-repo-create, -update, -list, -show, -sync, -delete (each with --help; also when called `climc`).\n\nExit status: 0 done, 1 failed, 2 typed wrongly. Data goes to stdout, words to stderr."
 )]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -149,6 +152,12 @@ pub(crate) enum Command {
     /// Who waits for GPUs
     #[command(subcommand)]
     Queue(queue::QueueCommand),
+    /// Charts: what the chart repositories have
+    #[command(subcommand)]
+    Chart(chart::ChartCommand),
+    /// Chart repositories, read by hand before anything else
+    #[command(skip)]
+    K8sRepo(k8s_repo::Invocation),
     /// Look at everything and say what is wrong
     Doctor(doctor::DoctorArgs),
     /// Run the server, with its own agent and registry
@@ -174,7 +183,7 @@ pub(crate) enum Command {
 
 /// Reads the command line; a wrong one ends the process with status 2.
 pub(crate) fn parse() -> Cli {
-    Cli::parse()
+    k8s_repo::intercept(std::env::args_os()).unwrap_or_else(Cli::parse)
 }
 
 /// Runs a command that is no service.
@@ -244,6 +253,8 @@ async fn dispatch(command: Command, global: &Global, printer: &Printer) -> anyho
         Command::Workload(command) => workload::run(command, &session()?).await,
         Command::Gpu(command) => gpu::run(command, &session()?).await,
         Command::Queue(command) => queue::run(command, &session()?).await,
+        Command::Chart(command) => chart::run(command, &session()?).await,
+        Command::K8sRepo(invocation) => k8s_repo::run(invocation, printer, session).await,
         Command::Doctor(args) => doctor::run(args, global, printer).await,
         Command::Db(args) => database::run(args, printer).await,
         // As the server serves it, to the byte.

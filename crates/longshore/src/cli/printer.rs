@@ -195,7 +195,7 @@ fn trimmed(table: &mut Table) -> String {
 }
 
 /// Control characters would let a name or a message written by somebody else drive the terminal.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
 }
 

@@ -3,6 +3,7 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use server::blobs::BlobKind;
 use server::http::rights::{Access, RIGHTS};
 use store::{builds, containers, images};
 use wire::containers::{ContainerSpec, ContainerState};
@@ -11,6 +12,7 @@ use wire::images::{CreateParameters, ImageSource, ImageState};
 use wire::machines::{Capacity, MachineFacts, MachineState};
 
 use crate::support::api::Api;
+use crate::support::charts::hex_of;
 use crate::support::server::TestServer;
 
 /// Things of alice's that others try to reach.
@@ -27,6 +29,7 @@ struct Things {
     run: i64,
     runner: i64,
     line: i64,
+    chart_repo: String,
 }
 
 async fn things_of(server: &TestServer, alice: &Api) -> Things {
@@ -130,7 +133,45 @@ async fn things_of(server: &TestServer, alice: &Api) -> Things {
     let (machine, name) = ("m1".parse().unwrap(), "data".parse().unwrap());
     let volume = store::volumes::insert(db, account, &machine, &name, now).await.unwrap().id.0;
     let (git_repo, run, runner, line) = pipeline_of(server, account).await;
+    let chart_repo = wire::ids::ChartRepoId(uuid::Uuid::now_v7());
+    let settings = store::chart_repos::Settings {
+        name: format!("own-{chart_repo}"),
+        url: "http://127.0.0.1:1".into(),
+        kind: wire::chart_repos::ChartRepoKind::External,
+        backend: wire::chart_repos::ChartRepoBackend::Common,
+        is_public: false,
+        description: None,
+        username: None,
+        password: None,
+        ca_certificate: None,
+        sync_minutes: 0,
+    };
+    store::chart_repos::insert(db, chart_repo, account, &settings, now).await.unwrap();
+    // A chart whose package and picture are kept, so that nobody has to be asked for them.
+    let package = crate::support::charts::package(&[("web/Chart.yaml", b"name: web\nversion: 1.0.0\n")]);
+    let digest_of_package = hex_of(&package);
+    let pages = [json!([{"v": "1.0.0", "d": digest_of_package}]).to_string()];
+    let chart = store::charts::New {
+        name: "web",
+        version: "1.0.0",
+        app_version: None,
+        description: "",
+        keywords: "",
+        category: None,
+        published_at: None,
+        is_deprecated: false,
+        version_count: 1,
+        content_hash: "",
+        metadata: r#"{"icon":"icon.png"}"#,
+        pages: &pages,
+    };
+    store::charts::put(db, chart_repo, None, &chart, now).await.unwrap();
+    server.app.blobs.write(BlobKind::ChartPackage, &digest_of_package, &package).unwrap();
+    let icon = hex_of(format!("{chart_repo} {} icon.png", settings.url).as_bytes());
+    server.app.blobs.write(BlobKind::ChartIcon, &format!("{icon}-png"), b"png").unwrap();
+    let chart_repo = chart_repo.to_string();
     Things {
+        chart_repo,
         collection,
         volume,
         token,
@@ -258,6 +299,20 @@ fn attempt(method: &str, path: &str, things: &Things) -> Option<(String, Option<
     let named = json!({"username": "alice", "repo": "app", "tag": "v1", "oldrepo": "app", "oldtag": "v1", "newrepo": "app", "newtag": "v2"});
     let query = "?username=alice&repo=app";
     Some(match (method, path) {
+        ("GET", "/api/charts") => (format!("{path}?repo={}", things.chart_repo), None),
+        ("GET", "/api/charts/{name}") => (format!("/api/charts/web?repo={}", things.chart_repo), None),
+        (_, path_) if path_.starts_with("/charts/") => {
+            let path = path_.replace("{account}", "alice").replace("{file}", "web-1.0.0.tgz");
+            (path.replace("{name}", "web").replace("{version}", "1.0.0"), None)
+        }
+        ("GET", path_) if path_.starts_with("/api/v1/charts/") => {
+            let path = path_
+                .replace("{repo}", &things.chart_repo)
+                .replace("{chart}", "web")
+                .replace("{version}", "1.0.0");
+            let query = if path.ends_with("/file") { "?path=Chart.yaml" } else { "" };
+            (format!("{path}{query}"), None)
+        }
         ("GET", path) if !path.contains(['{', '_']) => (path.to_owned(), None),
         ("GET", "/ui/{*path}") => ("/ui/images".into(), None),
         ("GET", "/api/docs/{file}") => ("/api/docs/docs.js".into(), None),
@@ -350,6 +405,13 @@ fn attempt(method: &str, path: &str, things: &Things) -> Option<(String, Option<
             let path = path_of(&things.container.to_string());
             let query = if path_.contains("/files") { "?path=/tmp" } else { "" };
             (format!("{}{query}", path.replace("{terminal}", &things.build)), None)
+        }
+        ("POST", "/api/repos" | "/api/v1/chart-repos") => (path.to_owned(), Some(json!({"name": ""}))),
+        ("PUT" | "PATCH", "/api/repos/{id}" | "/api/v1/chart-repos/{id}") => {
+            (path_of(&things.chart_repo), Some(json!({"name": "stolen"})))
+        }
+        (_, path_) if path_.starts_with("/api/repos/") || path_.starts_with("/api/v1/chart-repos/") => {
+            (path_of(&things.chart_repo), None)
         }
         ("DELETE", "/api/v1/kept-logs/{id}") => (path_of(&things.container.to_string()), None),
         ("POST", "/api/registry/token" | "/api/registry/events") => (path.to_owned(), None),
@@ -459,6 +521,7 @@ async fn every_route_keeps_out_whom_it_should() {
             let is_right = match access {
                 Access::Admin | Access::Acting => status == 403,
                 Access::Own | Access::OwnOrTicket => status == 404,
+                Access::Basic => matches!(status, 403 | 404),
                 _ => !matches!(status, 401 | 403),
             };
             check(who, status, is_right);
@@ -466,7 +529,7 @@ async fn every_route_keeps_out_whom_it_should() {
     }
     for (method, path, access) in RIGHTS.iter().filter(|(method, _, _)| *method == "GET") {
         // What is only a WebSocket answers no simple request.
-        if !matches!(access, Access::Public | Access::Secret | Access::OwnOrTicket) {
+        if !matches!(access, Access::Public | Access::Secret | Access::OwnOrTicket | Access::Basic) {
             let status = try_as(&admin, method, path, &things).await;
             // The container has not been made, so that it has no files and cannot be saved; nor is there the cluster.
             let is_away = status == 409 && (path.contains("/files") || path.ends_with("/save"))

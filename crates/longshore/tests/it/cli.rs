@@ -150,6 +150,16 @@ fn answer_as_platform(seen: &Seen) -> Response {
             fake::ok(&json!({ "id": views::TOKEN, "name": "ci", "token": "ls_new", "expires_at": null }))
         }
         ("GET", "/api/v1/audit") => fake::page(&[views::audit()]),
+        ("GET", "/api/v1/charts") => fake::page(&[views::chart()]),
+        ("GET", "/api/v1/charts/bitnami/nginx/versions") => fake::page(&[json!({
+            "version": "1.1.0", "app_version": "1.27", "created_at": views::ago(3600), "digest": "a".repeat(64), "urls": ["nginx-1.1.0.tgz"], "deprecated": false,
+        })]),
+        ("GET", "/api/v1/charts/bitnami/nginx/versions/latest") => fake::ok(&json!({
+            "repo_id": views::TOKEN, "repo": "bitnami", "name": "nginx", "version": "1.1.0", "app_version": "1.27", "description": "Serves pages",
+            "type": "application", "kube_version": ">=1.25", "readme": "# nginx", "values": "replicas: 1", "schema": null,
+            "dependencies": [{ "name": "common", "version": "2.x.x", "repository": null, "condition": null }],
+            "files": [{ "path": "Chart.yaml", "bytes": 10 }], "digest": "a".repeat(64), "digest_check": "index", "digest_changed": false,
+        })),
         ("GET", "/api/v1/images") => {
             fake::page(&[views::image(12, "alice/app:v1"), views::image(3, "public/base:1")])
         }
@@ -351,6 +361,9 @@ fn commands(code: &str) -> Vec<Vec<String>> {
         "token create ci --expires-in 30d",
         "token delete TOKEN",
         "audit list",
+        "chart list database --repo bitnami",
+        "chart versions bitnami/nginx --range ^1",
+        "chart show bitnami/nginx",
         "image list",
         "image repositories",
         "image show alice/app:v1",

@@ -9,6 +9,8 @@
 mod accounts;
 mod authz;
 mod builds;
+mod chart_repos;
+mod charts;
 mod ci_portal;
 mod cli;
 mod clusters;
@@ -23,6 +25,7 @@ mod faults;
 mod files;
 mod gpu_platform;
 mod gpus;
+mod hosted_charts;
 mod images;
 mod lease_faults;
 mod leases;

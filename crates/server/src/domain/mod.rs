@@ -12,11 +12,15 @@
 //! - `leases`, `placement`: who gets which graphics processors, and who waits for them; `quotas`: how much an account may have
 //! - `collections`: tidying up the registry
 //! - `clusters`, `namespaces`, `workloads`: Kubernetes; `manifests`: what a file may say
+//! - `chart_repos`, `chart_sync`, `charts`: Helm repositories, and the charts in them; `hosted_charts`: those that accounts keep here
 //! - `audit`: who changed what; `readiness`: whether the server can work
 
 pub mod accounts;
 pub mod audit;
 pub mod builds;
+pub mod chart_repos;
+pub(crate) mod chart_sync;
+pub mod charts;
 pub mod clusters;
 pub mod collections;
 mod container_names;
@@ -26,6 +30,7 @@ pub mod events;
 pub mod files;
 pub mod git_repos;
 pub mod gpus;
+pub mod hosted_charts;
 pub mod image_tree;
 pub mod images;
 pub mod invites;

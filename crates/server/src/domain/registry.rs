@@ -194,6 +194,20 @@ fn parse_scope(text: &str) -> Option<Scope> {
     Some(Scope { repository, actions: known })
 }
 
+/// The account behind a name and a password or an API token, for other clients that know only these. What is given to engines
+/// opens the registry alone.
+pub async fn caller_of_login(
+    app: &App,
+    context: &RequestContext,
+    name: &str,
+    secret: &Secret,
+) -> Result<Caller> {
+    match identify(app, context, name, secret.clone()).await? {
+        (caller, None) => Ok(caller),
+        (_, Some(_)) => Err(Error::unauthenticated("wrong_password", "wrong account, password or token")),
+    }
+}
+
 /// Finds out who shows this name and secret. Everything wrong is one answer.
 async fn identify(
     app: &App,

@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
         description = "One private cloud from your Docker machines and Kubernetes clusters. Errors are `application/problem+json` (RFC 9457) with a stable `code`.",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
-    components(schemas(wire::problem::Problem, wire::images::Dependents, wire::builds::LogChunk)),
+    components(schemas(super::compat::helm_repos::HelmError, wire::problem::Problem, wire::images::Dependents, wire::builds::LogChunk)),
     modifiers(&Security),
     security(("token" = []), ("session" = []))
 )]
@@ -50,7 +50,12 @@ const PROBLEM: &str = "application/problem+json";
 pub fn complete(document: &mut utoipa::openapi::OpenApi) {
     for (path, item) in &mut document.paths.paths {
         let portal = super::compat::ci_portal::is_ours(path);
-        let problem = || if portal { portal_error() } else { problem() };
+        let is_seed_004 = super::compat::helm_repos::is_ours(path);
+        let problem = || match (portal, is_seed_004) {
+            (true, _) => portal_error(),
+            (_, true) => helm_error(),
+            _ => problem(),
+        };
         for (method, operation) in operations(item) {
             name(method, operation);
             let needs_token = operation.security.is_none();
@@ -63,7 +68,7 @@ pub fn complete(document: &mut utoipa::openapi::OpenApi) {
             if operation.request_body.is_some() {
                 responses.entry("400".to_owned()).or_insert_with(problem);
             }
-            if reads && !portal {
+            if reads && !portal && !is_seed_004 {
                 responses.entry("422".to_owned()).or_insert_with(problem);
             }
             for (status, response) in responses {
@@ -96,6 +101,11 @@ fn name(method: &str, operation: &mut Operation) {
 
 fn problem_schema() -> openapi::Ref {
     openapi::Ref::from_schema_name("Problem")
+}
+
+fn helm_error() -> RefOr<openapi::Response> {
+    let content = openapi::Content::new(Some(openapi::Ref::from_schema_name("HelmError")));
+    openapi::ResponseBuilder::new().content(JSON, content).build().into()
 }
 
 fn problem() -> RefOr<openapi::Response> {

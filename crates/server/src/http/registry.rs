@@ -147,6 +147,14 @@ fn read_request(pairs: &[u8], login: Option<Login>) -> Result<TokenRequest> {
     Ok(TokenRequest { login, service, scopes })
 }
 
+/// Name and secret of `Authorization: Basic`; none when nobody is named.
+pub(super) fn basic_login(headers: &HeaderMap) -> Result<Option<(String, Secret)>> {
+    Ok(match basic(headers)? {
+        Login::Anonymous => None,
+        Login::Account { name, secret } => Some((name, secret)),
+    })
+}
+
 /// Reads `Authorization: Basic`.
 fn basic(headers: &HeaderMap) -> Result<Login> {
     let refused = || {

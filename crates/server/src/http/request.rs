@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use tracing::Instrument as _;
 use wire::problem::Problem;
 
-use super::compat::ci_portal;
+use super::compat::{ci_portal, helm_repos};
 use super::error::{Cause, PendingProblem};
 use crate::app::App;
 use crate::network::Range;
@@ -25,6 +25,7 @@ pub async fn layer(State(app): State<App>, mut request: Request, next: Next) -> 
     let ip = origin(peer, request.headers(), &app);
     let path = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
     let method = request.method().clone();
+    let is_seed_004 = helm_repos::is_ours(request.uri().path());
     let span = tracing::info_span!("request", request.id = %id, http.method = %method, http.route = path.as_deref().unwrap_or("-"));
     request.extensions_mut().insert(RequestContext { id: id.clone(), ip });
 
@@ -59,6 +60,10 @@ pub async fn layer(State(app): State<App>, mut request: Request, next: Next) -> 
             let (status, body) = ci_portal::failure(&method, &route, &problem);
             *response.status_mut() = status;
             ("application/json", body.to_string().into_bytes())
+        } else if is_seed_004 {
+            let (status, error) = helm_repos::reshaped(problem, app.now());
+            *response.status_mut() = status;
+            ("application/json", serde_json::to_vec(&error).unwrap_or_default())
         } else {
             ("application/problem+json", serde_json::to_vec(&problem).unwrap_or_default())
         };

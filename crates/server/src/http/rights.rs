@@ -19,11 +19,13 @@ pub enum Access {
     Acting,
     /// Admins only (403 for others).
     Admin,
+    /// Every account, by name and password as simple clients send them, or by a token; for what is its own or public.
+    Basic,
     /// Not accounts at all: proves itself by a secret of its own kind (invited machines, the registry).
     Secret,
 }
 
-use Access::{Account, Acting, Admin, Own, OwnOrTicket, Public, Secret};
+use Access::{Account, Acting, Admin, Basic, Own, OwnOrTicket, Public, Secret};
 
 /// Method, path as the router knows it, access.
 pub const RIGHTS: &[(&str, &str, Access)] = &[
@@ -113,6 +115,16 @@ pub const RIGHTS: &[(&str, &str, Access)] = &[
     ("DELETE", "/log/{id}", Own),
     // Whoever checks shows a token in the body.
     ("POST", "/check", Secret),
+    // Seed 004.
+    ("GET", "/api/repos", Account),
+    ("POST", "/api/repos", Account),
+    ("GET", "/api/repos/{id}", Own),
+    ("PUT", "/api/repos/{id}", Own),
+    ("PATCH", "/api/repos/{id}", Own),
+    ("DELETE", "/api/repos/{id}", Own),
+    ("POST", "/api/repos/{id}/sync", Own),
+    ("GET", "/api/charts", Account),
+    ("GET", "/api/charts/{name}", Own),
     // Our own.
     ("GET", "/api/v1/me", Account),
     ("GET", "/api/v1/accounts", Admin),
@@ -227,6 +239,24 @@ pub const RIGHTS: &[(&str, &str, Access)] = &[
     ("POST", "/api/v1/runs/{id}/cancel", Own),
     ("POST", "/api/v1/runs/{id}/retry", Own),
     ("GET", "/api/v1/runs/{id}/log", Own),
+    ("GET", "/api/v1/chart-repos", Account),
+    ("POST", "/api/v1/chart-repos", Account),
+    ("GET", "/api/v1/chart-repos/{id}", Own),
+    ("PATCH", "/api/v1/chart-repos/{id}", Own),
+    ("DELETE", "/api/v1/chart-repos/{id}", Own),
+    ("POST", "/api/v1/chart-repos/{id}/sync", Own),
+    ("GET", "/api/v1/chart-repos/{id}/syncs", Own),
+    ("GET", "/api/v1/charts", Account),
+    ("GET", "/api/v1/charts/{repo}/{chart}", Own),
+    ("GET", "/api/v1/charts/{repo}/{chart}/versions", Own),
+    ("GET", "/api/v1/charts/{repo}/{chart}/versions/{version}", Own),
+    ("GET", "/api/v1/charts/{repo}/{chart}/versions/{version}/file", Own),
+    ("GET", "/api/v1/charts/{repo}/{chart}/versions/{version}/package", Own),
+    ("GET", "/api/v1/charts/{repo}/{chart}/icon", Own),
+    ("GET", "/charts/{account}/index.yaml", Basic),
+    ("GET", "/charts/{account}/{file}", Basic),
+    ("POST", "/charts/{account}/api/charts", Basic),
+    ("DELETE", "/charts/{account}/api/charts/{name}/{version}", Basic),
 ];
 
 /// Who may call this route; none when there is no row for it. HEAD is GET without a body.
@@ -235,7 +265,7 @@ pub fn access(method: &Method, path: &str) -> Option<Access> {
     let row = RIGHTS.iter().find(|(m, p, _)| *m == method && *p == path);
     row.map(|(_, _, access)| match access {
         // These routes check their own secret; the account layer has nothing to say.
-        Secret => Public,
+        Secret | Basic => Public,
         other => *other,
     })
 }

@@ -7,11 +7,11 @@ use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::compat::{ci_portal, gpu_platform, paas};
+use super::compat::{ci_portal, gpu_platform, helm_charts, helm_repos, paas};
 use super::{
-    accounts, audit, auth, builds, clusters, collections, console, containers, events, files, git_repos,
-    gpus, health, hooks, images, invites, linger, link, machines, namespaces, openapi, queue, registry,
-    request, runs, terminals, tokens, volumes, workloads,
+    accounts, audit, auth, builds, chart_repos, charts, clusters, collections, console, containers, events,
+    files, git_repos, gpus, health, hooks, hosted_charts, images, invites, linger, link, machines,
+    namespaces, openapi, queue, registry, request, runs, terminals, tokens, volumes, workloads,
 };
 use crate::app::App;
 
@@ -94,6 +94,12 @@ fn routes() -> OpenApiRouter<App> {
         ))
         .routes(routes!(ci_portal::get_log, ci_portal::update_log_by_id, ci_portal::delete_log_by_id))
         .routes(routes!(ci_portal::check))
+        // Seed 004.
+        .routes(routes!(helm_repos::list, helm_repos::create))
+        .routes(routes!(helm_repos::get, helm_repos::update, helm_repos::patch, helm_repos::delete))
+        .routes(routes!(helm_repos::sync))
+        .routes(routes!(helm_charts::list_charts))
+        .routes(routes!(helm_charts::get_chart))
         // Our own.
         .routes(routes!(accounts::me))
         .routes(routes!(accounts::list, accounts::create))
@@ -160,6 +166,21 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(workloads::rollback))
         .routes(routes!(workloads::scale))
         .routes(routes!(workloads::restart))
+        .routes(routes!(chart_repos::list, chart_repos::create))
+        .routes(routes!(chart_repos::get, chart_repos::update, chart_repos::delete))
+        .routes(routes!(chart_repos::sync))
+        .routes(routes!(chart_repos::syncs))
+        .routes(routes!(charts::list))
+        .routes(routes!(charts::get))
+        .routes(routes!(charts::versions))
+        .routes(routes!(charts::content))
+        .routes(routes!(charts::file))
+        .routes(routes!(charts::package))
+        .routes(routes!(charts::icon))
+        .routes(routes!(hosted_charts::index))
+        .routes(routes!(hosted_charts::package))
+        .routes(routes!(hosted_charts::upload))
+        .routes(routes!(hosted_charts::delete))
         .routes(routes!(events::watch))
         .routes(routes!(link::connect))
         .routes(routes!(gpus::list))

@@ -12,10 +12,12 @@
 //! - `namespaces`: keeps accounts' namespaces in clusters as they should be
 //! - `workloads`: finishes what an earlier server left half done in clusters
 //! - `git_repos`: looks for new commits
+//! - `chart_repos`: syncs chart repositories when their time has come
 //! - `expired`: removes what has outlived its time
 //! - `backoff`: waits between tries
 
 mod backoff;
+mod chart_repos;
 mod clusters;
 mod containers;
 mod durations;
@@ -38,6 +40,7 @@ use crate::app::App;
 /// Starts all reconcilers; they end with the server.
 pub fn start(app: &App) {
     let world = Arc::new(observed::World::default());
+    app.spawn(chart_repos::run(app.clone()));
     app.spawn(expired::run(app.clone()));
     app.spawn(durations::run(app.clone()));
     app.spawn(clusters::run(app.clone()));

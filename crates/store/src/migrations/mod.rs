@@ -15,6 +15,7 @@ mod m0002_joining;
 mod m0003_gpus;
 mod m0004_sessions;
 mod m0005_kubernetes;
+mod m0006_charts;
 mod m0007_pipelines;
 mod m0008_collections;
 mod m0010_machine_images;
@@ -39,6 +40,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0003_gpus::Migration),
             Box::new(m0004_sessions::Migration),
             Box::new(m0005_kubernetes::Migration),
+            Box::new(m0006_charts::Migration),
             Box::new(m0007_pipelines::Migration),
             Box::new(m0008_collections::Migration),
             Box::new(m0010_machine_images::Migration),

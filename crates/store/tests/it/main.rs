@@ -8,6 +8,7 @@
 mod accounts;
 mod backup;
 mod builds;
+mod chart_repos;
 mod collections;
 mod containers;
 mod engines;

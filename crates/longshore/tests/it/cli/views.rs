@@ -268,3 +268,11 @@ pub(super) fn audit() -> Value {
 pub(super) fn token() -> Value {
     json!({ "id": TOKEN, "name": "ci", "created_at": ago(86_400), "expires_at": ago(-172_830), "last_used_at": null })
 }
+
+pub(super) fn chart() -> Value {
+    json!({
+        "repo_id": TOKEN, "repo": "bitnami", "type": "external", "name": "nginx", "version": "1.1.0", "app_version": "1.27",
+        "description": "Serves pages", "category": null, "keywords": [], "home": null, "sources": [], "maintainers": [], "icon": null,
+        "kube_version": null, "deprecated": false, "version_count": 2, "published_at": null, "updated_at": ago(60),
+    })
+}

@@ -4,6 +4,7 @@
 pub(crate) mod api;
 pub(crate) mod archives;
 pub(crate) mod builds;
+pub(crate) mod charts;
 pub(crate) mod cluster;
 pub(crate) mod engine;
 pub(crate) mod git;

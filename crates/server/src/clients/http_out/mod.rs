@@ -402,7 +402,6 @@ mod tests {
             "http://[::ffff:127.0.0.1]/",
             "http://[::ffff:7f00:1]/",
             "http://localhost/",
-           
             "http://169.254.169.254/latest/meta-data/",
             "http://0.0.0.0/",
             "http://0/",
