@@ -206,11 +206,13 @@ pub async fn set_state(
     now: Timestamp,
 ) -> Result<bool> {
     let message = message.map(|text| shortened(text, 1000));
-    let mut query = update(TABLE, [("state", state.text().into()), ("message", message.into())]);
+    let mut query = update(TABLE, [("message", message.into())]);
+    // Before the state itself: MySQL assigns one after the other.
     query.value(
         "state_since",
         Expr::case(Expr::col("state").eq(state.text()), Expr::col("state_since")).finally(now.0),
     );
+    query.value("state", state.text());
     query.and_where(Expr::col("id").eq(id.to_string()));
     if state != NamespaceState::Deleting {
         query.and_where(Expr::col("state").ne(NamespaceState::Deleting.text()));

@@ -123,7 +123,8 @@ db_test! {
         };
         assert_eq!(found(Viewer::Account(alice), &[]).await, ["mariadb", "postgresql"]);
         assert_eq!(found(Viewer::Account(bob), &[]).await, ["mariadb"]);
-        assert_eq!(found(Viewer::Admin, &["SQL", "数据"]).await, ["mariadb", "postgresql"]);
+        // What has the first word in its name comes before what has it elsewhere.
+        assert_eq!(found(Viewer::Admin, &["SQL", "数据"]).await, ["postgresql", "mariadb"]);
         assert_eq!(found(Viewer::Admin, &["sql", "maria"]).await, ["mariadb"]);
         assert_eq!(found(Viewer::Admin, &["%"]).await, [""; 0]);
         assert_eq!(charts::first_digest(&**db, public, "mariadb", "1.0.0", "d1", NOW).await.unwrap(), "d1");
