@@ -1,11 +1,15 @@
 //! `longshore chart`: what the chart repositories have.
 
+use std::path::PathBuf;
+
 use clap::Subcommand;
+use reqwest::Method;
 use wire::charts::{ChartContentView, ChartVersionView, ChartView};
 
 use super::list::{self, PageArgs};
 use super::session::Session;
-use super::{environment, human};
+use super::upload::Source;
+use super::{environment, human, words};
 
 /// Verbs of `longshore chart`.
 #[derive(Debug, Subcommand)]
@@ -46,6 +50,26 @@ pub(crate) enum ChartCommand {
         /// Print its README
         #[arg(long)]
         readme: bool,
+    },
+    /// Keep a chart of one's own on the server; a version that is there is not replaced
+    Upload {
+        /// The package, as `helm package` makes it
+        package: PathBuf,
+        /// Whose it will be; another account's for admins
+        #[arg(long, value_name = "NAME")]
+        account: Option<String>,
+    },
+    /// Delete a version of a chart that is kept on the server
+    #[command(alias = "rm")]
+    Delete {
+        /// Repository and chart, such as `alice/web`
+        #[arg(value_parser = parse_chart)]
+        chart: (String, String),
+        /// Which version
+        version: String,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
     },
 }
 
@@ -132,6 +156,20 @@ pub(crate) async fn run(command: ChartCommand, session: &Session) -> anyhow::Res
                 ("files", Some(content.files.len().to_string())),
                 ("digest", Some(format!("{} ({})", content.digest, list::name_of(&content.digest_check)))),
             ])
+        }
+        ChartCommand::Upload { package, account } => {
+            let query: Vec<_> = account.map(|account| ("account", account)).into_iter().collect();
+            let source = Source::file(package)?;
+            let answer = source.send(session, Method::POST, &["api", "v1", "charts"], &query).await?;
+            let chart: ChartView = answer.view()?;
+            session.done(&answer, words::CHART_UPLOADED, &[&format!("{}/{}", chart.repo, chart.name)])
+        }
+        ChartCommand::Delete { chart: (repo, chart), version, yes } => {
+            let shown = format!("{repo}/{chart} {version}");
+            session.ask(yes, words::DELETE_CHART, &[&shown])?;
+            let path = ["api", "v1", "charts", &repo, &chart, "versions", &version];
+            let answer = session.client.delete(&path).await?;
+            session.done(&answer, words::CHART_DELETED, &[&shown])
         }
     }
 }

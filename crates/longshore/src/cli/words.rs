@@ -368,6 +368,13 @@ pub(crate) const CONTAINER_RENAMED: Word = Word::new("the container is named `{}
 pub(crate) const DELETE_VOLUME: Word =
     Word::new("Delete volume `{}` and everything in it?", "删除卷 `{}` 及其全部内容?");
 pub(crate) const VOLUME_DELETED: Word = Word::new("volume `{}` is being deleted", "正在删除卷 `{}`");
+
+// Charts.
+pub(crate) const CHART_UPLOADED: Word =
+    Word::new("chart `{}` is kept on the server", "Chart `{}` 已保存到服务器");
+pub(crate) const DELETE_CHART: Word =
+    Word::new("delete chart `{}`? What was installed from it stays", "删除 Chart `{}`? 已安装的内容不受影响");
+pub(crate) const CHART_DELETED: Word = Word::new("chart `{}` deleted", "Chart `{}` 已删除");
 pub(crate) const NO_VOLUME: Word = Word::new("there is no volume `{}`", "没有卷 `{}`");
 pub(crate) const NO_VOLUME_HINT: Word =
     Word::new("`longshore volume list` shows yours", "用 `longshore volume list` 查看您的卷");

@@ -305,7 +305,8 @@ fn attempt(method: &str, path: &str, things: &Things) -> Option<(String, Option<
             let path = path_.replace("{account}", "alice").replace("{file}", "web-1.0.0.tgz");
             (path.replace("{name}", "web").replace("{version}", "1.0.0"), None)
         }
-        ("GET", path_) if path_.starts_with("/api/v1/charts/") => {
+        ("POST", "/api/v1/charts") => (path.to_owned(), None),
+        (_, path_) if path_.starts_with("/api/v1/charts/") => {
             let path = path_
                 .replace("{repo}", &things.chart_repo)
                 .replace("{chart}", "web")

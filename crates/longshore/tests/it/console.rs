@@ -19,7 +19,7 @@ async fn every_address_of_the_console_is_one_page_under_a_strict_policy() {
     let server = TestServer::without_engine(&[]).await;
     let mut pages = Vec::new();
 
-    for path in ["/", "/ui/overview", "/ui/containers/7/log"] {
+    for path in ["/", "/ui", "/ui/", "/ui/overview", "/ui/containers/7/log"] {
         let answer = client().get(format!("{}{path}", server.url)).send().await.unwrap();
         assert_eq!(answer.status(), 200, "{path}");
         let policy = answer.headers()["content-security-policy"].to_str().unwrap().to_owned();

@@ -22,6 +22,37 @@ fn chart(name: &str, version: &str, description: &str) -> Vec<u8> {
     ])
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_catalogues_own_routes_keep_and_remove_charts_for_their_owner_alone() {
+    let server = TestServer::without_engine(&[]).await;
+    let (alice, bob, admin) =
+        (server.account("alice").await, server.account("bob").await, server.admin().await);
+    let add = async |api: &Api, query: &str, bytes: Vec<u8>| {
+        api.send(api.request(Method::POST, &format!("/api/v1/charts{query}")).body(bytes)).await
+    };
+
+    let kept = add(&alice, "", chart("web", "1.0.0", "pages")).await.expect(201).json();
+
+    assert_eq!(
+        (&kept["repo"], &kept["name"], &kept["version"]),
+        (&json!("alice"), &json!("web"), &json!("1.0.0"))
+    );
+    assert_eq!(add(&alice, "", chart("web", "1.0.0", "other")).await.expect(409).code(), "exists");
+    add(&alice, "", b"no chart".to_vec()).await.expect(422);
+    add(&bob, "?account=alice", chart("evil", "1.0.0", "")).await.expect(403);
+    add(&admin, "?account=alice", chart("base", "1.0.0", "")).await.expect(201);
+    let id = kept["repo_id"].as_str().unwrap();
+    let version = format!("/api/v1/charts/{id}/web/versions/1.0.0");
+    bob.delete(&version).await.expect(404);
+    alice.patch("/api/v1/chart-repos/alice", json!({"is_public": true})).await.expect(200);
+    bob.delete(&version).await.expect(403);
+    alice.delete(&version).await.expect(204);
+    alice.delete(&version).await.expect(404);
+    alice.get("/api/v1/charts/alice/web").await.expect(404);
+    alice.get("/api/v1/charts/alice/base").await.expect(200);
+    server.stop().await;
+}
+
 async fn upload(api: &Api, owner: &str, bytes: Vec<u8>) -> Answer {
     api.send(api.request(Method::POST, &format!("/charts/{owner}/api/charts")).body(bytes)).await
 }

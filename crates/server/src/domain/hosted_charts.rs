@@ -33,6 +33,8 @@ const MAX_VERSIONS: u64 = 5_000;
 /// A chart that was uploaded.
 #[derive(Clone, Debug)]
 pub struct Uploaded {
+    /// The repository that has it.
+    pub repo: ChartRepoId,
     /// The chart's name.
     pub name: String,
     /// What was stored.
@@ -75,11 +77,29 @@ pub async fn upload(app: &App, caller: &Caller, owner: &str, package: Upload) ->
     for _ in 0..TRIES {
         let added = add(app, caller, &owner, &name, chart.clone(), metadata.clone()).await?;
         if let Some(version) = added {
+            let repo = find(app, owner.0).await?.ok_or_else(busy)?;
             tracing::debug!(chart = name, bytes, "a chart was uploaded");
-            return Ok(Uploaded { name, version: version_view(version) });
+            return Ok(Uploaded { repo: repo.id, name, version: version_view(version) });
         }
     }
     Err(busy())
+}
+
+/// Removes a version from a repository that is named as everywhere; only what is kept here can be removed.
+pub async fn delete_from(app: &App, caller: &Caller, repo: &str, name: &str, version: &str) -> Result<()> {
+    let row = super::chart_repos::find(app, caller, repo).await?;
+    if !caller.may_act_for(row.account_id) {
+        return Err(Error::forbidden(
+            "not_owner",
+            "only its owner and admins can change this chart repository",
+        ));
+    }
+    if row.settings.backend != ChartRepoBackend::Hosted {
+        let detail = format!("the charts of `{}` are not kept on this server", row.settings.name);
+        return Err(Error::conflict("chart_repo_elsewhere", detail)
+            .hint("remove it where it is published, or delete the chart repository here"));
+    }
+    delete(app, caller, row.account.as_str(), name, version).await
 }
 
 /// Removes a version; its package goes when nothing names it any more.

@@ -1,8 +1,8 @@
 //! `/api/v1/charts`: the catalogue, and what is in a version of a chart.
 
 use axum::body::Body;
-use axum::extract::State;
-use axum::http::{HeaderValue, header};
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 use tokio_util::io::ReaderStream;
@@ -11,10 +11,10 @@ use wire::charts::{ChartContentView, ChartQuery, ChartVersionQuery, ChartVersion
 use wire::page::Page;
 use wire::problem::Problem;
 
-use super::extract::{Params, Path};
+use super::extract::{self, Params, Path};
 use crate::app::App;
 use crate::caller::Caller;
-use crate::domain::charts;
+use crate::domain::{charts, hosted_charts};
 use crate::error::{Error, Result};
 
 /// Which file of a package.
@@ -23,6 +23,47 @@ use crate::error::{Error, Result};
 pub struct FileQuery {
     /// Its path below the chart's folder.
     path: String,
+}
+
+/// Whose own charts.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct OwnerQuery {
+    /// The caller's when absent; another account's for admins.
+    account: Option<String>,
+}
+
+/// Adds a chart to one's own: its package is the body. A version that is there is not replaced.
+#[utoipa::path(post, path = "/api/v1/charts", tag = "charts", params(OwnerQuery), request_body(content = Vec<u8>, content_type = "application/gzip"),
+    responses((status = 201, body = ChartView), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, description = "They are somebody else's", body = Problem),
+        (status = 404, description = "No such account", body = Problem), (status = 409, description = "The version is there", body = Problem),
+        (status = 413, body = Problem), (status = 422, description = "It is no chart", body = Problem)))]
+pub async fn upload(
+    State(app): State<App>,
+    caller: Caller,
+    Params(query): Params<OwnerQuery>,
+    request: Request,
+) -> Result<(StatusCode, axum::Json<ChartView>)> {
+    let limit = app.config.charts.package_bytes;
+    extract::check_length(request.headers(), limit)?;
+    let package = extract::spool(&app, request.into_body().into_data_stream(), limit).await?;
+    let owner = query.account.unwrap_or_else(|| caller.name.to_string());
+    let saved = hosted_charts::upload(&app, &caller, &owner, package).await?;
+    let view = charts::get(&app, &caller, &saved.repo.to_string(), &saved.name).await?;
+    Ok((StatusCode::CREATED, axum::Json(view)))
+}
+
+/// Removes a version of a chart that is kept on this server.
+#[utoipa::path(delete, path = "/api/v1/charts/{repo}/{chart}/versions/{version}", tag = "charts", params(("repo" = String, Path, description = "The repository's id or name"), ("chart" = String, Path, description = "The chart's name"), ("version" = String, Path, description = "The version")),
+    responses((status = 204), (status = 401, body = Problem), (status = 403, description = "They are somebody else's", body = Problem), (status = 404, body = Problem),
+        (status = 409, description = "The chart is kept elsewhere", body = Problem)))]
+pub async fn delete(
+    State(app): State<App>,
+    caller: Caller,
+    Path((repo, chart, version)): Path<(String, String, String)>,
+) -> Result<StatusCode> {
+    hosted_charts::delete_from(&app, &caller, &repo, &chart, &version).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Lists the charts of the repositories that the caller sees.

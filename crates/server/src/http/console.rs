@@ -34,12 +34,24 @@ pub async fn index() -> Response {
     (headers, file.data).into_response()
 }
 
+/// The same: what people type who know that the console's pages are below `/ui/`.
+#[utoipa::path(get, path = "/ui", tag = "console", security(()), responses((status = 200, description = "HTML")))]
+pub async fn ui() -> Response {
+    index().await
+}
+
+/// The same, with a slash at its end.
+#[utoipa::path(get, path = "/ui/", tag = "console", security(()), responses((status = 200, description = "HTML")))]
+pub async fn ui_folder() -> Response {
+    index().await
+}
+
 /// Any page of the console: the same document, which looks at its address itself. Below `/ui/assets/` are the files that
 /// it is made of.
 #[utoipa::path(get, path = "/ui/{*path}", tag = "console", security(()), params(("path" = String, Path)),
     responses((status = 200, description = "HTML, or a file of the console"), (status = 404, description = "No such file", body = wire::problem::Problem)))]
 pub async fn page(
-    super::extract::Path(path): super::extract::Path<String>,
+    axum::extract::Path(path): axum::extract::Path<String>,
     headers: HeaderMap,
 ) -> Result<Response> {
     if path.starts_with("assets/") { asset(&path, &headers) } else { Ok(index().await) }

@@ -30,6 +30,8 @@ use Access::{Account, Acting, Admin, Basic, Own, OwnOrTicket, Public, Secret};
 /// Method, path as the router knows it, access.
 pub const RIGHTS: &[(&str, &str, Access)] = &[
     ("GET", "/", Public),
+    ("GET", "/ui", Public),
+    ("GET", "/ui/", Public),
     ("GET", "/ui/{*path}", Public),
     ("GET", "/healthz", Public),
     ("GET", "/readyz", Public),
@@ -247,9 +249,11 @@ pub const RIGHTS: &[(&str, &str, Access)] = &[
     ("POST", "/api/v1/chart-repos/{id}/sync", Own),
     ("GET", "/api/v1/chart-repos/{id}/syncs", Own),
     ("GET", "/api/v1/charts", Account),
+    ("POST", "/api/v1/charts", Account),
     ("GET", "/api/v1/charts/{repo}/{chart}", Own),
     ("GET", "/api/v1/charts/{repo}/{chart}/versions", Own),
     ("GET", "/api/v1/charts/{repo}/{chart}/versions/{version}", Own),
+    ("DELETE", "/api/v1/charts/{repo}/{chart}/versions/{version}", Own),
     ("GET", "/api/v1/charts/{repo}/{chart}/versions/{version}/file", Own),
     ("GET", "/api/v1/charts/{repo}/{chart}/versions/{version}/package", Own),
     ("GET", "/api/v1/charts/{repo}/{chart}/icon", Own),
