@@ -18,6 +18,12 @@ export const paths = {
   pipelines: "/ui/pipelines",
   gitRepo: (id: number) => `/ui/pipelines/repos/${id}`,
   run: (id: number) => `/ui/pipelines/runs/${id}`,
+  charts: "/ui/charts",
+  chartRepos: "/ui/charts/repos",
+  chartRepo: (id: string) => `/ui/charts/repos/${encodeURIComponent(id)}`,
+  chartsOf: (repo: string) => `/ui/charts?repo=${encodeURIComponent(repo)}`,
+  chart: (repo: string, name: string, version?: string) =>
+    `/ui/charts/of/${encodeURIComponent(repo)}/${encodeURIComponent(name)}${version ? `?version=${encodeURIComponent(version)}` : ""}`,
   volumes: "/ui/volumes",
   machines: "/ui/machines",
   accounts: "/ui/admin/accounts",

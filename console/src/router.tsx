@@ -83,6 +83,22 @@ const pages: RouteObject[] = [
     lazy: async () => ({ Component: (await again(() => import("./pages/pipelines/run"))).RunDetail }),
   },
   {
+    path: "charts",
+    lazy: async () => ({ Component: (await again(() => import("./pages/charts/catalogue"))).Catalogue }),
+  },
+  {
+    path: "charts/repos",
+    lazy: async () => ({ Component: (await again(() => import("./pages/charts/repos"))).ChartRepos }),
+  },
+  {
+    path: "charts/repos/:id",
+    lazy: async () => ({ Component: (await again(() => import("./pages/charts/repo"))).ChartRepoDetail }),
+  },
+  {
+    path: "charts/of/:repo/:chart",
+    lazy: async () => ({ Component: (await again(() => import("./pages/charts/chart"))).ChartDetail }),
+  },
+  {
     path: "volumes",
     lazy: async () => ({ Component: (await again(() => import("./pages/containers/volumes"))).Volumes }),
   },

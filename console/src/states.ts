@@ -45,6 +45,9 @@ const namespaces: Record<Schemas["NamespaceState"], Tone> = {
   deleting: "busy",
 };
 
+const chartRepos: Record<Schemas["ChartRepoState"], Tone> = { ready: "good", syncing: "busy", failed: "bad" };
+
+export const chartRepoTone = (state: Schemas["ChartRepoState"]): Tone => chartRepos[state] ?? "idle";
 export const workloadTone = (state: Schemas["WorkloadState"]): Tone => workloads[state] ?? "idle";
 export const namespaceTone = (state: Schemas["NamespaceState"]): Tone => namespaces[state] ?? "idle";
 export const containerTone = (state: Container["state"]): Tone => containers[state] ?? "idle";

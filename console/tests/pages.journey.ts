@@ -24,6 +24,8 @@ const pages = [
   ["kubernetes", "/ui/kubernetes"],
   ["apply", "/ui/kubernetes/apply"],
   ["pipelines", "/ui/pipelines"],
+  ["charts", "/ui/charts"],
+  ["chart-repos", "/ui/charts/repos"],
   ["machines", "/ui/machines"],
   ["accounts", "/ui/admin/accounts"],
   ["audit", "/ui/admin/audit"],
@@ -47,6 +49,18 @@ beforeAll(async () => {
 });
 
 afterAll(closeBrowser);
+
+test("whatever is typed for the console leads into it", async () => {
+  const visitor = await Visitor.arrive({ language: "en" });
+  const { page } = visitor;
+  await visitor.register("visitor", "correct horse");
+  for (const path of ["/", "/ui", "/ui/", "/ui/overview"]) {
+    await page.goto(path);
+    await page.getByRole("heading", { level: 1, name: visitor.t("overview.hello", { name: "visitor" }) }).waitFor();
+    expect(new URL(page.url()).pathname).toBe("/ui/overview");
+  }
+  await visitor.leave();
+});
 
 test.each(looks)("every page is in order ($language, $theme, $width)", async (look) => {
   const visitor = await Visitor.arrive(look);
@@ -110,6 +124,8 @@ test("an admin invites a machine with one line, and takes the invitation back", 
   await visitor.press("machine.add");
   await visitor.press("machine.make_line");
 
+  await page.getByText(/longshore agent join http\S+ lsj_\S+ --service/).waitFor();
+  await page.getByText(visitor.t("machine.without_service")).click();
   await page.getByText(/longshore agent join http\S+ lsj_\S+ && longshore agent run/).waitFor();
   await visitor.picture("machine-add");
   expect(await visitor.axe()).toEqual([]);

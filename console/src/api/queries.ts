@@ -1,5 +1,5 @@
 /** What pages read. A key begins with the kind of thing, so that what happens to it finds its way (see live.ts). */
-import { queryOptions } from "@tanstack/react-query";
+import { keepPreviousData, queryOptions } from "@tanstack/react-query";
 import { api, call, everyRow, type Schemas } from "./client";
 
 const paged = (offset: number, limit: number) => ({ offset, limit });
@@ -168,6 +168,55 @@ export const queries = {
     queryOptions({
       queryKey: ["run", String(id)],
       queryFn: () => call(api.GET("/api/v1/runs/{id}", { params: { path: { id } } })),
+    }),
+  chartRepos: () =>
+    queryOptions({
+      queryKey: ["chart-repos"],
+      queryFn: () => call(api.GET("/api/v1/chart-repos", { params: { query: { limit: 500 } } })),
+      refetchInterval: 5000,
+    }),
+  chartRepo: (id: string) =>
+    queryOptions({
+      queryKey: ["chart-repo", id],
+      queryFn: () => call(api.GET("/api/v1/chart-repos/{id}", { params: { path: { id } } })),
+      refetchInterval: 5000,
+    }),
+  chartSyncs: (id: string) =>
+    queryOptions({
+      queryKey: ["chart-repo", id, "syncs"],
+      queryFn: () =>
+        call(api.GET("/api/v1/chart-repos/{id}/syncs", { params: { path: { id }, query: { limit: 50 } } })),
+      refetchInterval: (query) => (query.state.data?.data.some((it) => !it.ended_at) ? 1000 : 5000),
+    }),
+  charts: (filter: { search?: string; repo?: string }, limit: number) =>
+    queryOptions({
+      queryKey: ["charts", filter, limit],
+      queryFn: () => call(api.GET("/api/v1/charts", { params: { query: { ...filter, limit } } })),
+      // What was found stays in sight while more of it is looked for.
+      placeholderData: keepPreviousData,
+    }),
+  chart: (repo: string, chart: string) =>
+    queryOptions({
+      queryKey: ["chart", repo, chart],
+      queryFn: () => call(api.GET("/api/v1/charts/{repo}/{chart}", { params: { path: { repo, chart } } })),
+    }),
+  chartVersions: (repo: string, chart: string, limit: number) =>
+    queryOptions({
+      queryKey: ["chart", repo, chart, "versions", limit],
+      queryFn: () =>
+        call(
+          api.GET("/api/v1/charts/{repo}/{chart}/versions", { params: { path: { repo, chart }, query: { limit } } }),
+        ),
+      placeholderData: keepPreviousData,
+    }),
+  chartContent: (repo: string, chart: string, version: string) =>
+    queryOptions({
+      queryKey: ["chart", repo, chart, "content", version],
+      queryFn: () =>
+        call(
+          api.GET("/api/v1/charts/{repo}/{chart}/versions/{version}", { params: { path: { repo, chart, version } } }),
+        ),
+      staleTime: 300_000,
     }),
   invites: () =>
     queryOptions({

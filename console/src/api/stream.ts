@@ -107,15 +107,26 @@ export async function follow(following: Following, signal: AbortSignal): Promise
   }
 }
 
+/** How long events are taken without a pause. */
+const SLICE_MS = 40;
+
 async function read(body: ReadableStream<Uint8Array>, take: (event: StreamEvent) => boolean): Promise<boolean> {
   const reader = body.getReader();
   const decoder = new TextDecoder();
+  let since = performance.now();
   const parser = new EventParser();
   try {
     for (;;) {
       const { done, value } = await reader.read();
       if (done) return false;
-      for (const event of parser.push(decoder.decode(value, { stream: true }))) if (take(event)) return true;
+      for (const event of parser.push(decoder.decode(value, { stream: true }))) {
+        if (take(event)) return true;
+        // However much comes at once: the page is drawn and hears its reader in between.
+        if (performance.now() - since > SLICE_MS) {
+          await new Promise((resolve) => setTimeout(resolve));
+          since = performance.now();
+        }
+      }
     }
   } finally {
     reader.cancel().catch(() => {});

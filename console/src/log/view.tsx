@@ -1,5 +1,14 @@
 /** A log to look at: only the lines in sight are drawn, however many there are. */
-import { type ReactNode, useCallback, useEffect, useMemo, useRef, useState, useSyncExternalStore } from "react";
+import {
+  type ReactNode,
+  useCallback,
+  useEffect,
+  useLayoutEffect,
+  useMemo,
+  useRef,
+  useState,
+  useSyncExternalStore,
+} from "react";
 import { useText } from "../i18n";
 import { Button } from "../parts/basic";
 import { bare, pieces } from "./ansi";
@@ -7,6 +16,8 @@ import type { LogModel } from "./model";
 
 const LINE = 20;
 const SPARE = 12;
+/** How long after a gesture a page still scrolls by it. */
+const GESTURE_MS = 1000;
 
 interface LogViewProps {
   model: LogModel;
@@ -20,13 +31,19 @@ interface LogViewProps {
 
 export function LogView({ model, label, empty, status, tools, hasFailed }: LogViewProps) {
   const { t, number } = useText();
-  const version = useSyncExternalStore(model.subscribe, () => model.version);
+  useSyncExternalStore(model.subscribe, () => model.version);
   const box = useRef<HTMLDivElement>(null);
   const [top, setTop] = useState(0);
   const [height, setHeight] = useState(600);
   const [isFollowing, setFollowing] = useState(true);
   const [query, setQuery] = useState("");
   const [current, setCurrent] = useState(0);
+  const dropped = useRef(model.dropped);
+  /** When somebody last did something that scrolls: lines that go move the sight, too. */
+  const touched = useRef(Number.NEGATIVE_INFINITY);
+  const touch = () => {
+    touched.current = performance.now();
+  };
 
   useEffect(() => {
     if (!box.current) return;
@@ -35,10 +52,14 @@ export function LogView({ model, label, empty, status, tools, hasFailed }: LogVi
     return () => observer.disconnect();
   }, []);
 
-  // biome-ignore lint/correctness/useExhaustiveDependencies: each change of the log moves the sight
-  useEffect(() => {
-    if (isFollowing && box.current) box.current.scrollTop = box.current.scrollHeight;
-  }, [version, isFollowing, height]);
+  // After whatever was drawn: the log may have grown again meanwhile.
+  useLayoutEffect(() => {
+    if (!box.current) return;
+    if (isFollowing) box.current.scrollTop = box.current.scrollHeight;
+    // What somebody reads stays where it is when older lines go.
+    else if (model.dropped !== dropped.current) box.current.scrollTop -= (model.dropped - dropped.current) * LINE;
+    dropped.current = model.dropped;
+  });
 
   // biome-ignore lint/correctness/useExhaustiveDependencies: found anew when the log has changed
   const hits = useMemo(() => model.find(query), [model, query, Math.floor(model.count / 500)]);
@@ -111,9 +132,15 @@ export function LogView({ model, label, empty, status, tools, hasFailed }: LogVi
         role="log"
         aria-label={label}
         aria-live="off"
+        onWheel={touch}
+        onTouchMove={touch}
+        onKeyDown={touch}
+        onPointerDown={touch}
+        onPointerMove={(event) => event.buttons > 0 && touch()}
         onScroll={(event) => {
           const { scrollTop, scrollHeight, clientHeight } = event.currentTarget;
-          if (scrollTop < top && scrollHeight - scrollTop - clientHeight > LINE * 2) setFollowing(false);
+          const isByHand = performance.now() - touched.current < GESTURE_MS;
+          if (isByHand && scrollTop < top && scrollHeight - scrollTop - clientHeight > LINE * 2) setFollowing(false);
           setTop(scrollTop);
         }}
       >

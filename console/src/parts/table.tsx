@@ -1,5 +1,14 @@
-/** Tables: sorted and filtered, with their state in the address; rows come as they are scrolled to. */
-import { type ReactNode, useEffect, useMemo, useRef, useState } from "react";
+/** Tables: sorted and filtered, with their state in the address; only rows near the part in sight are drawn. */
+import {
+  type ReactNode,
+  useDeferredValue,
+  useEffect,
+  useEffectEvent,
+  useLayoutEffect,
+  useMemo,
+  useRef,
+  useState,
+} from "react";
 import { useSearchParams } from "react-router";
 import { useText } from "../i18n";
 import { Button } from "./basic";
@@ -27,7 +36,11 @@ interface TableProps<Row> {
   order?: string;
 }
 
-const STEP = 100;
+const CHUNK = 50;
+/** Until the address follows what is typed. */
+const PAUSE_MS = 200;
+/** Until a row was measured. */
+const ROW_HEIGHT = 56;
 
 export function Table<Row>({ label, rows, columns, rowKey, text, tools, order = "" }: TableProps<Row>) {
   const { t, language } = useText();
@@ -44,32 +57,47 @@ export function Table<Row>({ label, rows, columns, rowKey, text, tools, order = 
       { replace: true },
     );
 
-  const shown = useMemo(() => {
-    const wanted = query.trim().toLowerCase();
-    const found = wanted && text ? rows.filter((row) => text(row).toLowerCase().includes(wanted)) : rows;
+  // What is typed shows at once; the address and the rows follow.
+  const [typed, setTyped] = useState(query);
+  const [written, setWritten] = useState(query);
+  if (query !== written) {
+    setWritten(query);
+    setTyped(query);
+  }
+  const write = useEffectEvent((text: string) => {
+    if (text === query) return;
+    setWritten(text);
+    change("q", text);
+  });
+  useEffect(() => {
+    const timer = setTimeout(() => write(typed), PAUSE_MS);
+    return () => clearTimeout(timer);
+  }, [typed]);
+  const wanted = useDeferredValue(typed.trim().toLowerCase());
+
+  const sorted = useMemo(() => {
     const by = columns.find((column) => column.id === sort.replace(/^-/, ""))?.sort;
-    if (!by) return found;
+    if (!by) return rows;
     const turn = sort.startsWith("-") ? -1 : 1;
     const compare = new Intl.Collator(language, { numeric: true }).compare;
-    return found.toSorted((left, right) => {
-      const [a, b] = [by(left), by(right)];
-      return turn * (typeof a === "number" && typeof b === "number" ? a - b : compare(String(a), String(b)));
-    });
-  }, [rows, columns, query, sort, text, language]);
-
-  const [most, setMost] = useState(STEP);
-  const end = useRef<HTMLDivElement>(null);
-  useEffect(() => {
-    if (!end.current || most >= shown.length) return;
-    const observer = new IntersectionObserver(
-      (entries) => {
-        if (entries.some((entry) => entry.isIntersecting)) setMost((most) => most + STEP);
-      },
-      { rootMargin: "600px" },
+    const keyed = rows.map((row) => ({ row, key: by(row) }));
+    keyed.sort(
+      ({ key: a }, { key: b }) =>
+        turn * (typeof a === "number" && typeof b === "number" ? a - b : compare(String(a), String(b))),
     );
-    observer.observe(end.current);
-    return () => observer.disconnect();
-  }, [most, shown.length]);
+    return keyed.map(({ row }) => row);
+  }, [rows, columns, sort, language]);
+  const shown = useMemo(
+    () => (wanted && text ? sorted.filter((row) => text(row).toLowerCase().includes(wanted)) : sorted),
+    [sorted, wanted, text],
+  );
+
+  const [rowHeight, setRowHeight] = useState(ROW_HEIGHT);
+  const chunks = useMemo(() => {
+    const chunks: Row[][] = [];
+    for (let at = 0; at < shown.length; at += CHUNK) chunks.push(shown.slice(at, at + CHUNK));
+    return chunks;
+  }, [shown]);
 
   return (
     <>
@@ -79,17 +107,17 @@ export function Table<Row>({ label, rows, columns, rowKey, text, tools, order = 
             <input
               className="input grow"
               type="search"
-              value={query}
+              value={typed}
               placeholder={t("table.filter")}
               aria-label={t("table.filter")}
-              onChange={(event) => change("q", event.target.value)}
+              onChange={(event) => setTyped(event.target.value)}
             />
           )}
           {tools}
         </div>
       )}
       <div className="table-box">
-        <table className="table stacking" aria-label={label}>
+        <table className="table stacking" aria-label={label} aria-rowcount={shown.length + 1}>
           <thead>
             <tr>
               {columns.map(({ id, title, sort: by, className }) => {
@@ -111,28 +139,87 @@ export function Table<Row>({ label, rows, columns, rowKey, text, tools, order = 
               })}
             </tr>
           </thead>
-          <tbody>
-            {shown.slice(0, most).map((row) => (
-              <tr key={rowKey(row)}>
-                {columns.map(({ id, cell, className }) => (
-                  <td key={id} className={className}>
-                    {cell(row)}
-                  </td>
-                ))}
-              </tr>
-            ))}
-          </tbody>
+          {chunks.map((rows, index) => (
+            <Chunk
+              // biome-ignore lint/suspicious/noArrayIndexKey: the first rows, the next rows and so on, whatever they are
+              key={index}
+              isFirst={index === 0}
+              rows={rows}
+              columns={columns}
+              rowKey={rowKey}
+              rowHeight={rowHeight}
+              onMeasure={setRowHeight}
+            />
+          ))}
         </table>
-        <div ref={end} />
       </div>
-      {shown.length === 0 && query && (
+      {shown.length === 0 && wanted && (
         <p className="table-none soft">
-          {t("table.none", { query })}{" "}
-          <Button small kind="quiet" onClick={() => change("q", "")}>
+          {t("table.none", { query: typed })}{" "}
+          <Button small kind="quiet" onClick={() => setTyped("")}>
             {t("table.all")}
           </Button>
         </p>
       )}
     </>
+  );
+}
+
+interface ChunkProps<Row> {
+  isFirst: boolean;
+  rows: Row[];
+  columns: Column<Row>[];
+  rowKey: (row: Row) => string | number;
+  rowHeight: number;
+  onMeasure: (rowHeight: number) => void;
+}
+
+/** Some rows after each other; as high as they are, and nothing else, while they are far away. */
+function Chunk<Row>({ isFirst, rows, columns, rowKey, rowHeight, onMeasure }: ChunkProps<Row>) {
+  const body = useRef<HTMLTableSectionElement>(null);
+  const [isNear, setNear] = useState(isFirst);
+  const [height, setHeight] = useState<number>();
+
+  useEffect(() => {
+    const element = body.current;
+    if (!element) return;
+    const observer = new IntersectionObserver(
+      (entries) => {
+        const last = entries.at(-1);
+        if (!last) return;
+        if (!last.isIntersecting && last.boundingClientRect.height > 0) setHeight(last.boundingClientRect.height);
+        setNear(last.isIntersecting);
+      },
+      { rootMargin: "800px" },
+    );
+    observer.observe(element);
+    return () => observer.disconnect();
+  }, []);
+
+  useLayoutEffect(() => {
+    if (isFirst && isNear && body.current && rows.length > 0)
+      onMeasure(Math.round(body.current.getBoundingClientRect().height / rows.length) || ROW_HEIGHT);
+  }, [isFirst, isNear, rows.length, onMeasure]);
+
+  if (!isNear)
+    return (
+      <tbody ref={body} aria-hidden="true">
+        <tr className="far">
+          <td colSpan={columns.length} style={{ height: height ?? rows.length * rowHeight }} />
+        </tr>
+      </tbody>
+    );
+  return (
+    <tbody ref={body}>
+      {rows.map((row) => (
+        <tr key={rowKey(row)}>
+          {columns.map(({ id, cell, className }) => (
+            <td key={id} className={className}>
+              {cell(row)}
+            </td>
+          ))}
+        </tr>
+      ))}
+    </tbody>
   );
 }

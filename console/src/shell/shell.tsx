@@ -24,6 +24,7 @@ export const areas: Place[] = [
   { to: paths.containers, name: "nav.containers", icon: "containers" },
   { to: paths.kubernetes, name: "nav.kubernetes", icon: "kubernetes" },
   { to: paths.pipelines, name: "nav.pipelines", icon: "git" },
+  { to: paths.charts, name: "nav.charts", icon: "charts" },
   { to: paths.machines, name: "nav.machines", icon: "machines" },
 ];
 export const adminAreas: Place[] = [

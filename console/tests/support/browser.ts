@@ -3,7 +3,7 @@ import { existsSync, mkdirSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
-import { inject } from "vitest";
+import { inject, onTestFailed } from "vitest";
 import { say } from "./words";
 
 export type Language = "en" | "zh";
@@ -58,6 +58,8 @@ export class Visitor {
     const page = await context.newPage();
     const visitor = new Visitor(context, page, look, [], url);
     visitor.watch(page);
+    // What was to be seen when it failed; a page that is closed already has nothing to show.
+    onTestFailed(() => visitor.picture("failed").catch(() => {}));
     return visitor;
   }
 

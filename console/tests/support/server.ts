@@ -74,6 +74,8 @@ export class TestServer {
       ...process.env,
       LONGSHORE_ADMIN_PASSWORD: ADMIN_PASSWORD,
       LONGSHORE_MACHINE_DOCKER: setting("LONGSHORE_TEST_DOCKER"),
+      // The tests' own git servers and chart repositories.
+      LONGSHORE_OUTBOUND_ALLOW: "127.0.0.1/32",
     };
     const driver = process.env.LONGSHORE_TEST_NVML;
     if (driver) {

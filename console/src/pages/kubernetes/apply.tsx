@@ -1,36 +1,25 @@
 /** A manifest, typed or dropped: tried first without changing anything, then applied. */
 import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { type FormEvent, useState } from "react";
+import { type FormEvent, useRef, useState } from "react";
 import { useNavigate, useSearchParams } from "react-router";
 import { api, call, type Schemas } from "../../api/client";
 import { queries } from "../../api/queries";
+import { YamlField } from "../../editor/field";
+import { examples, kindOf, manifestSchema } from "../../editor/kubernetes";
 import { useText } from "../../i18n";
 import { Button, Card, Foreign, Notice, PageHead, Trouble } from "../../parts/basic";
 import { CommandLine } from "../../parts/command";
-import { AreaField, SelectField, TextField } from "../../parts/field";
+import { SelectField, TextField } from "../../parts/field";
 import { paths } from "../../paths";
 import { Changes } from "./changes";
 
 type Applied = Schemas["WorkloadApplied"];
 
-const example = (image: string) => `apiVersion: apps/v1
-kind: Deployment
-metadata:
-  name: my-app
-spec:
-  replicas: 1
-  selector:
-    matchLabels: { app: my-app }
-  template:
-    metadata:
-      labels: { app: my-app }
-    spec:
-      containers:
-        - name: my-app
-          image: ${image}
-          ports:
-            - containerPort: 8000
-`;
+const schemaOf = (lines: string[]) => manifestSchema(kindOf(lines));
+
+type Example = keyof typeof examples;
+const EXAMPLES = ["deployment", "service", "job", "config", "claim"] satisfies Example[];
+const FILE_MAX = 1 << 20;
 
 export function Apply() {
   const { t } = useText();
@@ -47,6 +36,19 @@ export function Apply() {
   const workloads = useQuery(queries.workloads());
   const [error, setError] = useState<unknown>();
   const [isBusy, setBusy] = useState(false);
+  const picker = useRef<HTMLInputElement>(null);
+  const imageNames = images.data?.data.map((it) => it.name) ?? [];
+  const names = namespaces.data?.data.map((it) => it.name) ?? [];
+  const write = (text: string) => {
+    setManifest(text);
+    setTried(undefined);
+    setError(undefined);
+  };
+  const open = async (chosen: File | undefined) => {
+    if (!chosen) return;
+    write(await chosen.slice(0, FILE_MAX).text());
+    setFile(chosen.name);
+  };
   const why = manifest.trim() ? undefined : t("kube.manifest_first");
 
   const send = async (dry_run: boolean) => {
@@ -124,25 +126,38 @@ export function Apply() {
               spellCheck={false}
             />
           </div>
-          <AreaField
+          <YamlField
             label={t("kube.manifest")}
             value={manifest}
-            onChange={(text) => {
-              setManifest(text);
-              setTried(undefined);
-            }}
-            rows={22}
-            className="input mono"
-            spellCheck={false}
+            onChange={write}
+            schema={schemaOf}
+            suggest={(key) => (key === "image" ? imageNames : key === "namespace" ? names : [])}
+            hint={t("kube.manifest_hint")}
             note={t("kube.manifest_note")}
           />
-          {manifest === "" && (
-            <div className="row">
-              <Button small onClick={() => setManifest(example(images.data?.data[0]?.name ?? "my-account/my-app:v1"))}>
-                {t("kube.example")}
-              </Button>
-            </div>
-          )}
+          <div className="row">
+            {manifest === "" &&
+              EXAMPLES.map((name) => (
+                <Button
+                  key={name}
+                  small
+                  onClick={() => write(examples[name](search.get("image") ?? imageNames[0] ?? "my-account/my-app:v1"))}
+                >
+                  {t(`kube.example_${name}`)}
+                </Button>
+              ))}
+            <Button small kind="quiet" icon="folder" onClick={() => picker.current?.click()}>
+              {t("kube.open_file")}
+            </Button>
+            <input
+              ref={picker}
+              type="file"
+              accept=".yaml,.yml,text/yaml"
+              hidden
+              aria-label={t("kube.open_file")}
+              onChange={(event) => open(event.target.files?.[0])}
+            />
+          </div>
           {error !== undefined && <Trouble error={error} />}
           {tried?.map((it) => (
             <Notice

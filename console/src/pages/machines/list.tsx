@@ -249,7 +249,11 @@ function AddMachine({ onClose }: { onClose: () => void }) {
   return (
     <Dialog title={t("machine.add")} wide onClose={onClose}>
       <p>{t("machine.line_note", { until: moment(made.expires_at) })}</p>
-      <Code text={`longshore agent join ${made.url} ${made.token} && longshore agent run`} />
+      <Code text={`longshore agent join ${made.url} ${made.token} --service`} label={t("machine.line_service")} />
+      <details>
+        <summary>{t("machine.without_service")}</summary>
+        <Code text={`longshore agent join ${made.url} ${made.token} && longshore agent run`} />
+      </details>
       <div className="dialog-acts">
         <Button kind="main" onClick={onClose}>
           {t("act.close")}
