@@ -3,7 +3,8 @@
 use std::future::Future;
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use server::Server;
@@ -12,7 +13,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
-/// Settings file of a system-wide installation; read when it exists and no other is named.
+/// Name of the settings file, in the data folder or in the current one.
+const FILE_NAME: &str = "longshore.toml";
+/// Settings file of a system-wide installation.
 const SYSTEM_FILE: &str = "/etc/longshore/longshore.toml";
 
 /// What was typed on the command line.
@@ -27,12 +30,32 @@ pub struct Settings {
 impl Settings {
     /// Puts command line, environment, file and defaults together.
     pub fn load(&self) -> Result<Config> {
-        let system_file = PathBuf::from(SYSTEM_FILE);
-        let named = self.file.clone().or_else(|| environment("LONGSHORE_CONFIG").map(PathBuf::from));
-        let file = named.or_else(|| system_file.exists().then_some(system_file));
+        let file = self.settings_file();
         let folder = default_data_dir().map(|folder| ("data_dir".to_owned(), folder));
         let defaults: Layer = folder.into_iter().collect();
         Ok(config::load_over(&defaults, file.as_deref(), environment, &self.options)?.config)
+    }
+
+    /// The file that is named, else the first of these that there is: in the data folder that was named, in the current folder,
+    /// of the system.
+    fn settings_file(&self) -> Option<PathBuf> {
+        let named = self.file.clone().or_else(|| environment("LONGSHORE_CONFIG").map(PathBuf::from));
+        let data_dir = self.options.get("data_dir").cloned().or_else(|| environment("LONGSHORE_DATA_DIR"));
+        named
+            .or_else(|| {
+                data_dir.map(|folder| PathBuf::from(folder).join(FILE_NAME)).filter(|file| file.exists())
+            })
+            .or_else(|| Some(PathBuf::from(FILE_NAME)).filter(|file| is_trusted(file)))
+            .or_else(|| Some(PathBuf::from(SYSTEM_FILE)).filter(|file| file.exists()))
+    }
+}
+
+/// Whether a file is ours or the system's: in a folder that many write to, somebody else could leave one.
+fn is_trusted(file: &Path) -> bool {
+    let owner = |path: &Path| std::fs::metadata(path).map(|metadata| metadata.uid());
+    match (owner(file), owner(Path::new("/proc/self"))) {
+        (Ok(file), Ok(own)) => file == own || file == 0,
+        _ => false,
     }
 }
 
@@ -60,6 +83,9 @@ fn default_data_dir() -> Option<String> {
 pub fn serve(settings: &Settings) -> Result<()> {
     let config = settings.load()?;
     start_log(&config)?;
+    if let Some(file) = settings.settings_file() {
+        tracing::info!("settings are read from `{}`", file.display());
+    }
     block_on(async {
         let mut stop = StopSignals::new()?;
         let server = start(config).await?;

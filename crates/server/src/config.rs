@@ -954,6 +954,18 @@ impl Config {
         {
             return invalid("`public_url` must begin with `http://` or `https://`");
         }
+        if let Some(url) = &self.database_url
+            && !is_database_url(url.expose())
+        {
+            return invalid("`database_url` must begin with `sqlite:`, `mysql:`, `mariadb:` or `postgres:`");
+        }
+        if let Some(name) = &self.registry_advertise
+            && !is_registry_name(name)
+        {
+            return invalid(
+                "`registry_advertise` is `host:port` without `http://`, such as `registry.example.org:5000`",
+            );
+        }
         let ranges = [("trusted_proxies", &self.trusted_proxies), ("outbound.allow", &self.outbound.allow)];
         for (key, range) in
             ranges.iter().flat_map(|(key, ranges)| ranges.iter().map(move |range| (key, range)))
@@ -977,6 +989,30 @@ impl Config {
     pub fn registry_name(&self) -> String {
         self.registry_advertise.clone().unwrap_or_else(|| self.registry_listen.to_string())
     }
+}
+
+/// Whether an address names a database that there is a driver for; `+driver` after the kind is another language's.
+fn is_database_url(url: &str) -> bool {
+    let kind = url.split([':', '+']).next().unwrap_or_default().to_ascii_lowercase();
+    url.contains(':') && matches!(kind.as_str(), "sqlite" | "mysql" | "mariadb" | "postgres" | "postgresql")
+}
+
+/// Whether Docker takes a name for that of a registry: without a dot and a port it would be an account of Docker Hub.
+fn is_registry_name(name: &str) -> bool {
+    let (host, port) = match name.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, Some(port)),
+        _ => (name, None),
+    };
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let is_host = match bare {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => {
+            !host.is_empty()
+                && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
+        }
+    };
+    let is_port = port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0));
+    is_host && is_port && (port.is_some() || bare.is_some() || host.contains('.') || host == "localhost")
 }
 
 #[cfg(test)]
@@ -1053,6 +1089,32 @@ mod tests {
         );
         let proxies = flags(&[("data_dir", "/a"), ("trusted_proxies", "foo")]);
         assert!(load(None, |_| None, &proxies).unwrap_err().to_string().contains("`trusted_proxies`: `foo`"));
+    }
+
+    #[test]
+    fn names_of_registry_and_database_are_checked_at_the_start() {
+        let with = |key: &str, value: &str| load(None, |_| None, &flags(&[("data_dir", "/a"), (key, value)]));
+
+        for name in
+            ["10.0.0.1:5000", "registry.example.org", "node:80", "localhost", "[fd00::1]:5000", "[::1]"]
+        {
+            assert!(with("registry_advertise", name).is_ok(), "{name}");
+        }
+        for name in ["http://a:5000", "node", "a/b:1", "a:0", "a:x", "a:99999", ":5000", "a b:1", "[x]:1"] {
+            let error = with("registry_advertise", name).unwrap_err().to_string();
+            assert!(error.contains("`registry_advertise` is `host:port`"), "{name}: {error}");
+        }
+        for url in ["mysql+pymysql://root:@localhost:3306/a", "sqlite:///a", "PostgreSQL://a", "mariadb://a"]
+        {
+            assert!(with("database_url", url).is_ok(), "{url}");
+        }
+        for url in ["oracle://u:hunter22@h/x", "mysql", "/var/a.db"] {
+            let error = with("database_url", url).unwrap_err().to_string();
+            assert!(
+                error.contains("`database_url` must begin with") && !error.contains("hunter22"),
+                "{error}"
+            );
+        }
     }
 
     #[test]

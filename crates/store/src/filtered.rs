@@ -29,7 +29,7 @@ pub struct Filter {
     pub account: Option<AccountId>,
     /// What columns must hold.
     pub wanted: Vec<(&'static str, Wanted)>,
-    /// A text that one of these columns contains.
+    /// Words, separated by blanks or commas: each is contained in one of these columns.
     pub search: Option<(&'static [&'static str], String)>,
     /// Columns to order by, true for the greatest first; the newest first when empty.
     pub order: Vec<(&'static str, bool)>,
@@ -52,7 +52,9 @@ impl Filter {
                 Wanted::AnyOf(words) => column.is_in(words.iter().copied()),
             });
         }
-        all.add_option(self.search.as_ref().map(|(columns, text)| contains(columns, text)))
+        let (columns, text) = self.search.as_ref().map_or((&[][..], ""), |(columns, text)| (*columns, text));
+        let words = text.split(|c: char| c.is_whitespace() || c == ',').filter(|word| !word.is_empty());
+        words.fold(all, |all, word| all.add(contains(columns, word)))
     }
 
     fn check(&self, columns: &[&'static str]) -> Result<()> {

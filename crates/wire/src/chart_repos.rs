@@ -52,12 +52,10 @@ pub struct ChartRepoView {
     pub is_public: bool,
     /// Its name.
     pub name: String,
-    /// The domain that it belongs to; there is one. Only with details.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub project_domain: Option<String>,
-    /// Releases that were made from its charts. Only with details.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub release_count: Option<u64>,
+    /// The domain that it belongs to; there is one.
+    pub project_domain: String,
+    /// Releases that were made from its charts.
+    pub release_count: u64,
     /// What its charts are.
     #[serde(rename = "type")]
     pub kind: ChartRepoKind,

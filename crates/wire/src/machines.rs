@@ -110,8 +110,14 @@ pub struct MachineView {
     pub state: MachineState,
     /// Since when.
     pub state_since: Timestamp,
-    /// `state` as seed 001's bool.
+    /// `state` as seed 001's bool, by the name that its list has.
     pub online: bool,
+    /// The same, by the name that its table has.
+    #[serde(default)]
+    pub status: bool,
+    /// Where its engine finds the registry, seed 001's `url`.
+    #[serde(default)]
+    pub url: String,
     /// Since when it takes no new work, if so.
     pub drained_at: Option<Timestamp>,
     /// Why it takes no new work, in the words of who said so.

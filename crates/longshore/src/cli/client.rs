@@ -345,7 +345,9 @@ impl Client {
     }
 
     fn refused(&self, status: StatusCode, text: &str, headers: &HeaderMap) -> Failure {
-        let mut failure = match serde_json::from_str::<Problem>(text) {
+        let problem = serde_json::from_str::<Problem>(text);
+        let is_ours = problem.is_ok();
+        let mut failure = match problem {
             Ok(problem) => {
                 let mut failure = Failure::new(problem.detail.clone());
                 failure.details = facts_of(&problem);
@@ -356,7 +358,9 @@ impl Client {
             Err(_) => self.not_ours(status, text),
         };
         failure.status = Some(status.as_u16());
-        if failure.hint.is_none() {
+        // What a problem document says comes from the server and from no proxy, whatever its status.
+        let is_gateway = matches!(status, StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT);
+        if failure.hint.is_none() && !(is_gateway && is_ours) {
             failure.hint = self.hint_for(status, headers);
         }
         failure
@@ -451,11 +455,19 @@ fn root_cause(error: &dyn std::error::Error) -> String {
     chars.next().map(|first| first.to_lowercase().chain(chars).collect()).unwrap_or_default()
 }
 
-/// Facts of a problem that help a person: the field, the step, the end of the log, what depends on an image.
+/// Facts of a problem that help a person: the field, everything that is refused, the step, the end of the log, what depends on
+/// an image.
 fn facts_of(problem: &Problem) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some(field) = &problem.field {
         lines.push(format!("field: {field}"));
+    }
+    let violations = problem.extra.get("violations").and_then(serde_json::Value::as_array);
+    for violation in violations.into_iter().flatten() {
+        // Those of containers have no place; their sentence names them all.
+        if let (Some(path), Some(message)) = (violation["path"].as_str(), violation["message"].as_str()) {
+            lines.push(format!("- `{path}` {message}"));
+        }
     }
     let text = |key: &str| problem.extra.get(key).and_then(serde_json::Value::as_str);
     if let Some(step) = text("step") {
@@ -479,6 +491,21 @@ fn facts_of(problem: &Problem) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn everything_that_is_refused_is_listed() {
+        let problem = |violations: serde_json::Value| -> Problem {
+            let body = serde_json::json!({"type": "about:blank", "title": "x", "status": 422, "code": "x", "detail": "x", "violations": violations});
+            serde_json::from_value(body).unwrap()
+        };
+
+        let manifest = problem(
+            serde_json::json!([{"path": "spec.a", "message": "must go"}, {"path": "b", "message": "too"}]),
+        );
+        assert_eq!(facts_of(&manifest), ["- `spec.a` must go", "- `b` too"]);
+        let container = problem(serde_json::json!([{"field": "privileged", "message": "no"}]));
+        assert_eq!(facts_of(&container), Vec::<String>::new());
+    }
 
     #[test]
     fn addresses_are_read_as_people_type_them() {

@@ -1,6 +1,7 @@
 //! `k8s-repo-create|update|list|show|sync|delete`: chart repositories as seed 004 has its people type them, usage text included;
 //! also when the program is called `climc`. Read by hand, because the usage text is a contract.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -370,23 +371,38 @@ async fn ask(session: &Session, request: RequestBuilder, is_debug: bool) -> anyh
     Err(refused(session, status, &answer).into())
 }
 
-/// JSON without the secrets in it.
+/// JSON as it stands, without the secrets in it.
 fn masked(text: &str) -> String {
-    fn mask(value: &mut Value) {
+    fn mask(value: &mut Value, found: &mut BTreeSet<String>) {
         match value {
             Value::Object(map) => {
                 for (key, value) in map {
                     let is_secret = ["password", "token", "secret"].iter().any(|word| key.contains(word));
-                    if is_secret && value.is_string() { *value = json!("***") } else { mask(value) }
+                    match value {
+                        Value::String(text) if is_secret && !text.is_empty() => {
+                            found.insert(json!(text).to_string());
+                            *value = json!("***");
+                        }
+                        value => mask(value, found),
+                    }
                 }
             }
-            Value::Array(items) => items.iter_mut().for_each(mask),
+            Value::Array(items) => items.iter_mut().for_each(|item| mask(item, found)),
             _ => {}
         }
     }
     let Ok(mut value) = serde_json::from_str::<Value>(text) else { return text.to_owned() };
-    mask(&mut value);
-    value.to_string()
+    let mut secrets = BTreeSet::new();
+    mask(&mut value, &mut secrets);
+    let mut shown = text.to_owned();
+    for secret in secrets {
+        if !shown.contains(&secret) {
+            // It is written in another way than ours: better in another order than shown.
+            return value.to_string();
+        }
+        shown = shown.replace(&secret, "\"***\"");
+    }
+    shown
 }
 
 fn refused(session: &Session, status: StatusCode, answer: &Answer) -> Failure {
@@ -490,8 +506,12 @@ mod tests {
     #[test]
     fn secrets_are_not_shown() {
         assert_eq!(
-            masked(r#"{"list":[{"access_token":"y"}],"name":"a","password":"x"}"#),
-            r#"{"list":[{"access_token":"***"}],"name":"a","password":"***"}"#
+            masked(r#"{"url":"u", "list":[{"access_token":"y"}],"name":"","password":"x"}"#),
+            r#"{"url":"u", "list":[{"access_token":"***"}],"name":"","password":"***"}"#
+        );
+        assert_eq!(
+            masked(r#"{"b":"","password":"\u0078y","token":""}"#),
+            r#"{"b":"","password":"***","token":""}"#
         );
     }
 }

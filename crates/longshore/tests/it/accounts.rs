@@ -452,6 +452,11 @@ async fn a_foreign_page_cannot_use_the_cookie() {
     for site in ["cross-site", "same-site"] {
         assert_eq!(change(&[("sec-fetch-site", site)]).await.status, 403, "{site}");
     }
+    // Old browsers say only from which page they come.
+    assert_eq!(change(&[("referer", &format!("{own}/ui/account?x=1"))]).await.status, 200);
+    for page in ["http://evil.test/", &format!("{own}0/"), &format!("http://evil.test/{own}/"), "", "x"] {
+        assert_eq!(change(&[("referer", page)]).await.status, 403, "{page}");
+    }
     let read = server
         .api
         .request(reqwest::Method::GET, "/api/v1/me")

@@ -153,14 +153,19 @@ async fn rows_are_found_by_path_id_or_name_and_never_all_at_once() {
         (format!("/repo/{}/", ids[0]), json!({"desc": "a"})),
         (format!("/repo/?id={}", ids[0]), json!({"desc": "b"})),
         ("/repo/".to_owned(), json!({"id": ids[0], "desc": "c"})),
+        (format!("/repo/?id={}", ids[0]), json!({"id": ids[0], "ID": ids[0], "desc": "as it was read"})),
         ("/repo/".to_owned(), json!({"repo_name": "one", "desc": "d"})),
     ] {
         let changed = alice.patch(&path, body.clone()).await.expect(200).json();
         assert_eq!((&changed["id"], &changed["desc"]), (&json!(ids[0]), &body["desc"]));
     }
+    let two = alice.patch(&format!("/repo/?id={}", ids[0]), json!({"id": ids[1], "desc": "x"})).await;
+    assert_eq!(two.expect(400).json(), json!({"id": ["`id` is given twice"]}));
     let renamed = alice.patch("/repo/", json!({"id": ids[0], "repo_name": "first"})).await.expect(200).json();
     assert_eq!(renamed["repo_name"], "first");
     for path in ["/repo/", "/event/", "/job/", "/log/"] {
+        let none = json!({"detail": "Not found."});
+        assert_eq!(alice.get(&format!("{path}%ff%fe/")).await.expect(404).json(), none);
         let missing = json!({"id": ["This field is required."]});
         assert_eq!(alice.patch(path, json!({"desc": "all"})).await.expect(400).json(), missing);
         assert_eq!(alice.delete(path).await.expect(400).json(), missing);
@@ -193,6 +198,9 @@ async fn lists_are_filtered_searched_ordered_and_paged() {
     assert_eq!(names("?branch=main&type=x").await, ["d", "a"]);
     assert_eq!(names("?TYPE=y").await, ["c"]);
     assert_eq!(names("?search=example.org/B").await, ["b"]);
+    assert_eq!(names("?search=EXAMPLE org/b").await, ["b"], "each word is somewhere");
+    assert_eq!(names("?search=c,nowhere").await, Vec::<String>::new());
+    assert_eq!(names("?id=&Time=").await, ["d", "c", "b", "a"], "fields that were left empty");
     assert_eq!(names("?ordering=branch,-repo_name").await, ["b", "d", "c", "a"]);
     assert_eq!(names("?user=alice&id=1").await, ["a"]);
     assert_eq!(names("?user=bob").await, Vec::<String>::new());
@@ -210,6 +218,9 @@ async fn lists_are_filtered_searched_ordered_and_paged() {
     let page = alice.get("/repo/?limit=1&offset=1").await.expect(200).json();
     assert_eq!((page["results"][0]["repo_name"].as_str(), page["next"].is_string()), (Some("c"), true));
     assert_eq!(alice.get("/repo/?page=9").await.expect(404).json(), json!({"detail": "Invalid page."}));
+    for odd in ["?page_size=x", "?page_size=0", "?limit=x", "?limit=-1", "?limit=0", "?offset=x"] {
+        assert_eq!(names(odd).await, ["d", "c", "b", "a"], "{odd} counts as not given");
+    }
     for bad in ["?page=0", "?page=x", "?id=x", "?Time=yesterday"] {
         let status = alice.get(&format!("/repo/{bad}")).await.status;
         assert!(matches!(status, 400 | 404), "{bad}: {status}");
@@ -353,6 +364,26 @@ async fn a_check_proves_itself_by_its_token() {
         ])
     );
     assert_eq!((&started["status"], &started["image"]), (&json!("1"), &json!("alice/hers")));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_longest_name_of_a_repository_makes_names_that_fit() {
+    let server = TestServer::without_engine(&[]).await;
+    let alice = server.account("alice").await;
+    let names = ["Long_name.".repeat(15), format!("{}x", "a".repeat(149)), format!("{}y", "a".repeat(149))];
+
+    let mut images = std::collections::BTreeSet::new();
+    for name in &names {
+        // Nobody is asked there: loopback is out of reach.
+        let repo = json!({"repo_name": name, "repo": "http://127.0.0.1:9/x.git"});
+        alice.post("/repo/", repo).await.expect(201);
+        let event = alice.post("/event/", json!({"repo": name})).await.expect(201).json();
+        let length = |field: &str| event[field].as_str().unwrap().len();
+        assert!(length("job") <= 63 && length("name") <= 100 && length("image") <= 150, "{event}");
+        images.insert(event["image"].to_string());
+    }
+    assert_eq!(images.len(), names.len(), "each has an image of its own: {images:?}");
     server.stop().await;
 }
 

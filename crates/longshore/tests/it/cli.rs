@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead as _, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -613,6 +613,32 @@ fn every_command_works_on_a_server_that_works() {
     }
 
     insta::assert_snapshot!("successes", text);
+}
+
+#[test]
+fn a_settings_file_is_found_in_the_data_folder_and_in_the_current_one() {
+    let person = Person::new();
+    let here = person.folder.path().join("here");
+    let data = person.folder.path().join("data");
+    let file = |folder: &Path, text: String| {
+        fs::create_dir_all(folder).unwrap();
+        fs::write(folder.join("longshore.toml"), text).unwrap();
+    };
+    let status = |more: &[&str]| {
+        let mut command = person.command(&[&["db", "status"], more].concat());
+        command.current_dir(&here);
+        finish(command).stderr
+    };
+
+    file(&here, "data_dir = \"/nowhere/of/the/file\"\n".to_owned());
+    assert!(status(&[]).contains("`/nowhere/of/the/file/longshore.db`"), "{}", status(&[]));
+    let named = ["--data-dir", data.to_str().unwrap()];
+    assert!(status(&named).contains(&format!("`{}/longshore.db`", data.display())), "{}", status(&named));
+    file(&data, "nonsense = 1\n".to_owned());
+    assert!(status(&named).contains("`nonsense`"), "{}", status(&named));
+    let other = person.folder.path().join("other.toml");
+    fs::write(&other, "odd = 1\n").unwrap();
+    assert!(status(&["--config", other.to_str().unwrap()]).contains("`odd`"));
 }
 
 #[test]

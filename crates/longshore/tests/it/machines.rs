@@ -35,6 +35,7 @@ async fn machines_are_shown_to_every_account() {
 
     assert_eq!(listed["total"], 1);
     assert_eq!((&machine["state"], &machine["online"]), (&json!("online"), &json!(true)));
+    assert_eq!((&machine["status"], &machine["url"]), (&json!(true), &machine["registry"]));
     // Whoever publishes a port has to know where.
     assert!(shown["ip"].as_str().unwrap().parse::<std::net::IpAddr>().is_ok(), "{shown}");
     assert_eq!((&info[0]["ip"], info.as_array().unwrap().len()), (&shown["ip"], 1));
@@ -66,6 +67,7 @@ async fn an_engine_that_goes_away_makes_its_containers_unknown_and_nothing_else(
     }
     let machine = shop.alice.get("/api/v1/machines").await.json()["data"][0].clone();
     assert_eq!((&machine["state"], &machine["online"]), (&json!("engine_down"), &json!(false)));
+    assert_eq!((&machine["status"], &machine["url"]), (&json!(false), &machine["registry"]));
     let ready = shop.alice.get("/readyz").await.expect(503).json();
     assert!(
         ready["parts"]

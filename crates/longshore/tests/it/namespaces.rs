@@ -56,6 +56,7 @@ async fn a_namespace_is_made_with_all_of_its_walls_and_deleted_with_all_that_is_
     assert_eq!(listed[0]["namespace"], full.as_str());
     let nodes = henry.get("/deploy/list_all_nodes").await.expect(200).json();
     assert_eq!(nodes[0]["status"], "Ready", "{nodes}");
+    assert_eq!(henry.get("/deploy/list_all_nodes?limit=0").await.expect(200).json(), json!([]));
     cluster.kubectl(&["-n", &full, "create", "deployment", "left", "--image=nowhere.invalid/x:1"]);
     let deleted =
         henry.post("/deploy/delete_namespace", json!({"username": name, "namespace": "test"})).await;

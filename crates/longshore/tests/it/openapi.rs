@@ -53,6 +53,32 @@ fn routes_without_a_token_are_marked_so_in_the_document() {
 }
 
 #[test]
+fn what_routes_refuse_alike_is_described_for_each() {
+    let document: serde_json::Value = serde_json::from_str(&server::openapi_json()).unwrap();
+    for (method, path, access) in RIGHTS {
+        let operation = &document["paths"][path][method.to_lowercase()];
+        let says = |status: &str| {
+            let is_described = operation["responses"][status].is_object();
+            assert!(is_described, "{method} {path} does not describe {status}");
+        };
+        let is_portal = server::http::compat::ci_portal::is_ours(path);
+        let is_seed_000 = operation["tags"][0] == "seed 000";
+        if operation["requestBody"].is_object() || ((is_portal || is_seed_000) && *method != "GET") {
+            ["400", "413"].into_iter().for_each(says);
+        }
+        if is_portal && *method != "GET" {
+            says("415");
+        }
+        if path.contains('{') || (is_seed_000 && *access != Access::Public) {
+            says("404");
+        }
+        if *access == Access::Admin {
+            says("403");
+        }
+    }
+}
+
+#[test]
 fn every_operation_has_a_summary_and_a_unique_id() {
     let document: serde_json::Value = serde_json::from_str(&server::openapi_json()).unwrap();
     let mut ids = std::collections::BTreeSet::new();

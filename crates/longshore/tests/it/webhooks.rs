@@ -249,7 +249,7 @@ async fn filters_and_marks_decide_what_is_built() {
     skipped["head_commit"]["message"] = json!("docs [Skip CI]");
     assert!(ignored(&skipped).await.contains("skipped"));
     let mut foreign = push("refs/heads/main", &commit(4));
-    foreign["repository"]["full_name"] = json!("evil/app");
+    foreign["repository"]["full_name"] = json!("team/other");
     assert!(ignored(&foreign).await.contains("another repository"));
     for nonsense in ["", "[]", "null", "{\"ref\": {}}", "x"] {
         send_github(&server, "app", "push", nonsense).await.expect(200);
@@ -262,11 +262,17 @@ async fn filters_and_marks_decide_what_is_built() {
     let mut docs = push("refs/heads/release/1", &commit(6));
     docs["commits"][0]["added"] = json!(["docs/a.md"]);
     assert!(ignored(&docs).await.contains("no file changed"));
-    for (git_ref, number) in [("refs/heads/release/1", 7), ("refs/tags/v2", 8)] {
-        let body = push(git_ref, &commit(number)).to_string();
-        send_github(&server, "app", "push", &body).await.expect(202);
+    // Moved to another owner, or reached through a mirror, it is the same by its name.
+    for (git_ref, number, project) in [
+        ("refs/heads/release/1", 7, "team/app"),
+        ("refs/tags/v2", 8, "team/app"),
+        ("refs/tags/v3", 9, "new-owner/App"),
+    ] {
+        let mut body = push(git_ref, &commit(number));
+        body["repository"]["full_name"] = json!(project);
+        send_github(&server, "app", "push", &body.to_string()).await.expect(202);
     }
-    assert_eq!(events(&alice).await.len(), 2);
+    assert_eq!(events(&alice).await.len(), 3);
     let deliveries = alice.get(&format!("/api/v1/git-repos/{}/deliveries", repo["id"])).await.json();
     assert!(deliveries.as_array().unwrap().len() > 10);
     assert!(!deliveries.to_string().contains(SECRET));

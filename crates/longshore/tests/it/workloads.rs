@@ -143,6 +143,18 @@ async fn a_newcomer_gets_from_a_zip_to_a_page_a_new_version_and_back() {
     );
     assert!(made["uid"].is_string() && made["warnings"].is_array());
     assert!(made["images"][0].as_str().unwrap().contains(&format!("/{name}/app:v1@sha256:")), "{made}");
+    // What was answered can be written into the file again; what nobody has cannot.
+    let image = made["images"][0].as_str().unwrap();
+    for (image, status) in [
+        (image.to_owned(), 200),
+        (format!("{}/{name}/app:v1", room.server.registry), 200),
+        (format!("{}@sha256:{}", image.split('@').next().unwrap(), "0".repeat(64)), 422),
+        (image.replace(&format!("/{name}/"), "/nobody/"), 422),
+    ] {
+        let body = json!({"manifest": deployment(&image, ""), "dry_run": true});
+        let tried = henry.post("/api/v1/workloads", body).await;
+        assert_eq!(tried.status, status, "{image}: {}", tried.text);
+    }
     let kept = room.server.data_dir().join("manifests").join(name).join("web.yaml");
     assert_eq!(std::fs::read_to_string(kept).unwrap(), room.deployment("v1"));
     room.rolled_out().await;
@@ -174,6 +186,9 @@ async fn a_newcomer_gets_from_a_zip_to_a_page_a_new_version_and_back() {
         (Some("Running"), Some("1/1")),
         "{pods}"
     );
+    let beyond = henry.get("/deploy/list_all_developments?namespace=test&limit=5&offset=1").await;
+    assert_eq!(beyond.expect(200).json(), json!([]));
+    henry.get("/deploy/list_all_pods?namespace=test&limit=x").await.expect(422);
     let updated =
         send(henry, "/deploy/update_deployment", &[("username", name)], "web.yaml", &room.deployment("v2"))
             .await;

@@ -1,7 +1,6 @@
 //! Chart repositories: who has which. A public one is seen by everybody and changed by its owner and by admins; one that is not
 //! public exists for those alone. The index is read before a new one is stored, so that what is there works.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use store::chart_repos::{self as rows, Filter, ORDERS, Row, Settings, Viewer};
@@ -89,7 +88,7 @@ pub async fn create(app: &App, caller: &Caller, new: ChartRepoCreate) -> Result<
     tx.commit().await?;
     app.signals.chart_repos.notify_one();
     let row = stored(rows::get(&app.db, id).await?, id)?;
-    view(app, caller, row, true).await
+    view(app, caller, row).await
 }
 
 /// Repositories that the caller sees.
@@ -121,18 +120,17 @@ pub async fn list(
     let filter = Filter { viewer: viewer(caller), kind: query.kind, search, order_by, ascending };
     let found = rows::list(&app.db, filter, page).await?;
     let ids: Vec<ChartRepoId> = found.rows.iter().map(|row| row.id).collect();
-    let releases =
-        if with_details { rows::release_counts(&app.db, &ids).await? } else { BTreeMap::default() };
+    let releases = rows::release_counts(&app.db, &ids).await?;
     Ok(super::page_of(found, page, |row| {
         let count = releases.get(&row.id).copied().unwrap_or(0);
-        shown(app, caller, row, with_details.then_some(count))
+        shown(app, caller, row, count, with_details)
     }))
 }
 
 /// One repository, by id or name.
 pub async fn get(app: &App, caller: &Caller, id_or_name: &str) -> Result<ChartRepoView> {
     let row = find(app, caller, id_or_name).await?;
-    view(app, caller, row, true).await
+    view(app, caller, row).await
 }
 
 /// Changes a repository. Its charts stay until the index at another address was read.
@@ -241,7 +239,7 @@ pub async fn update(
         }
     }
     let row = stored(rows::get(&app.db, row.id).await?, row.id)?;
-    view(app, caller, row, true).await
+    view(app, caller, row).await
 }
 
 /// Reads the index of a repository now.
@@ -250,7 +248,7 @@ pub async fn sync(app: &App, caller: &Caller, id_or_name: &str) -> Result<(Chart
     check_is_elsewhere(&row)?;
     let done = chart_sync::sync(app, &row, SyncCause::Manual).await?;
     let row = stored(rows::get(&app.db, row.id).await?, row.id)?;
-    Ok((view(app, caller, row, true).await?, done))
+    Ok((view(app, caller, row).await?, done))
 }
 
 /// Asks for the index of a repository to be read; it is, also after a restart of the server.
@@ -291,7 +289,7 @@ pub async fn syncs(
 /// Deletes a repository with its charts, unless something was installed from it.
 pub async fn delete(app: &App, caller: &Caller, id_or_name: &str) -> Result<ChartRepoView> {
     let row = owned(app, caller, id_or_name).await?;
-    let shown = view(app, caller, row.clone(), true).await?;
+    let shown = view(app, caller, row.clone()).await?;
     let tx = app.db.begin().await?;
     let releases = release_count(&tx, row.id).await?;
     if releases > 0 {
@@ -373,13 +371,13 @@ async fn release_count(c: &dyn Conn, id: ChartRepoId) -> Result<u64> {
     Ok(rows::release_counts(c, &[id]).await?.get(&id).copied().unwrap_or(0))
 }
 
-async fn view(app: &App, caller: &Caller, row: Row, with_details: bool) -> Result<ChartRepoView> {
-    let count = if with_details { Some(release_count(&app.db, row.id).await?) } else { None };
-    Ok(shown(app, caller, row, count))
+async fn view(app: &App, caller: &Caller, row: Row) -> Result<ChartRepoView> {
+    let count = release_count(&app.db, row.id).await?;
+    Ok(shown(app, caller, row, count, true))
 }
 
-/// A repository as the caller may see it; with details when the number of releases is given.
-fn shown(app: &App, caller: &Caller, row: Row, release_count: Option<u64>) -> ChartRepoView {
+/// A repository as the caller may see it.
+fn shown(app: &App, caller: &Caller, row: Row, release_count: u64, with_details: bool) -> ChartRepoView {
     let is_owner = caller.may_act_for(row.account_id);
     let looked = app.chart_syncs.last_look(row.id).filter(|at| Some(*at) > row.last_sync_at);
     let status = match row.state {
@@ -387,11 +385,11 @@ fn shown(app: &App, caller: &Caller, row: Row, release_count: Option<u64>) -> Ch
         ChartRepoState::Ready => Some(OperationState::Succeeded),
         ChartRepoState::Failed => Some(OperationState::Failed),
     };
-    let details = |value: u64| release_count.map(|_| value);
+    let details = |value: u64| with_details.then_some(value);
     ChartRepoView {
         id: row.id,
         is_public: row.settings.is_public,
-        project_domain: release_count.map(|_| DOMAIN.to_owned()),
+        project_domain: DOMAIN.to_owned(),
         release_count,
         kind: row.settings.kind,
         backend: row.settings.backend,

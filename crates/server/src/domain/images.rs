@@ -196,9 +196,16 @@ pub async fn by_name(app: &App, caller: &Caller, name: &ImageName) -> Result<Ima
     row.map(|row| view(app, row)).ok_or_else(|| Error::not_found("image", name))
 }
 
-/// The digest under which nodes of clusters pull the image that has this name now; whoever asks has to be allowed to.
-pub(super) async fn for_cluster(app: &App, name: &ImageName) -> Result<Option<Digest>> {
-    Ok(ready(&app.db, name).await?.map(|row| row.digest))
+/// The digest under which nodes of clusters pull the image that has this name now, or the one that is asked for when its repository
+/// has it; whoever asks has to be allowed to.
+pub(super) async fn for_cluster(
+    app: &App,
+    name: &ImageName,
+    digest: Option<Digest>,
+) -> Result<Option<Digest>> {
+    let Some(digest) = digest else { return Ok(ready(&app.db, name).await?.map(|row| row.digest)) };
+    let count = images::count_by_digest(&app.db, &name.owner, &name.repo, &digest).await?;
+    Ok((count > 0).then_some(digest))
 }
 
 /// Changes what is shown of an image.

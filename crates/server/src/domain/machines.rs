@@ -210,6 +210,8 @@ async fn view(app: &App, caller: &Caller, row: Row, key: Option<machine_keys::Ro
         state: row.state,
         state_since: row.state_since,
         online: row.state == MachineState::Online,
+        status: row.state == MachineState::Online,
+        url: row.facts.registry.clone(),
         drained_at: row.drained_at,
         drain_reason: row.drain_reason,
         joined_at: key.as_ref().map(|key| key.joined_at),

@@ -25,6 +25,8 @@ use crate::clients::git;
 use crate::error::{Error, ErrorKind, Result};
 use crate::operation_logs::Progress;
 
+/// The longest name of an image repository.
+const IMAGE_REPO_CHARS: usize = 128;
 /// The longest name of a job, as Kubernetes has it.
 const JOB_CHARS: usize = 63;
 /// Runs of one name that are told apart by a number.
@@ -253,7 +255,7 @@ fn destination(app: &App, row: &git_repos::Row, subject: &Subject) -> Result<Des
     if name.is_empty() {
         return Ok(Destination {
             owner: Some(subject.owner()),
-            repo: slug(&row.content.repo_name).parse()?,
+            repo: cut(&slug(&row.content.repo_name), IMAGE_REPO_CHARS).parse()?,
             tag,
         });
     }
@@ -282,6 +284,15 @@ pub fn slug(text: &str) -> String {
     if slug.is_empty() { format!("repo-{}", short_hash(text)) } else { slug.to_owned() }
 }
 
+/// A slug that fits; one that was cut stays apart from others that begin alike.
+fn cut(slug: &str, room: usize) -> String {
+    if slug.len() <= room {
+        return slug.to_owned();
+    }
+    let hash = short_hash(slug);
+    format!("{}-{hash}", slug[..room - hash.len() - 1].trim_end_matches('-'))
+}
+
 fn short_hash(text: &str) -> String {
     hex::encode(&Sha256::digest(text)[..3])
 }
@@ -303,13 +314,7 @@ impl RunNames {
         let twin = if twin == 1 { String::new() } else { format!("-{twin}") };
         let tag = format!("v{}{twin}", self.minute);
         let room = JOB_CHARS - "-build".len() - tag.len();
-        let slug = if self.slug.len() <= room {
-            self.slug.clone()
-        } else {
-            let hash = short_hash(&self.slug);
-            format!("{}-{hash}", self.slug[..room - hash.len() - 1].trim_end_matches('-'))
-        };
-        let job = format!("{slug}-build{tag}");
+        let job = format!("{}-build{tag}", cut(&self.slug, room));
         (format!("event-{job}"), job, tag)
     }
 }
@@ -585,6 +590,10 @@ mod tests {
 
         assert!(jobs.iter().all(|job| job.len() <= JOB_CHARS), "{jobs:?}");
         assert_ne!(jobs[0], jobs[1]);
+        let repos: Vec<String> =
+            [&long, &other].iter().map(|name| cut(&slug(name), IMAGE_REPO_CHARS)).collect();
+        assert!(repos.iter().all(|repo| repo.parse::<RepoName>().is_ok()), "{repos:?}");
+        assert_ne!(repos[0], repos[1]);
     }
 
     #[test]

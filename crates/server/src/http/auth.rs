@@ -110,7 +110,8 @@ fn credential(headers: &HeaderMap) -> Result<Option<Credential>> {
 }
 
 /// A change that a browser sends with our cookie must come from our own pages. Browsers say where it comes from
-/// (`Origin`, `Sec-Fetch-Site`); a program that keeps cookies says neither and cannot be misled by a foreign page.
+/// (`Origin`, `Sec-Fetch-Site`, old ones only `Referer`); a program that keeps cookies says nothing and cannot be misled by a
+/// foreign page.
 pub fn check_origin(app: &App, method: &Method, headers: &HeaderMap) -> Result<()> {
     if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
         && !headers.contains_key(header::UPGRADE)
@@ -121,13 +122,20 @@ pub fn check_origin(app: &App, method: &Method, headers: &HeaderMap) -> Result<(
     let is_ours = match (text("origin"), text("sec-fetch-site")) {
         (Some(origin), _) => is_own_origin(app, origin, text("host")),
         (None, Some(site)) => site == "same-origin" || site == "none",
-        (None, None) => true,
+        (None, None) => text("referer").is_none_or(|page| is_own_origin(app, origin_of(page), text("host"))),
     };
     if is_ours {
         return Ok(());
     }
     Err(Error::forbidden("foreign_origin", "this request comes from another site")
         .hint("set `public_url` when the server is reached under another name"))
+}
+
+/// The part of a page's address that says whose it is.
+fn origin_of(page: &str) -> &str {
+    let begin = page.find("://").map_or(0, |at| at + 3);
+    let end = page[begin..].find(['/', '?', '#']).map_or(page.len(), |at| begin + at);
+    &page[..end]
 }
 
 fn is_own_origin(app: &App, origin: &str, host: Option<&str>) -> bool {

@@ -51,7 +51,7 @@ pub async fn ui_folder() -> Response {
 #[utoipa::path(get, path = "/ui/{*path}", tag = "console", security(()), params(("path" = String, Path)),
     responses((status = 200, description = "HTML, or a file of the console"), (status = 404, description = "No such file", body = wire::problem::Problem)))]
 pub async fn page(
-    axum::extract::Path(path): axum::extract::Path<String>,
+    super::extract::Path(path): super::extract::Path<String>,
     headers: HeaderMap,
 ) -> Result<Response> {
     if path.starts_with("assets/") { asset(&path, &headers) } else { Ok(index().await) }

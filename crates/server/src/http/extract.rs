@@ -227,7 +227,7 @@ pub(super) async fn read_all(body: Body, limit: usize) -> Result<Bytes> {
 }
 
 /// Named values from wherever they come: query, JSON object, urlencoded form or multipart form. The seed routes take the same
-/// names from all of them; a name that comes twice is refused.
+/// names from all of them; a name that comes twice with two values is refused.
 #[derive(Debug, Default)]
 pub struct Fields {
     values: HashMap<String, String>,
@@ -291,12 +291,13 @@ impl Fields {
                 "the form has too many or too long fields",
             ));
         }
-        // A name given twice could mean one thing to a check and another to the work.
+        // A name given twice could mean one thing to a check and another to the work, unless both say the same.
         match self.values.entry(name) {
             Entry::Vacant(entry) => {
                 entry.insert(value);
                 Ok(())
             }
+            Entry::Occupied(entry) if *entry.get() == value => Ok(()),
             Entry::Occupied(entry) => {
                 Err(Error::invalid(entry.key(), format!("`{}` is given twice", entry.key())))
             }

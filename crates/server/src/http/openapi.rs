@@ -1,12 +1,14 @@
 //! The description of every route: as a document, and as a page to browse.
 
-use axum::http::{StatusCode, header};
+use axum::http::{Method, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use utoipa::OpenApi;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{self, RefOr};
 
+use super::extract::Path;
+use super::rights;
 use crate::error::{Error, Result};
 
 /// The frame of the document; the routes add themselves.
@@ -59,14 +61,32 @@ pub fn complete(document: &mut utoipa::openapi::OpenApi) {
         for (method, operation) in operations(item) {
             name(method, operation);
             let needs_token = operation.security.is_none();
+            let is_seed_000 = is_tagged(operation, "seed 000");
+            let is_admins = Method::from_bytes(method.to_uppercase().as_bytes())
+                .is_ok_and(|method| rights::access(&method, path) == Some(rights::Access::Admin));
+            // The seeds' routes read forms and JSON wherever there may be a body.
+            let has_body = operation.request_body.is_some() || ((portal || is_seed_000) && method != "get");
             let reads = operation.request_body.is_some()
                 || operation.parameters.as_ref().is_some_and(|list| !list.is_empty());
             let responses = &mut operation.responses.responses;
             if needs_token {
                 responses.entry("401".to_owned()).or_insert_with(problem);
             }
-            if operation.request_body.is_some() {
-                responses.entry("400".to_owned()).or_insert_with(problem);
+            let mut add = |status: &str| {
+                responses.entry(status.to_owned()).or_insert_with(problem);
+            };
+            if has_body {
+                ["400", "413"].into_iter().for_each(&mut add);
+            }
+            if has_body && portal {
+                add("415");
+            }
+            // An admin may name an account that there is not, anybody a path that cannot be one.
+            if (is_seed_000 && needs_token) || path.contains('{') {
+                add("404");
+            }
+            if is_admins {
+                add("403");
             }
             if reads && !portal && !is_seed_004 {
                 responses.entry("422".to_owned()).or_insert_with(problem);
@@ -78,6 +98,10 @@ pub fn complete(document: &mut utoipa::openapi::OpenApi) {
             }
         }
     }
+}
+
+fn is_tagged(operation: &Operation, tag: &str) -> bool {
+    operation.tags.iter().flatten().any(|one| one == tag)
 }
 
 fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut Operation)> {
@@ -161,7 +185,7 @@ pub async fn page() -> Response {
 /// Script and style of that page.
 #[utoipa::path(get, path = "/api/docs/{file}", tag = "about", security(()), params(("file" = String, Path)),
     responses((status = 200, description = "A file"), (status = 404, description = "No such file", body = wire::problem::Problem)))]
-pub async fn asset(axum::extract::Path(file): axum::extract::Path<String>) -> Result<Response> {
+pub async fn asset(Path(file): Path<String>) -> Result<Response> {
     let (kind, content) = match file.as_str() {
         "docs.js" => ("text/javascript; charset=utf-8", include_str!("assets/docs.js")),
         "docs.css" => ("text/css; charset=utf-8", include_str!("assets/docs.css")),

@@ -82,7 +82,7 @@ pub async fn token(
 #[utoipa::path(post, path = "/api/registry/token", tag = "registry", security(()),
     request_body(content = TokenForm, content_type = "application/x-www-form-urlencoded"),
     responses((status = 200, body = RegistryToken), (status = 400, description = "`{\"errors\":[…]}`"),
-        (status = 401, description = "`{\"errors\":[…]}`"), (status = 429, description = "`{\"errors\":[…]}`")))]
+        (status = 401, description = "`{\"errors\":[…]}`"), (status = 413, description = "`{\"errors\":[…]}`"), (status = 429, description = "`{\"errors\":[…]}`")))]
 pub async fn token_form(
     State(app): State<App>,
     Extension(context): Extension<RequestContext>,

@@ -49,10 +49,15 @@ fn short_name(git_ref: &str) -> &str {
     git_ref.strip_prefix("refs/heads/").or_else(|| git_ref.strip_prefix("refs/tags/")).unwrap_or(git_ref)
 }
 
-/// Servers may lie under a path of their host.
+/// Only the last part is compared: servers lie under a path of their host, are reached through mirrors, and keep the old addresses
+/// of projects that moved to another owner. Whose delivery it is, its signature says.
 fn is_same_project(ours: &str, told: &str) -> bool {
-    let (ours, told) = (ours.to_lowercase(), told.to_lowercase());
-    ours == told || ours.strip_suffix(told.as_str()).is_some_and(|before| before.ends_with('/'))
+    let last = |path: &str| {
+        let path = path.trim_end_matches('/').to_lowercase();
+        let name = path.rsplit('/').next().unwrap_or_default();
+        name.strip_suffix(".git").unwrap_or(name).to_owned()
+    };
+    last(ours) == last(told)
 }
 
 /// A folder means everything in it.
@@ -114,7 +119,9 @@ mod tests {
         assert!(is_same_project("t/app", "T/App"));
         assert!(is_same_project("git/t/app", "t/app"));
         assert!(is_same_project("scm/T/app", "t/app"));
-        assert!(!is_same_project("evil-t/app", "t/app"));
+        assert!(is_same_project("app", "t/app"));
+        assert!(is_same_project("srv/git/app", "new-owner/app"));
         assert!(!is_same_project("t/app2", "t/app"));
+        assert!(!is_same_project("t/app", "t/other"));
     }
 }

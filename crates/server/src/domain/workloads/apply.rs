@@ -5,7 +5,7 @@ use serde_json::Value;
 use store::namespaces::Row as Namespace;
 use store::workloads::{self, Desired, Revision, Row};
 use wire::ids::WorkloadId;
-use wire::names::{ImageName, ImageReference, NamespaceName};
+use wire::names::{Digest, ImageName, ImageReference, NamespaceName};
 use wire::workloads::{WorkloadApplied, WorkloadKind};
 
 use super::{files, find, is_ours, kind_of, not_ours, path_of, record, remove, usable};
@@ -222,8 +222,15 @@ async fn resolved(
     if !is_clean {
         return Ok(Err("is no name of an image".to_owned()));
     }
-    let local = written.strip_prefix(&format!("{registry}/"));
-    let Ok(reference) = local.unwrap_or(written).parse::<ImageReference>() else {
+    // Nodes know the registry by one name, this machine's engine by another.
+    let own_names = [registry, &app.config.registry_listen.to_string()];
+    let local = own_names.iter().find_map(|own| written.strip_prefix(*own)?.strip_prefix('/'));
+    // As our own answers have it: a name and what it meant then.
+    let (plain, digest) = match local.unwrap_or(written).split_once('@') {
+        Some((plain, digest)) => (plain, Some(digest.parse::<Digest>())),
+        None => (local.unwrap_or(written), None),
+    };
+    let (Ok(reference), Ok(digest)) = (plain.parse::<ImageReference>(), digest.transpose()) else {
         return Ok(match local {
             Some(_) => Err(format!("is no image of this registry: use `{registry}/ACCOUNT/NAME:TAG`")),
             None => Ok(written.to_owned()),
@@ -232,7 +239,7 @@ async fn resolved(
     let has_owner = reference.owner.is_some();
     let name = reference.with_default_owner(&subject.owner());
     let is_reachable = name.owner.is_public() || name.owner == subject.owner();
-    let found = if is_reachable { images::for_cluster(app, &name).await? } else { None };
+    let found = if is_reachable { images::for_cluster(app, &name, digest).await? } else { None };
     Ok(match found {
         Some(digest) => Ok(format!("{registry}/{name}@{digest}")),
         // What names this registry or an owner in it means it; a bare name may mean a public one elsewhere.

@@ -17,15 +17,18 @@ const NAME_BYTES_MAX: usize = 100;
 /// The name under which a file is kept: the last part of the one that was given, if it is plain.
 pub(super) fn checked_name(given: &str) -> Result<String> {
     let name = given.rsplit(['/', '\\']).next().unwrap_or_default();
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    // Letters of every script, and what browsers make of a second download: `nginx (1).yaml`.
+    let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | '+' | ' ' | '(' | ')');
     let has_ending =
         [".yaml", ".yml", ".json"].iter().any(|ending| name.to_ascii_lowercase().ends_with(ending));
-    let is_valid =
-        name.len() <= NAME_BYTES_MAX && name.bytes().all(is_plain) && !name.starts_with('.') && has_ending;
+    let is_valid = name.len() <= NAME_BYTES_MAX
+        && name.chars().all(is_plain)
+        && !name.starts_with(['.', ' '])
+        && has_ending;
     if !is_valid {
         let shown: String = given.chars().take(100).flat_map(char::escape_debug).collect();
         let detail = format!(
-            "`{shown}` is no name for a file: use at most {NAME_BYTES_MAX} of letters, digits, `.`, `_` and `-`, ending with `.yaml`, `.yml` or `.json`"
+            "`{shown}` is no name for a file: use at most {NAME_BYTES_MAX} bytes of letters, digits, blanks, `.`, `_`, `-`, `+`, `(` and `)`, ending with `.yaml`, `.yml` or `.json`"
         );
         return Err(Error::invalid("file", detail));
     }
@@ -62,10 +65,22 @@ mod tests {
         assert_eq!(checked_name("nginx.yaml").unwrap(), "nginx.yaml");
         assert_eq!(checked_name("/home/me/nginx-1_a.yml").unwrap(), "nginx-1_a.yml");
         assert_eq!(checked_name("C:\\files\\a.json").unwrap(), "a.json");
+        assert_eq!(checked_name("部署 (1).yaml").unwrap(), "部署 (1).yaml");
         let long = format!("{}.yaml", "a".repeat(100));
-        for name in
-            ["", "..", "../..", "a", ".yaml", ".a.yaml", "a/.yaml", "a\0.yaml", "ä.yaml", "a b.yaml", &long]
-        {
+        for name in [
+            "",
+            "..",
+            "../..",
+            "a",
+            ".yaml",
+            ".a.yaml",
+            "a/.yaml",
+            "a\0.yaml",
+            "a\n.yaml",
+            "a\u{202e}.yaml",
+            " a.yaml",
+            &long,
+        ] {
             assert!(checked_name(name).is_err(), "{name:?}");
         }
     }

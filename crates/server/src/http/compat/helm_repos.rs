@@ -79,7 +79,7 @@ pub fn reshaped(problem: Problem, time: Timestamp) -> (StatusCode, HelmError) {
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct ListQuery {
-    /// Whether to count releases and charts; yes when absent.
+    /// Whether to count charts and their versions; yes when absent.
     details: Option<bool>,
     /// Rows at most; 20 by default, 2048 at most.
     limit: Option<u64>,

@@ -1,6 +1,6 @@
 //! `/event/`: runs.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
@@ -20,6 +20,7 @@ use crate::caller::Caller;
 use crate::domain::git_repos;
 use crate::domain::runs::{self, Start};
 use crate::error::Result;
+use crate::http::extract::Path;
 
 /// A row of the seed's table `event`.
 #[derive(Debug, Serialize, ToSchema)]

@@ -72,7 +72,8 @@ impl FromRequest<App> for Input {
         let mut values = BTreeMap::new();
         for (name, value) in fields.into_values() {
             let lower = name.to_lowercase();
-            if values.insert(lower.clone(), value.trim().to_owned()).is_some() {
+            let value = value.trim().to_owned();
+            if values.insert(lower.clone(), value.clone()).is_some_and(|other| other != value) {
                 return Err(Error::invalid(lower, format!("`{name}` is given twice")));
             }
         }
@@ -141,6 +142,10 @@ impl Input {
                 continue;
             }
             let Some(value) = self.values.get(&name) else { continue };
+            // An empty text is a value; an empty number or time is a field of a form that was left empty.
+            if value.is_empty() && !matches!(column.kind, Kind::Text) {
+                continue;
+            }
             let wanted = match column.kind {
                 Kind::Text => Wanted::Text(value.clone()),
                 Kind::Number => Wanted::Number(number(column.seed, value)?),
@@ -178,28 +183,22 @@ impl Input {
         Ok(filter)
     }
 
+    /// As such clients know it: a page that is no number is not found, and a size that is none counts as not given.
     fn page(&self) -> Result<Option<Page>> {
-        let value = |name: &'static str| -> Result<Option<u64>> {
-            let parse = |text: &str| {
-                text.parse::<u64>()
-                    .ok()
-                    .filter(|number| i64::try_from(*number).is_ok())
-                    .ok_or_else(|| Error::new(ErrorKind::NotFound, "invalid_page", "Invalid page."))
-            };
-            self.filled(name).map(parse).transpose()
+        let parsed = |text: &str| text.parse().ok().filter(|number: &u64| i64::try_from(*number).is_ok());
+        let size = |name: &str| {
+            let limit = self.filled(name).and_then(parsed).filter(|limit| *limit > 0);
+            limit.unwrap_or(PAGE_SIZE).min(MAX_LIMIT)
         };
-        let (number, size) = (value("page")?, value("page_size")?);
-        if number.is_some() || size.is_some() {
-            let (number, limit) = (number.unwrap_or(1), size.unwrap_or(PAGE_SIZE).clamp(1, MAX_LIMIT));
-            let before = number.checked_sub(1);
-            let before =
-                before.ok_or_else(|| Error::new(ErrorKind::NotFound, "invalid_page", "Invalid page."))?;
+        if self.filled("page").is_some() || self.filled("page_size").is_some() {
+            let number = self.filled("page").map_or(Some(1), parsed);
+            let before = number.and_then(|number| number.checked_sub(1)).ok_or_else(invalid_page)?;
+            let limit = size("page_size");
             return Ok(Some(Page { limit, offset: before.saturating_mul(limit), is_numbered: true }));
         }
-        let (limit, offset) = (value("limit")?, value("offset")?);
-        if limit.is_some() || offset.is_some() {
-            let limit = limit.unwrap_or(PAGE_SIZE).clamp(1, MAX_LIMIT);
-            return Ok(Some(Page { limit, offset: offset.unwrap_or(0), is_numbered: false }));
+        if self.filled("limit").is_some() || self.filled("offset").is_some() {
+            let offset = self.filled("offset").and_then(parsed).unwrap_or(0);
+            return Ok(Some(Page { limit: size("limit"), offset, is_numbered: false }));
         }
         Ok(None)
     }
@@ -211,7 +210,7 @@ impl Input {
         };
         let is_beyond = page.is_numbered && page.offset > 0 && page.offset >= found.total;
         if is_beyond {
-            return Err(Error::new(ErrorKind::NotFound, "invalid_page", "Invalid page."));
+            return Err(invalid_page());
         }
         let next = page.offset.saturating_add(page.limit);
         let next = (next < found.total).then(|| self.address_of(&page, next));
@@ -243,6 +242,10 @@ struct Page {
     limit: u64,
     offset: u64,
     is_numbered: bool,
+}
+
+fn invalid_page() -> Error {
+    Error::new(ErrorKind::NotFound, "invalid_page", "Invalid page.")
 }
 
 /// 400 with these sentences, if there are any.

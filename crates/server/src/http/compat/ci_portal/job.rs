@@ -1,7 +1,7 @@
 //! `/job/`: runners, the seed's table `runner`. Those that execute an event are made with it; those that are added here are
 //! registries by name, for repositories that have this name as their `job`.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
@@ -20,6 +20,7 @@ use crate::app::App;
 use crate::caller::Caller;
 use crate::domain::{runners, runs};
 use crate::error::Result;
+use crate::http::extract::Path;
 
 /// A row of the seed's table `runner`.
 #[derive(Debug, Serialize, ToSchema)]

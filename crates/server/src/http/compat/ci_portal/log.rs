@@ -1,6 +1,6 @@
 //! `/log/`: what happened to repositories and their events, in words.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
@@ -18,6 +18,7 @@ use crate::app::App;
 use crate::caller::Caller;
 use crate::domain::run_log::{self, NewLine};
 use crate::error::Result;
+use crate::http::extract::Path;
 
 /// A row of the seed's table `log`.
 #[derive(Debug, Serialize, ToSchema)]

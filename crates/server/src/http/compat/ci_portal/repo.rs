@@ -1,6 +1,6 @@
 //! `/repo/`: the seed's table `gitstat`.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
@@ -20,6 +20,7 @@ use crate::caller::Caller;
 use crate::domain::accounts::{self, Named};
 use crate::domain::git_repos;
 use crate::error::{Error, Result};
+use crate::http::extract::Path;
 
 /// A row of the seed's table `gitstat`.
 #[derive(Debug, Serialize, ToSchema)]

@@ -16,7 +16,7 @@ use crate::app::App;
 use crate::caller::{Caller, Subject};
 use crate::domain::accounts::{self, Named};
 use crate::domain::{clusters, namespaces};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::http::extract::Fields;
 
 /// A namespace.
@@ -105,11 +105,34 @@ pub(super) fn acting(caller: &Caller, subject: &Subject) -> Caller {
     Caller { account: subject.account, name: subject.name.clone(), ..caller.clone() }
 }
 
+/// The rows that were asked for: all of them without a `limit`.
+pub(super) fn page<T>(fields: &Fields, rows: Vec<T>) -> Result<Vec<T>> {
+    let number =
+        |name| Ok::<_, Error>(fields.number(name)?.map(|n| usize::try_from(n).unwrap_or(usize::MAX)));
+    let (limit, offset) = (number("limit")?.unwrap_or(usize::MAX), number("offset")?.unwrap_or(0));
+    Ok(rows.into_iter().skip(offset).take(limit).collect())
+}
+
+/// Which rows.
+#[derive(Debug, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "describes the parameters in the OpenAPI document")]
+pub struct RowsParams {
+    /// Rows at most; all when not given.
+    limit: Option<u64>,
+    /// Rows to pass over.
+    offset: Option<u64>,
+}
+
 /// All nodes of all clusters.
-#[utoipa::path(method(get, post), path = "/deploy/list_all_nodes", tag = "seed 000",
+#[utoipa::path(method(get, post), path = "/deploy/list_all_nodes", tag = "seed 000", params(RowsParams),
     responses((status = 200, body = Vec<NodeView>), (status = 503, body = Problem)))]
-pub async fn list_all_nodes(State(app): State<App>, caller: Caller) -> Result<axum::Json<Vec<NodeView>>> {
-    clusters::nodes(&app, &caller, None).await.map(axum::Json)
+pub async fn list_all_nodes(
+    State(app): State<App>,
+    caller: Caller,
+    fields: Fields,
+) -> Result<axum::Json<Vec<NodeView>>> {
+    page(&fields, clusters::nodes(&app, &caller, None).await?).map(axum::Json)
 }
 
 /// Makes the namespace `username-namespace`; answers when it can be used.

@@ -10,7 +10,7 @@ use wire::names::NamespaceName;
 use wire::problem::Problem;
 use wire::workloads::{PodView, WorkloadApplied, WorkloadKind};
 
-use super::deploy::{acting, subject};
+use super::deploy::{acting, page, subject};
 use crate::app::App;
 use crate::blobs::blocking;
 use crate::caller::Caller;
@@ -44,6 +44,10 @@ pub struct InNamespaceParams {
     username: Option<String>,
     /// The namespace, with or without the account; the account's only one when not given.
     namespace: Option<String>,
+    /// Rows at most; all when not given.
+    limit: Option<u64>,
+    /// Rows to pass over.
+    offset: Option<u64>,
 }
 
 /// Which deployment.
@@ -273,12 +277,12 @@ pub async fn list_all_pods(
     fields: Fields,
 ) -> Result<axum::Json<Vec<PodView>>> {
     let (caller, namespace) = place(&app, &caller, &fields).await?;
-    workloads::pods(&app, &caller, &namespace).await.map(axum::Json)
+    page(&fields, workloads::pods(&app, &caller, &namespace).await?).map(axum::Json)
 }
 
 async fn do_list(app: &App, caller: &Caller, fields: &Fields) -> Result<axum::Json<Vec<UserDeployment>>> {
     let (caller, namespace) = place(app, caller, fields).await?;
-    let found = workloads::deployments(app, &caller, &namespace).await?;
+    let found = page(fields, workloads::deployments(app, &caller, &namespace).await?)?;
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let view = |(object, replicas, is_done, message): (Value, wire::workloads::Replicas, bool, String)| {
         let metadata = &object["metadata"];
