@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { ago, bytes, moment, parseBytes, plain, shellBytes, shellWord, span } from "./format";
+import { ago, bytes, moment, parseBytes, plain, shellBytes, shellWord, shortImage, span } from "./format";
 
 test("sizes are written in the unit that fits", () => {
   expect(bytes(0, "en")).toBe("0 B");
@@ -36,4 +36,11 @@ test("words for a shell are quoted when they have to be", () => {
   expect(shellWord("alice/hello:1")).toBe("alice/hello:1");
   expect(shellWord("it's; rm -rf $HOME")).toBe(`'it'\\''s; rm -rf $HOME'`);
   expect(shellWord("")).toBe("''");
+});
+
+test("an image is called by its name, not by where it is", () => {
+  const digest = `@sha256:${"0".repeat(64)}`;
+  expect(shortImage(`10.241.1.1:5000/alice/web:v1${digest}`)).toBe("alice/web:v1");
+  expect(shortImage(`registry.example.org/team/web:v1`)).toBe("team/web:v1");
+  for (const image of ["alice/web:v1", "busybox:1.36", "busybox"]) expect(shortImage(image)).toBe(image);
 });

@@ -95,6 +95,10 @@ export function shellBytes(value: number): string {
   return String(value);
 }
 
+/** An image as people call it: without the registry's address and the digest that it was resolved to. */
+export const shortImage = (image: string): string =>
+  image.replace(/@sha256:[0-9a-f]{64}$/, "").replace(/^[^/]*[.:][^/]*\/(?=.)/, "");
+
 /** A word for a shell: quoted when it has to be. */
 export const shellWord = (text: string): string =>
   /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;

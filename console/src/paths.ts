@@ -11,8 +11,10 @@ export const paths = {
   container: (id: number, tab?: string) => `/ui/containers/${id}${tab ? `/${tab}` : ""}`,
   keptLogs: "/ui/kept-logs",
   kubernetes: "/ui/kubernetes",
-  apply: (namespace?: string) =>
-    `/ui/kubernetes/apply${namespace ? `?namespace=${encodeURIComponent(namespace)}` : ""}`,
+  apply: (asked: { namespace?: string; image?: string; workload?: string } = {}) => {
+    const search = new URLSearchParams(Object.entries(asked).filter(([, value]) => value));
+    return `/ui/kubernetes/apply${search.size > 0 ? `?${search}` : ""}`;
+  },
   namespace: (name: string) => `/ui/kubernetes/namespaces/${encodeURIComponent(name)}`,
   workload: (id: string) => `/ui/kubernetes/workloads/${encodeURIComponent(id)}`,
   pipelines: "/ui/pipelines",

@@ -2,7 +2,7 @@
 import { existsSync, mkdirSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
-import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
+import { type Browser, type BrowserContext, chromium, type Locator, type Page } from "playwright-core";
 import { inject, onTestFailed } from "vitest";
 import { say } from "./words";
 
@@ -33,6 +33,9 @@ export async function closeBrowser() {
   await browser?.close();
   browser = undefined;
 }
+
+const place = ({ url, lineNumber, columnNumber }: { url: string; lineNumber: number; columnNumber: number }) =>
+  `${url}:${lineNumber + 1}:${columnNumber + 1}`;
 
 /** A person at a browser. */
 export class Visitor {
@@ -69,7 +72,7 @@ export class Visitor {
       // The browser notes each refusal by the server, also those that are asked for: who is not signed in, what does not exist.
       const isRefusal = /Failed to load resource|WebSocket connection|net::ERR/.test(message.text());
       if (["error", "warning"].includes(message.type()) && !isRefusal)
-        this.complaints.push(`${message.type()}: ${message.text()}`);
+        this.complaints.push(`${message.type()}: ${message.text()} (${place(message.location())})`);
     });
     page.on("request", (request) => {
       const url = new URL(request.url());
@@ -99,6 +102,17 @@ export class Visitor {
 
   async fill(key: string, value: string) {
     await this.page.getByLabel(this.t(key), { exact: true }).last().fill(value);
+  }
+
+  /** Pastes over all that an editor holds. */
+  async paste(editor: Locator, text: string) {
+    await editor.focus();
+    await this.page.keyboard.press("Control+a");
+    await editor.evaluate((element, text) => {
+      const clipboardData = new DataTransfer();
+      clipboardData.setData("text/plain", text);
+      element.dispatchEvent(new ClipboardEvent("paste", { clipboardData, bubbles: true, cancelable: true }));
+    }, text);
   }
 
   async register(account: string, password: string) {

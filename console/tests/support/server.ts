@@ -64,7 +64,9 @@ export class TestServer {
   url = "";
   private process: ChildProcess | undefined;
   private listen = "";
-  private registry = "";
+  registry = "";
+  /** Settings besides those that every journey needs. */
+  readonly settings: Record<string, string> = {};
 
   async start() {
     this.listen ||= `127.0.0.1:${await freePort()}`;
@@ -74,6 +76,7 @@ export class TestServer {
       ...process.env,
       LONGSHORE_ADMIN_PASSWORD: ADMIN_PASSWORD,
       LONGSHORE_MACHINE_DOCKER: setting("LONGSHORE_TEST_DOCKER"),
+      ...this.settings,
       // The tests' own git servers and chart repositories.
       LONGSHORE_OUTBOUND_ALLOW: "127.0.0.1/32",
     };

@@ -12,6 +12,7 @@ import { CommandLine } from "../../parts/command";
 import { SelectField, TextField } from "../../parts/field";
 import { paths } from "../../paths";
 import { Changes } from "./changes";
+import { NewNamespace } from "./new";
 
 type Applied = Schemas["WorkloadApplied"];
 
@@ -22,7 +23,7 @@ const EXAMPLES = ["deployment", "service", "job", "config", "claim"] satisfies E
 const FILE_MAX = 1 << 20;
 
 export function Apply() {
-  const { t } = useText();
+  const { t, word } = useText();
   const navigate = useNavigate();
   const client = useQueryClient();
   const [search] = useSearchParams();
@@ -34,6 +35,19 @@ export function Apply() {
   const [tried, setTried] = useState<Applied[]>();
   const [before, setBefore] = useState<string>();
   const workloads = useQuery(queries.workloads());
+  const [isMaking, setMaking] = useState(false);
+  const edited = search.get("workload") ?? "";
+  const revisions = useQuery({ ...queries.revisions(edited), enabled: edited !== "" });
+  const workload = useQuery({ ...queries.workload(edited), enabled: edited !== "" });
+  const current = revisions.data?.find((it) => it.revision === workload.data?.revision);
+  // What is changed begins as what there is; once, and not over what somebody typed.
+  const [begun, setBegun] = useState(false);
+  if (current && workload.data && !begun) {
+    setBegun(true);
+    setManifest(current.manifest);
+    setFile(current.file);
+    setNamespace(workload.data.namespace);
+  }
   const [error, setError] = useState<unknown>();
   const [isBusy, setBusy] = useState(false);
   const picker = useRef<HTMLInputElement>(null);
@@ -65,7 +79,11 @@ export function Apply() {
       }
       if (!dry_run) {
         client.invalidateQueries({ queryKey: ["workloads"] });
-        navigate(applied[0] ? paths.namespace(applied[0].namespace) : paths.kubernetes);
+        client.invalidateQueries({ queryKey: ["revisions"] });
+        client.invalidateQueries({ queryKey: ["workload"] });
+        navigate(
+          edited ? paths.workload(edited) : applied[0] ? paths.namespace(applied[0].namespace) : paths.kubernetes,
+        );
       }
     } catch (error) {
       setError(error);
@@ -86,7 +104,7 @@ export function Apply() {
   return (
     <>
       <PageHead
-        title={t("kube.apply")}
+        title={workload.data ? t("kube.edit_of", { name: workload.data.name }) : t("kube.apply")}
         note={t("kube.apply_note")}
         crumb={{ to: paths.kubernetes, name: t("nav.kubernetes") }}
       >
@@ -95,6 +113,17 @@ export function Apply() {
           request={{ method: "POST", path: "/api/v1/workloads", body: { manifest: "…" } }}
         />
       </PageHead>
+      {namespaces.data?.total === 0 && (
+        <Notice
+          title={t("kube.no_namespaces")}
+          action={
+            <Button small icon="plus" onClick={() => setMaking(true)}>
+              {t("kube.namespace_new")}
+            </Button>
+          }
+        />
+      )}
+      {isMaking && <NewNamespace onClose={() => setMaking(false)} onMade={setNamespace} />}
       <Card>
         <form
           className="stack"
@@ -162,14 +191,19 @@ export function Apply() {
           {tried?.map((it) => (
             <Notice
               key={`${it.kind}${it.name}`}
-              tone={it.warnings.length > 0 ? "warn" : "good"}
-              title={`${it.kind} ${it.namespace}/${it.name}: ${it.status}`}
+              tone="good"
+              title={`${it.kind} ${it.namespace}/${it.name}: ${word("applied", it.status)}`}
             >
-              {it.warnings.map((warning) => (
-                <div key={warning}>
-                  <Foreign text={warning} />
-                </div>
-              ))}
+              {it.warnings.length > 0 && (
+                <details>
+                  <summary>{t("kube.warnings", { count: it.warnings.length })}</summary>
+                  {it.warnings.map((warning) => (
+                    <div key={warning}>
+                      <Foreign text={warning} />
+                    </div>
+                  ))}
+                </details>
+              )}
             </Notice>
           ))}
           {tried?.length === 1 && before !== undefined && (

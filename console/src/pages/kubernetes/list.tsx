@@ -1,17 +1,17 @@
 /** Kubernetes: clusters with their nodes, my namespaces, and what runs in them. */
-import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { useQuery } from "@tanstack/react-query";
 import { useMemo, useState } from "react";
 import { Link } from "react-router";
-import { api, call, type Schemas } from "../../api/client";
+import type { Schemas } from "../../api/client";
 import { queries } from "../../api/queries";
 import { useText } from "../../i18n";
 import { Badge, Button, Card, Empty, Foreign, Notice, PageHead, Skeleton, Trouble, When } from "../../parts/basic";
 import { CommandLine } from "../../parts/command";
-import { Confirm } from "../../parts/dialog";
-import { SelectField, TextField } from "../../parts/field";
 import { type Column, Table } from "../../parts/table";
 import { paths } from "../../paths";
-import { namespaceTone, workloadTone } from "../../states";
+import { namespaceTone } from "../../states";
+import { NewNamespace } from "./new";
+import { WorkloadBadge } from "./state";
 
 type Workload = Schemas["WorkloadView"];
 
@@ -38,13 +38,7 @@ export function Kubernetes() {
         id: "state",
         title: t("field.state"),
         sort: (it) => it.state,
-        cell: (it) => (
-          <Badge tone={workloadTone(it.state)} title={it.message ?? undefined}>
-            {[word("workload", it.state), it.replicas && `${it.replicas.ready}/${it.replicas.desired}`]
-              .filter(Boolean)
-              .join(" · ")}
-          </Badge>
-        ),
+        cell: (it) => <WorkloadBadge workload={it} />,
       },
       {
         id: "namespace",
@@ -60,7 +54,7 @@ export function Kubernetes() {
         cell: (it) => <When at={it.updated_at} />,
       },
     ],
-    [t, word],
+    [t],
   );
   return (
     <>
@@ -156,42 +150,5 @@ function Clusters() {
         </div>
       ))}
     </Card>
-  );
-}
-
-function NewNamespace({ onClose }: { onClose: () => void }) {
-  const { t } = useText();
-  const client = useQueryClient();
-  const clusters = useQuery(queries.clusters());
-  const [name, setName] = useState("");
-  const [cluster, setCluster] = useState("");
-  return (
-    <Confirm
-      title={t("kube.namespace_new")}
-      act={t("kube.namespace_new")}
-      onClose={onClose}
-      why={/^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/.test(name) ? undefined : t("kube.namespace_rule")}
-      onAct={async () => {
-        await call(api.POST("/api/v1/namespaces", { body: { name, cluster: cluster || null } }));
-        client.invalidateQueries({ queryKey: ["namespaces"] });
-      }}
-    >
-      <TextField
-        label={t("field.name")}
-        value={name}
-        onChange={setName}
-        note={t("kube.namespace_note")}
-        autoCapitalize="none"
-        spellCheck={false}
-      />
-      <SelectField label={t("kube.cluster")} value={cluster} onChange={setCluster}>
-        <option value="">{t("kube.default_cluster")}</option>
-        {clusters.data?.data.map((it) => (
-          <option key={it.id} value={it.name}>
-            {it.name}
-          </option>
-        ))}
-      </SelectField>
-    </Confirm>
   );
 }

@@ -1,24 +1,32 @@
 /** A namespace: its pods, with their logs and terminals. */
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { lazy, Suspense, useCallback, useEffect, useState } from "react";
-import { useNavigate, useParams, useSearchParams } from "react-router";
+import { Link, useNavigate, useParams, useSearchParams } from "react-router";
 import { again } from "../../api/again";
 import { api, call, Failure, failureOf, type Schemas } from "../../api/client";
 import { queries } from "../../api/queries";
+import { shortImage } from "../../format";
 import { useText } from "../../i18n";
 import { LogModel } from "../../log/model";
 import { LogView } from "../../log/view";
-import { Badge, Button, Card, Empty, Foreign, PageHead, Skeleton, Trouble, When } from "../../parts/basic";
+import { Badge, Button, Card, Empty, Foreign, PageHead, Skeleton, type Tone, Trouble, When } from "../../parts/basic";
 import { Code, CommandLine } from "../../parts/command";
 import { Confirm, Dialog } from "../../parts/dialog";
 import { useComplaint } from "../../parts/toasts";
 import { paths } from "../../paths";
 import { namespaceTone } from "../../states";
 import type { TicketOf } from "../../terminal/link";
+import { WorkloadBadge } from "./state";
 
 const TerminalPane = lazy(async () => ({ default: (await again(() => import("../../terminal/pane"))).TerminalPane }));
 
 type Pod = Schemas["PodView"];
+
+const SOON_MS = 1500;
+
+const good = new Set(["Running", "Succeeded", "Completed"]);
+const busy = new Set(["Pending", "ContainerCreating", "PodInitializing", "Terminating"]);
+const podTone = (status: string): Tone => (good.has(status) ? "good" : busy.has(status) ? "busy" : "bad");
 
 export function NamespaceDetail() {
   const name = useParams().name ?? "";
@@ -29,6 +37,8 @@ export function NamespaceDetail() {
   const [search, setSearch] = useSearchParams();
   const namespace = useQuery(queries.namespace(name));
   const pods = useQuery(queries.pods(name));
+  const workloads = useQuery(queries.workloads());
+  const mine = workloads.data?.data.filter((row) => row.namespace === namespace.data?.name) ?? [];
   const [isDeleting, setDeleting] = useState(false);
   const [config, setConfig] = useState("");
   const shown = pods.data?.find((pod) => pod.name === search.get("pod"));
@@ -68,10 +78,26 @@ export function NamespaceDetail() {
         <Button icon="trash" kind="danger" onClick={() => setDeleting(true)}>
           {t("act.delete")}
         </Button>
-        <Button kind="main" icon="upload" to={paths.apply(it.name)}>
+        <Button kind="main" icon="upload" to={paths.apply({ namespace: it.name })}>
           {t("kube.apply")}
         </Button>
       </PageHead>
+      <Card title={t("kube.workloads")} flush>
+        {workloads.isPending && <Skeleton rows={2} />}
+        {workloads.error && <Trouble error={workloads.error} onRetry={workloads.refetch} />}
+        {workloads.data && mine.length === 0 && <p className="card-body soft">{t("kube.empty")}</p>}
+        <ul className="lines">
+          {mine.map((row) => (
+            <li key={row.id} className="row">
+              <div className="grow">
+                <Link to={paths.workload(row.id)}>{row.name}</Link>
+                <div className="soft small">{row.kind}</div>
+              </div>
+              <WorkloadBadge workload={row} />
+            </li>
+          ))}
+        </ul>
+      </Card>
       <Card title={t("kube.pods")} flush>
         {pods.isPending && <Skeleton />}
         {pods.error && <Trouble error={pods.error} onRetry={pods.refetch} />}
@@ -86,18 +112,12 @@ export function NamespaceDetail() {
               <div className="grow">
                 {pod.name}
                 <div className="soft small">
-                  <Foreign text={[pod.node, pod.images.join(" "), pod.message].filter(Boolean).join(" · ")} />
+                  <Foreign
+                    text={[pod.node, pod.images.map(shortImage).join(" "), pod.message].filter(Boolean).join(" · ")}
+                  />
                 </div>
               </div>
-              <Badge
-                tone={
-                  pod.status === "Running" || pod.status === "Succeeded" || pod.status === "Completed"
-                    ? "good"
-                    : pod.status === "Pending" || pod.status === "ContainerCreating"
-                      ? "busy"
-                      : "bad"
-                }
-              >
+              <Badge tone={podTone(pod.status)} title={pod.images.join(" ")}>
                 {`${pod.status} · ${pod.ready}`}
               </Badge>
               {pod.restarts > 0 && <span className="soft small">{t("kube.restarts", { count: pod.restarts })}</span>}
@@ -138,8 +158,15 @@ export function NamespaceDetail() {
           danger
           onClose={() => setDeleting(false)}
           onAct={async () => {
-            const answer = await api.DELETE("/api/v1/namespaces/{namespace}", { params });
-            if (!answer.response.ok) throw failureOf(answer.response.status, answer.error);
+            // Pods have their time to end; the list shows how far it is, and nobody has to wait for it here.
+            const gone = api.DELETE("/api/v1/namespaces/{namespace}", { params }).then(({ response, error }) => {
+              if (!response.ok) throw failureOf(response.status, error);
+            });
+            const isSoon = await Promise.race([
+              gone.then(() => true),
+              new Promise<false>((resolve) => setTimeout(() => resolve(false), SOON_MS)),
+            ]);
+            if (!isSoon) gone.catch(complain);
             client.invalidateQueries({ queryKey: ["namespaces"] });
             navigate(paths.kubernetes);
           }}

@@ -4,6 +4,7 @@ import { useState } from "react";
 import { Link, useNavigate, useParams } from "react-router";
 import { api, call, done, type Schemas } from "../../api/client";
 import { queries } from "../../api/queries";
+import { shortImage } from "../../format";
 import { useText } from "../../i18n";
 import { Badge, Button, Card, Foreign, Notice, PageHead, Skeleton, Trouble, When } from "../../parts/basic";
 import { CommandLine } from "../../parts/command";
@@ -72,6 +73,9 @@ export function WorkloadDetail() {
         <Button icon="trash" kind="danger" onClick={() => setOpen("delete")}>
           {t("act.delete")}
         </Button>
+        <Button kind="main" to={paths.apply({ workload: id })}>
+          {t("kube.edit")}
+        </Button>
       </PageHead>
       {it.message && (
         <Notice tone={workloadTone(it.state) === "bad" ? "bad" : "busy"} title={<Foreign text={it.message} />} />
@@ -104,7 +108,7 @@ export function WorkloadDetail() {
             ))}
           </ul>
         </Card>
-        <Card title={t("container.about")}>
+        <Card title={t("git.about")}>
           <dl className="facts">
             <dt>{t("kube.namespace")}</dt>
             <dd>
@@ -121,8 +125,8 @@ export function WorkloadDetail() {
                 <dt>{t("nav.images")}</dt>
                 <dd className="mono">
                   {it.images.map((image) => (
-                    <div key={image}>
-                      <Foreign text={image} />
+                    <div key={image} title={image}>
+                      <Foreign text={shortImage(image)} />
                     </div>
                   ))}
                 </dd>

@@ -81,6 +81,11 @@ export function RunDetail() {
           </Button>
         )}
         {it.state === "succeeded" && (
+          <Button icon="kubernetes" to={paths.apply({ image: `${it.image}:${it.image_tag}` })}>
+            {t("kube.deploy")}
+          </Button>
+        )}
+        {it.state === "succeeded" && (
           <Button kind="main" icon="play" to={paths.containerNew(`${it.image}:${it.image_tag}`)}>
             {t("act.run")}
           </Button>
