@@ -19,7 +19,7 @@ build_longshore() {
 binary_stamp() { stat -c '%n %i %s %Y' "$BINARY"; }
 
 server_runs_this_binary() {
-  server_is_ours && [ "$(cat "$STATE_DIR/server.stamp" 2>/dev/null)" = "$(binary_stamp) $LISTEN $REGISTRY_LISTEN" ]
+  server_is_ours && [ "$(cat "$STATE_DIR/server.stamp" 2>/dev/null)" = "$(binary_stamp) $LISTEN $REGISTRY_LISTEN $APP_LISTEN" ]
 }
 
 # choose_address NAME WISH DEFAULT_PORT: the caller's wish, else the one of last time, else the default, else the next
@@ -45,6 +45,7 @@ choose_address() {
 choose_addresses() {
   LISTEN=$(choose_address listen "${LONGSHORE_LISTEN:-}" 8080)
   REGISTRY_LISTEN=$(choose_address registry-listen "${LONGSHORE_REGISTRY_LISTEN:-}" 5000)
+  APP_LISTEN=$(choose_address app-listen "${LONGSHORE_APP_LISTEN:-}" 8081)
   # From here the server can be called, also when it listens on every address.
   SERVER_URL=http://127.0.0.1:${LISTEN##*:}
 }
@@ -61,10 +62,10 @@ start_server() {
     if [ -e "$log" ]; then mv "$log" "$log.old"; fi
     rm -f "$STATE_DIR/server.pid"
     start_detached "$STATE_DIR/server.pid" "$log" "$BINARY" server \
-      --data-dir "$DATA_DIR" --listen "$LISTEN" --registry-listen "$REGISTRY_LISTEN"
+      --data-dir "$DATA_DIR" --listen "$LISTEN" --registry-listen "$REGISTRY_LISTEN" --app-listen "$APP_LISTEN"
     wait_for_process "$STATE_DIR/server.pid" 5 "the server's process" server_is_ours ||
       server_failed "the server ended at once"
-    printf '%s %s %s\n' "$(binary_stamp)" "$LISTEN" "$REGISTRY_LISTEN" >"$STATE_DIR/server.stamp"
+    printf '%s %s %s %s\n' "$(binary_stamp)" "$LISTEN" "$REGISTRY_LISTEN" "$APP_LISTEN" >"$STATE_DIR/server.stamp"
     say "server: started (process $(server_pid), log: $log)"
   fi
   wait_until 120 "the server to be ready" server_is_ready_or_gone || server_failed "not ready within 120 seconds"

@@ -80,6 +80,8 @@ pub struct Inner {
     pub streams: Streams,
     /// Places of those who read and write files of containers.
     pub transfers: Streams,
+    /// Places of those who are connected to ports of pods.
+    pub port_forwards: Streams,
     /// Open terminals.
     pub terminals: Terminals,
     /// Wakes workers and reconcilers.

@@ -102,6 +102,18 @@ pub const SETTINGS: &[Setting] = &[
         "Address by which browsers reach the server, such as `https://cloud.example.org`; requests of browsers are checked against it.",
     ),
     setting(
+        "app_listen",
+        Kind::Text,
+        None,
+        "Address where browsers are shown applications in clusters (`/app/…`): an origin of its own, so that their pages cannot use the console's session. Without it they are shown beside the console, shut into a sandbox in which few of them work.",
+    ),
+    setting(
+        "app_url",
+        Kind::Text,
+        None,
+        "Address by which browsers reach `app_listen`, with the same host name as `public_url`; that name and `app_listen`'s port when not set.",
+    ),
+    setting(
         "database_url",
         Kind::Text,
         None,
@@ -466,6 +478,10 @@ pub struct Config {
     pub registry_advertise: Option<String>,
     /// The server's address for browsers.
     pub public_url: Option<String>,
+    /// Address where browsers are shown applications; none = beside the console.
+    pub app_listen: Option<SocketAddr>,
+    /// That address for browsers.
+    pub app_url: Option<String>,
     /// The database; none = SQLite in the data folder.
     pub database_url: Option<Secret>,
     /// The first admin's password.
@@ -948,11 +964,12 @@ impl Config {
         if limit.is_some_and(|limit| default.is_some_and(|default| default > limit)) {
             return invalid("`gpus.max_duration_default_secs` is more than `gpus.max_duration_limit_secs`");
         }
-        if let Some(url) = &self.public_url
-            && !url.starts_with("http://")
-            && !url.starts_with("https://")
-        {
-            return invalid("`public_url` must begin with `http://` or `https://`");
+        for (key, url) in [("public_url", &self.public_url), ("app_url", &self.app_url)] {
+            let is_wrong =
+                url.as_ref().is_some_and(|url| !url.starts_with("http://") && !url.starts_with("https://"));
+            if is_wrong {
+                return invalid(&format!("`{key}` must begin with `http://` or `https://`"));
+            }
         }
         if let Some(url) = &self.database_url
             && !is_database_url(url.expose())

@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::Request;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use ring::rand::SystemRandom;
 use store::Db;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tower::ServiceExt as _;
 use tower_http::normalize_path::NormalizePath;
 use wire::ids::InstanceId;
 use wire::secret::Secret;
@@ -23,11 +25,11 @@ use crate::clients::http_out::Outbound;
 use crate::clients::kube::Clusters;
 use crate::clients::registry::Registry;
 use crate::config::Config;
-use crate::domain::accounts;
+use crate::domain::{accounts, port_forwards};
 use crate::error::{Error, Result};
 use crate::gpu_readings::GpuReadings;
 use crate::http::serve::Protection;
-use crate::http::{door, router, serve};
+use crate::http::{applications, door, router, serve};
 use crate::keys::Keys;
 use crate::limits::Limiter;
 use crate::link::Hub;
@@ -77,10 +79,16 @@ impl Server {
         }
         let listener = bind(config.listen, "listen").await?;
         let registry_listener = bind(config.registry_listen, "registry_listen").await?;
+        let app_listener = match config.app_listen {
+            Some(address) => Some(bind(address, "app_listen").await?),
+            None => None,
+        };
+        let app_address = app_listener.as_ref().map(TcpListener::local_addr).transpose()?;
         let address = listener.local_addr()?;
         let registry_address = registry_listener.local_addr()?;
-        let app =
-            assemble(Config { listen: address, registry_listen: registry_address, ..config }, db).await?;
+        let config =
+            Config { listen: address, registry_listen: registry_address, app_listen: app_address, ..config };
+        let app = assemble(config, db).await?;
 
         let new_admin = ensure_admin(&app).await?;
         app.registry.start(&app);
@@ -90,6 +98,10 @@ impl Server {
         app.spawn(keep_small(app.clone()));
         app.spawn(serve::serve(app.clone(), listener, routes, Protection::of(app.tls.acceptor())));
         app.spawn(door::serve(app.clone(), registry_listener));
+        if let Some(listener) = app_listener {
+            let routes = applications::router(&app);
+            app.spawn(serve::serve(app.clone(), listener, routes, Protection::of(app.tls.acceptor())));
+        }
         tracing::info!(%address, registry = %registry_address, tls = app.tls.is_on(), "server is up");
         Ok(Self { app, address, registry_address, new_admin, _lock: lock })
     }
@@ -149,8 +161,9 @@ async fn assemble(config: Config, db: Db) -> Result<App> {
         registry: Registry::new(&config, &keys, http.clone()),
         streams: Streams::new(config.streams.per_account),
         transfers: Streams::new(config.files.per_account),
+        port_forwards: Streams::new(port_forwards::PER_ACCOUNT),
         terminals: Terminals::default(),
-        outbound: Outbound::new(&config.outbound.allow, vec![config.listen, config.registry_listen]),
+        outbound: Outbound::new(&config.outbound.allow, own_listeners(&config)),
         chart_syncs: ChartSyncs::default(),
         signals: Signals::default(),
         metrics: metrics_handle(),
@@ -164,6 +177,11 @@ async fn assemble(config: Config, db: Db) -> Result<App> {
         http,
         config,
     }))
+}
+
+/// Where nobody is led by an address that somebody gave.
+fn own_listeners(config: &Config) -> Vec<SocketAddr> {
+    [config.listen, config.registry_listen].into_iter().chain(config.app_listen).collect()
 }
 
 /// Figures are per process (the `metrics` crate keeps one recorder), so the second server of a test process shares the
@@ -188,9 +206,17 @@ async fn keep_small(app: App) {
     }
 }
 
-/// Routes answer with and without a slash at the end, and never redirect (contract, section 1).
+/// Routes answer with and without a slash at the end, and never redirect (contract, section 1). The addresses of applications
+/// are their own: there a slash at the end may mean something.
 fn trim_slashes(router: Router) -> Router {
-    Router::new().fallback_service(NormalizePath::trim_trailing_slash(router))
+    let trimmed = NormalizePath::trim_trailing_slash(router.clone());
+    Router::new().fallback(move |request: Request| async move {
+        if request.uri().path().starts_with("/app/") {
+            router.oneshot(request).await
+        } else {
+            trimmed.oneshot(request).await
+        }
+    })
 }
 
 async fn bind(address: SocketAddr, setting: &str) -> Result<TcpListener> {

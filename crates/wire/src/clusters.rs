@@ -120,6 +120,9 @@ pub struct NodeView {
     pub pods: u64,
     /// Graphics processors that pods can have, by the name of the resource.
     pub gpus: std::collections::BTreeMap<String, u64>,
+    /// How many of them pods have; nothing where that is not known.
+    #[serde(default)]
+    pub gpus_used: std::collections::BTreeMap<String, u64>,
     /// Its address; for admins.
     pub address: Option<String>,
     /// Version of its kubelet; for admins.

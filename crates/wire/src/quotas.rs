@@ -34,7 +34,7 @@ pub struct QuotaLimits {
 /// What an account's containers have now: those that run, or are on their way to that.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct QuotaUse {
-    /// Graphics processors.
+    /// Graphics processors, with those of pods in clusters.
     pub gpus: u32,
     /// Thousandths of a processor core.
     pub cpu_millis: u64,
@@ -58,6 +58,9 @@ pub struct QuotaView {
     pub own: QuotaLimits,
     /// What it uses.
     pub used: QuotaUse,
+    /// How many of the used graphics processors pods in clusters have or wait for.
+    #[serde(default)]
+    pub pod_gpus: u64,
 }
 
 /// Sets an account's quota (admin): all of it. What is absent is as the server's settings say.

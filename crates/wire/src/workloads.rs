@@ -7,6 +7,9 @@ use crate::ids::WorkloadId;
 use crate::names::{AccountName, ClusterName, NamespaceName};
 use crate::time::Timestamp;
 
+/// Subprotocol of the WebSocket that is a connection to a port of a pod.
+pub const PORT_FORWARD_PROTOCOL: &str = "longshore.port-forward.v1";
+
 /// The kinds of workloads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 pub enum WorkloadKind {
@@ -107,6 +110,20 @@ pub struct WorkloadApplied {
     pub status: String,
     /// What the cluster warns of.
     pub warnings: Vec<String>,
+    /// What is different in the cluster afterwards, or would be: at most 200 fields, and none for what is new.
+    #[serde(default)]
+    pub changes: Vec<FieldChange>,
+}
+
+/// A field of an object that is changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FieldChange {
+    /// Where it is, such as `spec.template.spec.containers[web].image`: elements of lists by their name, else by their number.
+    pub path: String,
+    /// What was there; none for what is new. Long values are cut, and those of secrets are `***`.
+    pub before: Option<String>,
+    /// What is there then; none for what is taken away.
+    pub after: Option<String>,
 }
 
 /// Where a workload is.
@@ -150,6 +167,8 @@ pub struct WorkloadView {
     pub state: WorkloadState,
     /// Why it is not as wished, in plain words.
     pub message: Option<String>,
+    /// The last lines that a container printed before it ended, when that is why; only where a single workload is asked for.
+    pub log_tail: Option<String>,
     /// Pods, for what has some.
     pub replicas: Option<Replicas>,
     /// The images as the nodes pull them.

@@ -341,10 +341,14 @@ async fn quota(session: &Session, args: QuotaArgs) -> anyhow::Result<()> {
         })
     };
     let cores = |millis: u64| human::cores(u32::try_from(millis).unwrap_or(u32::MAX));
+    let in_pods = match quota.pod_gpus {
+        0 => used.gpus.to_string(),
+        pods => format!("{} ({pods} in pods)", used.gpus),
+    };
     session.printer.facts(&[
         ("account", Some(quota.account.to_string())),
         ("class", Some(name_of(&quota.class))),
-        ("gpus", of(used.gpus.to_string(), limits.gpus.map(|count| count.to_string()))),
+        ("gpus", of(in_pods, limits.gpus.map(|count| count.to_string()))),
         ("cpus", of(cores(used.cpu_millis), limits.cpu_millis.map(cores))),
         ("memory", of(human::size(used.memory_bytes), limits.memory_bytes.map(human::size))),
         (

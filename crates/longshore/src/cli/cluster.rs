@@ -177,7 +177,14 @@ fn nodes(session: &Session, nodes: &[NodeView]) -> anyhow::Result<()> {
         .map(|node| {
             let status =
                 if node.is_schedulable { node.status.clone() } else { format!("{}, drained", node.status) };
-            let gpus: Vec<_> = node.gpus.iter().map(|(name, count)| format!("{count} {name}")).collect();
+            let gpus: Vec<_> = node
+                .gpus
+                .iter()
+                .map(|(name, count)| match node.gpus_used.get(name) {
+                    Some(used) => format!("{used} of {count} {name}"),
+                    None => format!("{count} {name}"),
+                })
+                .collect();
             [
                 node.cluster.to_string(),
                 node.name.clone(),

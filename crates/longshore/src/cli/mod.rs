@@ -3,7 +3,7 @@
 //! - `server`, `agent`, `database`: the commands of this machine (`server`, `config`, `agent`, `db`)
 //! - `login`, `account`, `token`, `audit`, `image`, `build`, `git_repo`, `run`, `container`, `machine`, `cluster`, `namespace`, `workload`, `gpu`, `queue`, `chart`, `watch`, `doctor`: one file per noun
 //! - `k8s_repo`: chart repositories, as seed 004 has them typed
-//! - `terminal`: commands in containers, for `container exec`
+//! - `terminal`: commands in containers, for `container exec`; `port_forward`: ports of pods
 //! - `session`, `client`, `socket`, `sse`, `pack`, `ignore`, `credentials`, `password`: what commands are made of
 //! - `printer`, `words`, `human`, `json`, `list`, `failure`: what people and programs see
 //! - `environment`: variables and the clock
@@ -35,6 +35,7 @@ mod machine;
 mod namespace;
 mod pack;
 mod password;
+mod port_forward;
 mod printer;
 mod queue;
 mod registry;
@@ -144,6 +145,10 @@ pub(crate) enum Command {
     /// Workloads: what runs in namespaces
     #[command(subcommand)]
     Workload(workload::WorkloadCommand),
+    /// Apply a file of manifests: `workload apply`
+    Deploy(workload::ApplyArgs),
+    /// Print a kubeconfig for your own kubectl: `namespace kubeconfig`
+    Kubeconfig(namespace::KubeconfigArgs),
     /// Show what happens: containers, builds, images, machines
     Watch(watch::WatchArgs),
     /// Graphics processors: what they do and who has them
@@ -251,6 +256,8 @@ async fn dispatch(command: Command, global: &Global, printer: &Printer) -> anyho
         Command::Cluster(command) => cluster::run(command, &session()?).await,
         Command::Namespace(command) => namespace::run(command, &session()?).await,
         Command::Workload(command) => workload::run(command, &session()?).await,
+        Command::Deploy(args) => workload::apply(&session()?, args).await,
+        Command::Kubeconfig(args) => namespace::kubeconfig(&session()?, args).await,
         Command::Gpu(command) => gpu::run(command, &session()?).await,
         Command::Queue(command) => queue::run(command, &session()?).await,
         Command::Chart(command) => chart::run(command, &session()?).await,

@@ -8,6 +8,16 @@ use super::list::{self, PageArgs, WhoseArgs, name_of};
 use super::session::Session;
 use super::{environment, human, words};
 
+/// Which kubeconfig. Also `longshore kubeconfig`.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct KubeconfigArgs {
+    /// The namespace: its name, with or without the account, or its id
+    namespace: String,
+    /// How long it is good, such as `30m` or `8h` [default: `1h`]
+    #[arg(long, value_name = "TIME", value_parser = human::parse_duration)]
+    expires_in: Option<u64>,
+}
+
 /// Verbs of `longshore namespace`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum NamespaceCommand {
@@ -36,13 +46,7 @@ pub(crate) enum NamespaceCommand {
         namespace: String,
     },
     /// Print a kubeconfig for your own kubectl, good for a while and in this namespace alone
-    Kubeconfig {
-        /// Its name, with or without the account, or its id
-        namespace: String,
-        /// How long it is good, such as `30m` or `8h` [default: `1h`]
-        #[arg(long, value_name = "TIME", value_parser = human::parse_duration)]
-        expires_in: Option<u64>,
-    },
+    Kubeconfig(KubeconfigArgs),
     /// Delete a namespace and everything in it
     #[command(alias = "rm")]
     Delete {
@@ -87,14 +91,7 @@ pub(crate) async fn run(command: NamespaceCommand, session: &Session) -> anyhow:
             }
             show(session, &answer.view()?)
         }
-        NamespaceCommand::Kubeconfig { namespace, expires_in } => {
-            let path = ["api", "v1", "namespaces", &namespace, "kubeconfig"];
-            let answer = session.client.post(&path, &KubeconfigCreate { expires_in }).await?;
-            if session.shown_as_json(&answer)? {
-                return Ok(());
-            }
-            session.printer.data(&answer.view::<KubeconfigCreated>()?.kubeconfig)
-        }
+        NamespaceCommand::Kubeconfig(args) => kubeconfig(session, args).await,
         NamespaceCommand::Delete { namespace, yes } => {
             session.ask(yes, words::NAMESPACE_DELETE_ASK, &[&namespace])?;
             let answer = session.client.delete(&["api", "v1", "namespaces", &namespace]).await?;
@@ -112,6 +109,16 @@ pub(crate) async fn run(command: NamespaceCommand, session: &Session) -> anyhow:
             Ok(())
         }
     }
+}
+
+/// Prints a kubeconfig.
+pub(crate) async fn kubeconfig(session: &Session, args: KubeconfigArgs) -> anyhow::Result<()> {
+    let path = ["api", "v1", "namespaces", &args.namespace, "kubeconfig"];
+    let answer = session.client.post(&path, &KubeconfigCreate { expires_in: args.expires_in }).await?;
+    if session.shown_as_json(&answer)? {
+        return Ok(());
+    }
+    session.printer.data(&answer.view::<KubeconfigCreated>()?.kubeconfig)
 }
 
 fn row(session: &Session, namespace: &NamespaceView) -> [String; 5] {

@@ -26,6 +26,9 @@ pub(crate) struct ServerArgs {
     /// The server's address as people and agents reach it
     #[arg(long, value_name = "URL")]
     pub(crate) public_url: Option<String>,
+    /// Where browsers are shown applications in clusters, apart from the console
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) app_listen: Option<SocketAddr>,
     /// Whether the server's port speaks TLS
     #[arg(long, value_enum)]
     pub(crate) tls: Option<TlsName>,
@@ -52,6 +55,7 @@ impl ServerArgs {
             ("registry_listen", self.registry_listen.map(|address| address.to_string())),
             ("registry_advertise", self.registry_advertise.clone()),
             ("public_url", self.public_url.clone()),
+            ("app_listen", self.app_listen.map(|address| address.to_string())),
             ("tls.mode", self.tls.map(|mode| value_name(&mode))),
             ("auth.registration", self.registration.map(|mode| value_name(&mode))),
             ("outbound.allow", self.outbound_allow.as_ref().map(|ranges| ranges.join(","))),

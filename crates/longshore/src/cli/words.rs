@@ -245,6 +245,8 @@ pub(crate) const WORKLOAD_WARNING: Word = Word::new("the cluster warns: {}", "�
 pub(crate) const WORKLOAD_SCALED: Word = Word::new("`{}` shall have {} pods", "`{}` 将有 {} 个 Pod");
 pub(crate) const WORKLOAD_RESTARTED: Word =
     Word::new("the pods of `{}` are replaced one after the other", "`{}` 的 Pod 正在逐个替换");
+pub(crate) const PORT_FORWARDED: Word =
+    Word::new("{} leads to port {} of `{}`; Ctrl-C ends it", "{} 已转发到端口 {} (`{}`); 按 Ctrl-C 结束");
 pub(crate) const WORKLOAD_DELETED: Word = Word::new("`{}` deleted", "`{}` 已删除");
 
 // Pipelines.

@@ -7,14 +7,15 @@ use anyhow::Context as _;
 use clap::Subcommand;
 use wire::ids::WorkloadId;
 use wire::workloads::{
-    PodView, RevisionView, WorkloadApplied, WorkloadApply, WorkloadKind, WorkloadRollback, WorkloadScale,
-    WorkloadView,
+    FieldChange, PodView, RevisionView, WorkloadApplied, WorkloadApply, WorkloadKind, WorkloadRollback,
+    WorkloadScale, WorkloadView,
 };
 
 use super::failure::Failure;
 use super::list::{self, PageArgs, name_of};
+use super::printer::one_line;
 use super::session::Session;
-use super::{environment, human, terminal, words};
+use super::{environment, human, port_forward, terminal, words};
 
 /// Which workload.
 #[derive(clap::Args, Clone, Debug)]
@@ -26,21 +27,25 @@ pub(crate) struct WorkloadArgs {
     namespace: Option<String>,
 }
 
+/// What to apply. Also `longshore deploy`.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct ApplyArgs {
+    /// The file; `-` for standard input
+    #[arg(long, short, value_name = "FILE")]
+    file: PathBuf,
+    /// In this namespace [default: what the file says, or your only one]
+    #[arg(long, short, value_name = "NAMESPACE")]
+    namespace: Option<String>,
+    /// Only say what would come of it
+    #[arg(long)]
+    dry_run: bool,
+}
+
 /// Verbs of `longshore workload`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum WorkloadCommand {
     /// Apply a file of manifests
-    Apply {
-        /// The file; `-` for standard input
-        #[arg(long, short, value_name = "FILE")]
-        file: PathBuf,
-        /// In this namespace [default: what the file says, or your only one]
-        #[arg(long, short, value_name = "NAMESPACE")]
-        namespace: Option<String>,
-        /// Only say what would come of it
-        #[arg(long)]
-        dry_run: bool,
-    },
+    Apply(ApplyArgs),
     /// List workloads
     #[command(visible_alias = "ls")]
     List {
@@ -75,9 +80,14 @@ pub(crate) enum WorkloadCommand {
         /// Of the container that ended before the current one
         #[arg(long)]
         previous: bool,
+        /// Go on with what is printed
+        #[arg(long, short)]
+        follow: bool,
     },
     /// Run a command in a pod that runs; its exit status becomes ours
     Exec(terminal::PodExecArgs),
+    /// Lead a port of this machine to one of a pod or a service
+    PortForward(port_forward::PortForwardArgs),
     /// Change how many pods there are
     Scale {
         #[command(flatten)]
@@ -115,7 +125,8 @@ pub(crate) enum WorkloadCommand {
 /// Runs a verb.
 pub(crate) async fn run(command: WorkloadCommand, session: &Session) -> anyhow::Result<()> {
     match command {
-        WorkloadCommand::Apply { file, namespace, dry_run } => apply(session, file, namespace, dry_run).await,
+        WorkloadCommand::Apply(args) => apply(session, args).await,
+        WorkloadCommand::PortForward(args) => port_forward::run(session, &args).await,
         WorkloadCommand::List { namespace, page } => {
             let mut query = page.query();
             query.extend(namespace.map(|namespace| ("namespace", namespace)));
@@ -136,15 +147,11 @@ pub(crate) async fn run(command: WorkloadCommand, session: &Session) -> anyhow::
             show(session, &answer.view()?)
         }
         WorkloadCommand::Pods { namespace } => pods(session, &namespace).await,
-        WorkloadCommand::Logs { namespace, pod, container, tail, previous } => {
+        WorkloadCommand::Logs { namespace, pod, container, tail, previous, follow } => {
             let mut query = vec![("tail", tail.to_string()), ("previous", previous.to_string())];
             query.extend(container.map(|container| ("container", container)));
             let path = ["api", "v1", "namespaces", &namespace, "pods", &pod, "log"];
-            let answer = session.client.get(&path, &query).await?;
-            if session.printer.is_json {
-                return session.printer.json(&serde_json::json!({ "text": answer.text }).to_string());
-            }
-            session.printer.raw(answer.text.as_bytes())
+            logs(session, &path, query, follow).await
         }
         WorkloadCommand::Exec(args) => terminal::exec_in_pod(session, args).await,
         WorkloadCommand::Scale { workload, replicas } => {
@@ -178,12 +185,36 @@ pub(crate) async fn run(command: WorkloadCommand, session: &Session) -> anyhow::
     }
 }
 
-async fn apply(
+/// Prints a log to its end, or what is printed as it comes.
+async fn logs(
     session: &Session,
-    file: PathBuf,
-    namespace: Option<String>,
-    dry_run: bool,
+    path: &[&str],
+    mut query: Vec<(&str, String)>,
+    follow: bool,
 ) -> anyhow::Result<()> {
+    if !follow {
+        let answer = session.client.get(path, &query).await?;
+        if session.printer.is_json {
+            return session.printer.json(&serde_json::json!({ "text": answer.text }).to_string());
+        }
+        return session.printer.raw(answer.text.as_bytes());
+    }
+    query.push(("follow", "true".to_owned()));
+    let mut stream = session.client.stream(path, &query, "text/plain").await?;
+    while let Some(bytes) = stream.chunk().await.map_err(|error| session.client.unreachable(&error))? {
+        if session.printer.is_json {
+            let text = String::from_utf8_lossy(&bytes);
+            session.printer.json(&serde_json::json!({ "text": text }).to_string())?;
+        } else {
+            session.printer.raw(&bytes)?;
+        }
+    }
+    Ok(())
+}
+
+/// Applies a file.
+pub(crate) async fn apply(session: &Session, args: ApplyArgs) -> anyhow::Result<()> {
+    let ApplyArgs { file, namespace, dry_run } = args;
     let is_stdin = file.as_os_str() == "-";
     let manifest = if is_stdin {
         let mut text = String::new();
@@ -204,8 +235,24 @@ async fn apply(
         }
         let word = if dry_run { words::WORKLOAD_TRIED } else { words::WORKLOAD_APPLIED };
         session.printer.say(word, &[&line(&applied)]);
+        for change in &applied.changes {
+            session.printer.data(&change_line(change))?;
+        }
     }
     Ok(())
+}
+
+/// A changed field in one line.
+fn change_line(change: &FieldChange) -> String {
+    let path = &change.path;
+    match (&change.before, &change.after) {
+        (None, Some(after)) => format!("  + {path}: {}", one_line(after)),
+        (Some(before), None) => format!("  - {path}: {}", one_line(before)),
+        (before, after) => {
+            let value = |value: &Option<String>| one_line(value.as_deref().unwrap_or_default());
+            format!("  ~ {path}: {} → {}", value(before), value(after))
+        }
+    }
 }
 
 fn line(applied: &WorkloadApplied) -> String {
@@ -303,6 +350,8 @@ fn show(session: &Session, workload: &WorkloadView) -> anyhow::Result<()> {
         ("why", workload.message.clone()),
         ("pods", pods),
     ];
+    let printed = workload.log_tail.iter().flat_map(|text| text.lines());
+    lines.extend(printed.map(|line| ("log", Some(line.to_owned()))));
     lines.extend(workload.images.iter().map(|image| ("image", Some(image.clone()))));
     for port in &workload.ports {
         let address = port.address.as_deref().unwrap_or("-");

@@ -343,6 +343,11 @@ fn attempt(method: &str, path: &str, things: &Things) -> Option<(String, Option<
         ("POST", "/api/v1/namespaces/{namespace}/pods/{pod}/terminal-tickets") => {
             (path.replace("{namespace}", &things.namespace).replace("{pod}", "web"), Some(json!({})))
         }
+        ("GET", path_) if path_.ends_with("/port-forward") => {
+            let path = path.replace("{namespace}", &things.namespace);
+            (format!("{}?port=80", path.replace("{pod}", "web").replace("{service}", "web")), None)
+        }
+        (_, "/app/{*path}") => (format!("/app/{}/web/80/", things.namespace), None),
         (_, path_) if path_.starts_with("/api/v1/namespaces/") => {
             (path.replace("{namespace}", &things.namespace).replace("{pod}", "web"), None)
         }
@@ -521,7 +526,7 @@ async fn every_route_keeps_out_whom_it_should() {
             let status = try_as(api, method, path, &things).await;
             let is_right = match access {
                 Access::Admin | Access::Acting => status == 403,
-                Access::Own | Access::OwnOrTicket => status == 404,
+                Access::Own | Access::OwnOrTicket | Access::OwnerAlone => status == 404,
                 Access::Basic => matches!(status, 403 | 404),
                 _ => !matches!(status, 401 | 403),
             };
@@ -530,12 +535,20 @@ async fn every_route_keeps_out_whom_it_should() {
     }
     for (method, path, access) in RIGHTS.iter().filter(|(method, _, _)| *method == "GET") {
         // What is only a WebSocket answers no simple request.
-        if !matches!(access, Access::Public | Access::Secret | Access::OwnOrTicket | Access::Basic) {
+        if *access == Access::OwnerAlone {
+            let status = try_as(&admin, method, path, &things).await;
+            if status != 404 {
+                wrong.push(format!("{method} {path} as the admin: {status}, but it is the owner's alone"));
+            }
+        } else if !matches!(access, Access::Public | Access::Secret | Access::OwnOrTicket | Access::Basic) {
             let status = try_as(&admin, method, path, &things).await;
             // The container has not been made, so that it has no files and cannot be saved; nor is there the cluster.
             let is_away = status == 409 && (path.contains("/files") || path.ends_with("/save"))
                 || status == 503
-                    && (path.ends_with("nodes") || path.contains("/pods") || path.starts_with("/deploy/"));
+                    && (path.ends_with("nodes")
+                        || path.contains("/pods")
+                        || path.ends_with("/port-forward")
+                        || path.starts_with("/deploy/"));
             if status >= 400 && !is_away {
                 wrong.push(format!("{method} {path} as the admin: {status}"));
             }

@@ -448,6 +448,8 @@ fn commands(code: &str) -> Vec<Vec<String>> {
         "namespace kubeconfig test --expires-in 8h",
         "namespace delete test --yes",
         "workload apply -f FILE",
+        "deploy -f FILE --dry-run",
+        "kubeconfig test",
         "workload list",
         "workload show deployment/web",
         "workload pods test",
@@ -547,7 +549,10 @@ fn every_command_explains_itself() {
         let is_local = LOCAL.iter().any(|command| command.join(" ") == leaf);
         let is_tested = tested.iter().any(|line| *line == leaf || line.starts_with(&format!("{leaf} ")));
         assert!(
-            is_local || is_tested || matches!(leaf.as_str(), "login" | "register"),
+            // The first two need words of people, the last one a cluster: `applications::a_port_here_leads_to_one_of_a_pod`.
+            is_local
+                || is_tested
+                || matches!(leaf.as_str(), "login" | "register" | "workload port-forward"),
             "`{leaf}` has no test"
         );
     }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::api::Api;
-use crate::support::cluster::{Cable, cluster};
+use crate::support::cluster::{Cable, cluster, unique};
 use crate::support::eventually;
 use crate::support::server::TestServer;
 
@@ -143,5 +143,57 @@ async fn a_cluster_that_went_is_said_to_be_unreachable_and_found_again() {
     assert_eq!(admin.get("/api/v1/nodes").await.expect(503).code(), "cluster_unreachable");
     cable.mend().await;
     eventually("it is found again", 40, || async { (state(&admin).await == "ready").then_some(()) }).await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_that_hangs_keeps_nobody_waiting_and_loses_nothing() {
+    let Some(cluster) = cluster() else { return };
+    let server = TestServer::without_engine(&[]).await;
+    let (admin, name) = (server.admin().await, unique("henry"));
+    let henry = server.account(&name).await;
+    let mut cable = Cable::to(&cluster).await;
+    let kubeconfig = cable.through(cluster.least_kubeconfig());
+    admin
+        .post("/api/v1/clusters", json!({"name": "lab", "kubeconfig": kubeconfig.to_string()}))
+        .await
+        .expect(201);
+    henry.post("/api/v1/namespaces", json!({"name": "test"})).await.expect(201);
+    let service = |name: &str| {
+        format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{selector: {{a: b}}, ports: [{{port: 80}}]}}\n"
+        )
+    };
+    let files = [service("one"), service("two"), service("three")].join("---\n");
+    henry.post("/api/v1/workloads", json!({"manifest": files})).await.expect(200);
+    let all_are = async |wanted: &str| {
+        let rows = henry.get("/api/v1/workloads").await.expect(200).json();
+        let rows = rows["data"].as_array().unwrap().clone();
+        (rows.len() == 3 && rows.iter().all(|row| row["state"] == wanted)).then_some(rows)
+    };
+    eventually("all are ready", 40, || all_are("ready")).await;
+
+    cable.hang().await;
+
+    eventually("it is unreachable", 60, || async { (state(&admin).await == "unreachable").then_some(()) })
+        .await;
+    let unknown = eventually("nothing is said that is not known", 40, || all_are("unknown")).await;
+    assert!(unknown[0]["message"].as_str().unwrap().contains("does not answer"), "{}", unknown[0]);
+    henry.get("/api/v1/namespaces/test/pods").await.expect(503);
+    assert_eq!(henry.get("/api/v1/namespaces/test").await.expect(200).json()["state"], "ready");
+    // Somebody deletes one meanwhile, and another one is changed: it is seen when the cluster is back.
+    let full = format!("{name}-test");
+    cluster.kubectl(&["-n", &full, "delete", "service", "one"]);
+    cable.mend().await;
+    eventually("it is seen what happened meanwhile", 60, || async {
+        let rows = henry.get("/api/v1/workloads").await.expect(200).json();
+        let state = |name: &str| {
+            let rows = rows["data"].as_array()?;
+            Some(rows.iter().find(|row| row["name"] == name)?["state"].as_str()?.to_owned())
+        };
+        (state("one")? == "missing" && state("two")? == "ready").then_some(())
+    })
+    .await;
+    henry.delete("/api/v1/namespaces/test").await;
     server.stop().await;
 }

@@ -7,6 +7,7 @@
 )]
 
 mod accounts;
+mod applications;
 mod authz;
 mod builds;
 mod chart_repos;
@@ -37,6 +38,7 @@ mod namespaces;
 mod networks;
 mod openapi;
 mod pipelines;
+mod pod_gpus;
 mod quotas;
 mod registry;
 mod registry_tls;

@@ -1,125 +1,11 @@
 //! Workloads on a real cluster: from a zip to a page that answers, and everything that is tried to get further than that.
 
-use std::time::Duration;
+use serde_json::json;
 
-use reqwest::Method;
-use reqwest::multipart::{Form, Part};
-use serde_json::{Value, json};
-
-use crate::support::api::{Answer, Api};
-use crate::support::archives::zip_of;
-use crate::support::cluster::{Cluster, Gate, cluster, unique};
+use crate::support::cluster::unique;
 use crate::support::eventually;
-use crate::support::server::TestServer;
+use crate::support::room::{POD_SECS, Room, SERVICE, deployment, page, send};
 use crate::support::socket::{Socket, Terminal};
-
-/// Seconds that a pod may take.
-const POD_SECS: u64 = 60;
-
-/// A server with the cluster and an account that has a namespace.
-struct Room {
-    cluster: Cluster,
-    server: TestServer,
-    henry: Api,
-    name: String,
-    namespace: String,
-}
-
-impl Room {
-    /// Without an engine: for what is refused, and for what runs nothing.
-    async fn small() -> Option<Self> {
-        let cluster = cluster()?;
-        let server = TestServer::without_engine(&[]).await;
-        Some(Self::furnish(cluster, server).await)
-    }
-
-    /// With an engine that builds and a registry that the nodes reach; none when either is skipped, or when the cluster is one
-    /// whose nodes reach nothing here.
-    async fn whole() -> Option<Self> {
-        let cluster = cluster()?;
-        crate::support::engine()?;
-        let gate = Gate::open(&cluster.host_ip()?).await;
-        cluster.trust_registry(gate.address());
-        let address = gate.address().to_owned();
-        let server = TestServer::start_with(&[("registry_advertise", &address)]).await;
-        gate.lead_to(server.registry.clone());
-        eventually("the server is ready", POD_SECS, || async {
-            (server.api.get("/readyz").await.status == 200).then_some(())
-        })
-        .await;
-        Some(Self::furnish(cluster, server).await)
-    }
-
-    async fn furnish(cluster: Cluster, server: TestServer) -> Self {
-        let admin = server.admin().await;
-        cluster.add_to(&admin).await;
-        let name = unique("henry");
-        let henry = server.account(&name).await;
-        henry
-            .post("/deploy/create_namespace", json!({"username": name, "namespace": "test"}))
-            .await
-            .expect(200);
-        let namespace = format!("{name}-test");
-        Self { cluster, server, henry, name, namespace }
-    }
-
-    async fn close(self) {
-        self.henry.post("/deploy/delete_namespace", json!({"namespace": "test"})).await;
-        self.server.stop().await;
-    }
-
-    /// Uploads the image of the tests as seed 000 does: a web server that shows a word.
-    async fn upload(&self, tag: &str, word: &str) {
-        let busybox = std::fs::read("/bin/busybox").expect("busybox-static is installed");
-        let dockerfile = "FROM scratch\nCOPY busybox /bin/busybox\nCOPY index.html /www/index.html\nCMD [\"/bin/busybox\", \"httpd\", \"-f\", \"-v\", \"-p\", \"8000\", \"-h\", \"/www\"]\n";
-        let archive = zip_of(&[
-            ("Dockerfile", dockerfile.as_bytes()),
-            ("busybox", &busybox),
-            ("index.html", word.as_bytes()),
-        ]);
-        let fields = [("username", self.name.as_str()), ("repo", "app"), ("tag", tag)];
-        self.henry.upload_image(&fields, archive).await.expect(200);
-    }
-
-    fn deployment(&self, tag: &str) -> String {
-        deployment(&format!("{}/app:{tag}", self.name), "")
-    }
-
-    async fn rolled_out(&self) -> Value {
-        eventually("the deployment is ready", POD_SECS, || async {
-            let listed =
-                self.henry.get("/deploy/list_all_developments?namespace=test").await.expect(200).json();
-            (listed[0]["status"] == "ready").then(|| listed[0].clone())
-        })
-        .await
-    }
-}
-
-fn deployment(image: &str, pod: &str) -> String {
-    format!(
-        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: web, labels: {{app: web}}}}\nspec:\n  replicas: 1\n  \
-         selector: {{matchLabels: {{app: web}}}}\n  template:\n    metadata: {{labels: {{app: web}}}}\n    spec:\n      {pod}\n      \
-         terminationGracePeriodSeconds: 0\n      containers:\n      - name: web\n        image: {image}\n        \
-         ports: [{{containerPort: 8000}}]\n        readinessProbe: {{httpGet: {{path: /, port: 8000}}, periodSeconds: 1}}\n"
-    )
-}
-
-const SERVICE: &str = "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec:\n  type: NodePort\n  selector: {app: web}\n  ports: [{port: 80, targetPort: 8000}]\n";
-
-/// Sends a file as the seed's front end does.
-async fn send(api: &Api, route: &str, fields: &[(&str, &str)], file: &str, text: &str) -> Answer {
-    let mut form = Form::new();
-    for (name, value) in fields {
-        form = form.text((*name).to_owned(), (*value).to_owned());
-    }
-    form = form.part("file", Part::bytes(text.as_bytes().to_vec()).file_name(file.to_owned()));
-    api.send(api.request(Method::POST, route).timeout(Duration::from_mins(2)).multipart(form)).await
-}
-
-async fn page(url: &str) -> Option<String> {
-    let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(3)).build().ok()?;
-    http.get(url).send().await.ok()?.text().await.ok()
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_newcomer_gets_from_a_zip_to_a_page_a_new_version_and_back() {
@@ -174,6 +60,9 @@ async fn a_newcomer_gets_from_a_zip_to_a_page_a_new_version_and_back() {
         (page(&url).await? == "the first page").then_some(())
     })
     .await;
+
+    // The same for whoever has no way to the nodes.
+    assert_eq!(henry.get("/app/test/web/80/").await.expect(200).text, "the first page");
 
     room.upload("v2", "the second page").await;
     let pods = henry
@@ -728,5 +617,98 @@ async fn ones_own_kubectl_reaches_ones_own_namespace_alone() {
     }
     let mallory = room.server.account(&unique("mallory")).await;
     mallory.post(&format!("/api/v1/namespaces/{}/kubeconfig", room.namespace), json!({})).await.expect(404);
+    room.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_that_ends_shows_what_it_printed_and_a_change_is_told_before_it_is_made() {
+    let Some(room) = Room::whole().await else { return };
+    let henry = &room.henry;
+    room.upload("v1", "a page").await;
+    let apply = async |text: &str, dry_run: bool| {
+        let body = json!({"manifest": text, "dry_run": dry_run});
+        henry.post("/api/v1/workloads", body).await.expect(200).json()[0].clone()
+    };
+    let good = room.deployment("v1");
+    let bad = good.replace(
+        "        ports:",
+        "        command: [/bin/busybox, sh, -c, \"echo the reason; exit 3\"]\n        ports:",
+    );
+    apply(&bad, false).await;
+    let rows = henry.get("/api/v1/workloads").await.expect(200).json();
+    let path = format!("/api/v1/workloads/{}", rows["data"][0]["id"].as_str().unwrap());
+
+    let failed = eventually("it shows what it printed", POD_SECS, || async {
+        let seen = henry.get(&path).await.expect(200).json();
+        (seen["log_tail"] == "the reason" && seen["state"] == "failed").then_some(seen)
+    })
+    .await;
+    assert!(failed["message"].as_str().unwrap().contains("exit code 3"), "{failed}");
+
+    let tried = apply(&good.replace("replicas: 1", "replicas: 2"), true).await;
+    let changes: Vec<_> =
+        tried["changes"].as_array().unwrap().iter().map(|it| it["path"].as_str().unwrap()).collect();
+    assert_eq!(changes, ["spec.replicas", "spec.template.spec.containers[web].command"], "{tried}");
+    assert_eq!(
+        (tried["changes"][0]["before"].as_str(), tried["changes"][0]["after"].as_str()),
+        (Some("1"), Some("2"))
+    );
+    assert_eq!(henry.get(&path).await.expect(200).json()["replicas"]["desired"], 1, "it was only tried");
+    let made = apply(&good, false).await;
+    assert_eq!(made["changes"].as_array().unwrap().len(), 1, "{made}");
+    assert_eq!(apply(&good, false).await["changes"], json!([]));
+    eventually("it is ready", POD_SECS, || async {
+        let seen = henry.get(&path).await.expect(200).json();
+        (seen["state"] == "ready" && seen["log_tail"].is_null()).then_some(())
+    })
+    .await;
+    let secret = |value: &str| {
+        format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: key}}\nstringData: {{password: {value}}}\n")
+    };
+    apply(&secret("first"), false).await;
+    let tried = apply(&secret("second"), true).await;
+    assert!(tried["changes"][0]["path"].as_str().unwrap().starts_with("data"), "{tried}");
+    assert_eq!(tried["changes"][0]["after"], "***", "{tried}");
+    room.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_happens_to_workloads_is_told_to_their_account_alone() {
+    let Some(room) = Room::small().await else { return };
+    let mallory = room.server.account(&unique("mallory")).await;
+    let listen = async |api: &crate::support::api::Api| {
+        let mut socket = Socket::open(api, "/api/v1/events", &[]).await.unwrap();
+        loop {
+            let message: serde_json::Value =
+                serde_json::from_str(&socket.next().await.unwrap().into_text().unwrap()).unwrap();
+            if message["event"] == "listed" {
+                return socket;
+            }
+        }
+    };
+    let (mut henrys, mut mallorys) = (listen(&room.henry).await, listen(&mallory).await);
+    send(&room.henry, "/deploy/create_deployment", &[], "web.yaml", &deployment("nowhere.invalid/x:1", ""))
+        .await
+        .expect(200);
+
+    // What the cluster does by itself is told as well: the pod, whose image is nowhere.
+    loop {
+        let text = henrys.next().await.expect("it is told").into_text().unwrap();
+        let message: serde_json::Value = serde_json::from_str(&text).unwrap();
+        if message["event"] == "workload" && message["data"]["state"] == "failed" {
+            assert_eq!(message["data"]["name"], "web");
+            assert!(message["data"]["message"].as_str().unwrap().contains("cannot be pulled"), "{message}");
+            break;
+        }
+    }
+    mallory.post("/deploy/create_namespace", json!({"namespace": "own"})).await.expect(200);
+    loop {
+        let text = mallorys.next().await.expect("it is told").into_text().unwrap();
+        assert!(!text.contains(&room.namespace), "{text}");
+        if text.contains("-own") && text.contains("ready") {
+            break;
+        }
+    }
+    mallory.post("/deploy/delete_namespace", json!({"namespace": "own"})).await;
     room.close().await;
 }

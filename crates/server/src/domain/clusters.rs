@@ -1,7 +1,8 @@
 //! Kubernetes clusters: adding and removing them, whether they can be used, and their nodes. What opens a cluster is sealed
 //! before it is stored, and never shown.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use serde_json::Value;
 use store::clusters::{self, Row};
@@ -14,7 +15,7 @@ use super::audit::{self, Event};
 use super::page_of;
 use crate::app::App;
 use crate::caller::Caller;
-use crate::clients::kube::{As, Cluster, Failure, kubeconfig, role};
+use crate::clients::kube::{As, Cluster, Failure, Mirror, kubeconfig, role};
 use crate::error::{Error, Result};
 use crate::network::Range;
 
@@ -223,7 +224,9 @@ pub async fn nodes(app: &App, caller: &Caller, cluster: Option<&ClusterName>) ->
     let mut nodes = Vec::new();
     for row in &rows {
         match nodes_of_row(app, row).await {
-            Ok(found) => nodes.extend(found.iter().map(|node| node_view(caller, row, node))),
+            Ok((found, used)) => {
+                nodes.extend(found.iter().map(|node| node_view(caller, row, node, &used)));
+            }
             // One that is away must not hide the others, but whoever names it, or has no other, hears of it.
             Err(error) if rows.len() == 1 => return Err(error),
             Err(error) => tracing::warn!(cluster = %row.name, %error, "the nodes of a cluster are not shown"),
@@ -232,8 +235,57 @@ pub async fn nodes(app: &App, caller: &Caller, cluster: Option<&ClusterName>) ->
     Ok(nodes)
 }
 
-async fn nodes_of_row(app: &App, row: &Row) -> Result<Vec<Value>> {
-    Ok(nodes_of(&client(app, row).await?).await?)
+/// The nodes of a cluster, from what a watch keeps where it does, and the graphics processors that pods have on them.
+async fn nodes_of_row(app: &App, row: &Row) -> Result<(Vec<Arc<Value>>, GpusByNode)> {
+    check_answers(row)?;
+    let cluster = client(app, row).await?;
+    let kept = |kind| cluster.mirrors.of(kind).and_then(Mirror::all);
+    let nodes = match kept("Node") {
+        Some(nodes) => nodes,
+        None => nodes_of(&cluster).await?.into_iter().map(Arc::new).collect(),
+    };
+    let mut used = GpusByNode::new();
+    for pod in kept("Pod").iter().flatten() {
+        let Some(node) = pod["spec"]["nodeName"].as_str() else { continue };
+        let on_node = used.entry(node.to_owned()).or_default();
+        for (resource, count) in gpus_of_pod(pod) {
+            *on_node.entry(resource).or_default() += count;
+        }
+    }
+    Ok((nodes, used))
+}
+
+/// How many graphics processors of which kind pods have, by node.
+type GpusByNode = HashMap<String, BTreeMap<String, u64>>;
+
+/// The graphics processors that a pod has or waits for, by the name of the resource; none once it has ended.
+pub(super) fn gpus_of_pod(pod: &Value) -> BTreeMap<String, u64> {
+    let mut gpus = BTreeMap::new();
+    if matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed")) {
+        return gpus;
+    }
+    let of = |list: &str| {
+        let mut sums: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+        for container in pod["spec"][list].as_array().into_iter().flatten() {
+            // What is limited is requested: the cluster takes no graphics processor that it could share.
+            let limits = container["resources"]["limits"].as_object().into_iter().flatten();
+            for (resource, amount) in limits.filter(|(resource, _)| is_gpu(resource)) {
+                let count = amount.as_str().and_then(quantity).unwrap_or_default() / 1_000;
+                sums.entry(resource.clone()).or_default().push(count);
+            }
+        }
+        sums
+    };
+    for (resource, counts) in of("containers") {
+        *gpus.entry(resource).or_default() = counts.iter().sum();
+    }
+    // Those that come before run one after the other, and before the rest.
+    for (resource, counts) in of("initContainers") {
+        let most = counts.into_iter().max().unwrap_or_default();
+        let held: &mut u64 = gpus.entry(resource).or_default();
+        *held = (*held).max(most);
+    }
+    gpus
 }
 
 async fn nodes_of(cluster: &Cluster) -> Result<Vec<Value>, Failure> {
@@ -297,6 +349,22 @@ pub(super) async fn kubeconfig_for(app: &App, id: ClusterId, namespace: &str, to
     kubeconfig::for_others(&access, namespace, token)
 }
 
+/// The client of a cluster for those who only look: one that did not answer when it was last asked keeps nobody waiting.
+pub(super) async fn client_to_look(app: &App, id: ClusterId) -> Result<Cluster> {
+    let row = clusters::get(&app.db, id).await?.ok_or_else(|| Error::not_found("cluster", id))?;
+    check_answers(&row)?;
+    client(app, &row).await
+}
+
+fn check_answers(row: &Row) -> Result<()> {
+    if row.state == ClusterState::Ready {
+        return Ok(());
+    }
+    let detail = format!("cluster `{}` did not answer when it was last asked", row.name);
+    Err(Error::unavailable("cluster_unreachable", detail)
+        .hint("what runs there goes on; try again, or see `longshore cluster list`"))
+}
+
 /// The client of the cluster with this id.
 pub(crate) async fn client_of(app: &App, id: ClusterId) -> Result<Cluster> {
     let row = clusters::get(&app.db, id).await?.ok_or_else(|| Error::not_found("cluster", id))?;
@@ -340,7 +408,7 @@ fn view(caller: &Caller, row: Row) -> ClusterView {
     }
 }
 
-fn node_view(caller: &Caller, row: &Row, node: &Value) -> NodeView {
+fn node_view(caller: &Caller, row: &Row, node: &Value, used: &GpusByNode) -> NodeView {
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let for_admin = |value: Option<String>| value.filter(|_| caller.is_admin());
     let conditions = node["status"]["conditions"].as_array().into_iter().flatten();
@@ -376,10 +444,24 @@ fn node_view(caller: &Caller, row: &Row, node: &Value) -> NodeView {
         memory_bytes: quantity("memory").unwrap_or_default() / 1_000,
         pods: quantity("pods").unwrap_or_default() / 1_000,
         gpus,
+        gpus_used: used
+            .get(node["metadata"]["name"].as_str().unwrap_or_default())
+            .cloned()
+            .unwrap_or_default(),
         address: for_admin(address.and_then(|address| text(&address["address"]))),
         kubelet_version: for_admin(text(&info["kubeletVersion"])),
         os: for_admin(Some(os)),
     }
+}
+
+/// The names under which nodes of a cluster may have graphics processors, those of now and the usual ones.
+pub(super) fn gpu_resources(cluster: &Cluster) -> Vec<String> {
+    let mut names = std::collections::BTreeSet::from(["nvidia.com/gpu".to_owned(), "amd.com/gpu".to_owned()]);
+    for node in cluster.mirrors.of("Node").and_then(Mirror::all).iter().flatten() {
+        let there = node["status"]["allocatable"].as_object().into_iter().flatten();
+        names.extend(there.map(|(name, _)| name.clone()).filter(|name| is_gpu(name)));
+    }
+    names.into_iter().collect()
 }
 
 /// Resources that are graphics processors, or parts of them.
@@ -452,6 +534,18 @@ mod tests {
         ] {
             assert_eq!(quantity(text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn graphics_processors_of_pods_are_counted_by_what_they_hold() {
+        let container =
+            |count: &str| serde_json::json!({"resources": {"limits": {"nvidia.com/gpu": count, "cpu": "1"}}});
+        let pod = serde_json::json!({"spec": {"containers": [container("1"), container("2"), {}], "initContainers": [container("2"), container("5")]}, "status": {"phase": "Pending"}});
+        let mut ended = pod.clone();
+        ended["status"]["phase"] = "Succeeded".into();
+
+        assert_eq!(gpus_of_pod(&pod), BTreeMap::from([("nvidia.com/gpu".to_owned(), 5)]));
+        assert!(gpus_of_pod(&ended).is_empty());
     }
 
     #[test]

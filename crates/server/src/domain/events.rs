@@ -12,11 +12,12 @@ use serde_json::{Value, json};
 use store::Versions;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use wire::namespaces::NamespaceQuery;
 use wire::page::{Page, PageQuery};
 
-use super::{builds, containers, images, logs, machines, sessions};
+use super::{builds, containers, images, logs, machines, namespaces, sessions, workloads};
 use crate::app::App;
-use crate::caller::Caller;
+use crate::caller::{Caller, Subject};
 use crate::error::{Error, Result};
 use crate::streams::Place;
 
@@ -47,6 +48,8 @@ pub struct Watch {
     caller: Caller,
     is_all: bool,
     versions: watch::Receiver<Versions>,
+    /// What changes in clusters, which no table knows of.
+    clusters: watch::Receiver<u64>,
     _place: Place,
 }
 
@@ -58,7 +61,8 @@ pub fn open(app: &App, caller: &Caller, is_all: bool) -> Result<Watch> {
     let place = logs::follow(app, caller)?;
     // From before the first look on.
     let versions = app.db.versions();
-    Ok(Watch { caller: caller.clone(), is_all, versions, _place: place })
+    let clusters = app.clusters.changes();
+    Ok(Watch { caller: caller.clone(), is_all, versions, clusters, _place: place })
 }
 
 /// A list that is watched.
@@ -68,10 +72,13 @@ enum Kind {
     Build,
     Image,
     Machine,
+    Namespace,
+    Workload,
 }
 
 impl Kind {
-    const ALL: [Self; 4] = [Self::Machine, Self::Image, Self::Container, Self::Build];
+    const ALL: [Self; 6] =
+        [Self::Machine, Self::Image, Self::Container, Self::Build, Self::Namespace, Self::Workload];
 
     fn name(self) -> &'static str {
         match self {
@@ -79,6 +86,8 @@ impl Kind {
             Self::Build => "build",
             Self::Image => "image",
             Self::Machine => "machine",
+            Self::Namespace => "namespace",
+            Self::Workload => "workload",
         }
     }
 
@@ -97,6 +106,8 @@ impl Kind {
             Self::Build => &["builds"],
             Self::Image => &["images"],
             Self::Machine => &["machines", "machine_keys"],
+            Self::Namespace => &["namespaces"],
+            Self::Workload => &["workloads", "namespaces", "clusters"],
         }
     }
 
@@ -110,6 +121,11 @@ impl Kind {
             Self::Build => values(builds::list(app, caller, &builds::Filter::default(), page).await?),
             Self::Image => values(images::list(app, caller, images::Filter::default(), page).await?),
             Self::Machine => values(machines::list(app, caller, page).await?),
+            Self::Namespace => values(namespaces::list(app, caller, &NamespaceQuery::default(), page).await?),
+            Self::Workload => {
+                let subject = Subject { account: caller.account, name: caller.name.clone() };
+                values(workloads::list(app, caller, &subject, None, page).await?)
+            }
         }
     }
 }
@@ -136,8 +152,16 @@ impl Told {
         Self { kind, rows: HashMap::new(), looks: 0, version: None, looked_at: Instant::now() }
     }
 
-    fn is_due(&self, versions: &Versions) -> bool {
-        self.version != Some(version_of(self.kind, versions)) || self.looked_at.elapsed() >= READ_EVERY
+    fn is_due(&self, versions: &Versions, clusters: u64) -> bool {
+        let is_changed = self.version != Some(version_of(self.kind, versions, clusters));
+        (is_changed && self.may_look()) || self.looked_at.elapsed() >= READ_EVERY
+    }
+
+    /// Clusters are never still. What they are told to do is seen at once, and what they do by themselves once a second.
+    fn may_look(&self) -> bool {
+        !matches!(self.kind, Kind::Workload)
+            || self.version.is_none()
+            || self.looked_at.elapsed() >= GATHER * 4
     }
 
     /// Takes a page of the look that goes on; what is new in it.
@@ -162,8 +186,9 @@ impl Told {
     }
 }
 
-fn version_of(kind: Kind, versions: &Versions) -> u64 {
-    kind.tables().iter().filter_map(|table| versions.get(table)).sum()
+fn version_of(kind: Kind, versions: &Versions, clusters: u64) -> u64 {
+    let of_tables: u64 = kind.tables().iter().filter_map(|table| versions.get(table)).sum();
+    if matches!(kind, Kind::Workload) { of_tables + clusters } else { of_tables }
 }
 
 fn key_of(kind: Kind, row: &Value) -> Option<String> {
@@ -187,14 +212,15 @@ impl Watch {
     pub fn happenings(self, app: &App) -> impl Stream<Item = Result<Happening>> + Send + use<> {
         let app = app.clone();
         async_stream::try_stream! {
-            let Self { mut caller, is_all, mut versions, _place } = self;
+            let Self { mut caller, is_all, mut versions, mut clusters, _place } = self;
             let mut lists = Kind::ALL.map(Told::new);
             let mut is_listed = false;
             let mut asked_at = Instant::now();
             loop {
                 for told in &mut lists {
                     let now = versions.borrow_and_update().clone();
-                    if !told.is_due(&now) {
+                    let then = *clusters.borrow_and_update();
+                    if !told.is_due(&now, then) {
                         continue;
                     }
                     told.looks += 1;
@@ -211,12 +237,12 @@ impl Watch {
                         }
                     }
                     // A row that moved from one page to another meanwhile is not gone; it is read again soon.
-                    if version_of(told.kind, &versions.borrow()) == version_of(told.kind, &now) {
+                    if version_of(told.kind, &versions.borrow(), then) == version_of(told.kind, &now, then) {
                         for happening in told.end() {
                             yield happening;
                         }
                     }
-                    told.version = Some(version_of(told.kind, &now));
+                    told.version = Some(version_of(told.kind, &now, then));
                     told.looked_at = Instant::now();
                 }
                 if !std::mem::replace(&mut is_listed, true) {
@@ -224,10 +250,11 @@ impl Watch {
                 }
 
                 // Until something is due.
-                while lists.iter().all(|told| !told.is_due(&versions.borrow_and_update())) {
+                while lists.iter().all(|told| !told.is_due(&versions.borrow(), *clusters.borrow())) {
                     tokio::select! {
                         changed = versions.changed() => if changed.is_err() { return },
-                        () = tokio::time::sleep(LOOK_INTERVAL) => {}
+                        changed = clusters.changed() => if changed.is_err() { return },
+                        () = tokio::time::sleep(GATHER * 4) => {}
                         () = app.shutdown.cancelled() => return,
                     }
                     if asked_at.elapsed() >= LOOK_INTERVAL {
@@ -280,12 +307,12 @@ mod tests {
         let mut told = Told::new(Kind::Machine);
         let mut versions = Versions::from([("machines", 3), ("machine_keys", 1), ("images", 9)]);
 
-        assert!(told.is_due(&versions));
-        told.version = Some(version_of(Kind::Machine, &versions));
-        assert!(!told.is_due(&versions));
+        assert!(told.is_due(&versions, 0));
+        told.version = Some(version_of(Kind::Machine, &versions, 0));
+        assert!(!told.is_due(&versions, 0));
         versions.insert("images", 10);
-        assert!(!told.is_due(&versions));
+        assert!(!told.is_due(&versions, 7));
         versions.insert("machine_keys", 2);
-        assert!(told.is_due(&versions));
+        assert!(told.is_due(&versions, 0));
     }
 }

@@ -11,7 +11,8 @@
 //! - `git_repos`, `runs`, `runners`, `run_log`: from a commit to an image; `webhooks`: git servers that tell of pushes
 //! - `leases`, `placement`: who gets which graphics processors, and who waits for them; `quotas`: how much an account may have
 //! - `collections`: tidying up the registry
-//! - `clusters`, `namespaces`, `workloads`: Kubernetes; `manifests`: what a file may say
+//! - `clusters`, `namespaces`, `workloads`: Kubernetes; `manifests`: what a file may say;
+//!   `port_forwards`: ways to ports of pods and services
 //! - `chart_repos`, `chart_sync`, `charts`: Helm repositories, and the charts in them; `hosted_charts`: those that accounts keep here
 //! - `audit`: who changed what; `readiness`: whether the server can work
 
@@ -41,6 +42,7 @@ pub mod machines;
 pub mod manifests;
 pub mod namespaces;
 mod placement;
+pub mod port_forwards;
 pub mod quotas;
 pub mod readiness;
 pub mod registry;

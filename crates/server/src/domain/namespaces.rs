@@ -14,7 +14,7 @@ use wire::page::{MAX_LIMIT, Page, PageQuery};
 
 use super::accounts::{self, Named};
 use super::audit::{self, Event};
-use super::{clusters, page_of, registry};
+use super::{clusters, page_of, quotas, registry};
 use crate::app::App;
 use crate::caller::{Caller, Subject};
 use crate::clients::kube::objects::{Quota, Room};
@@ -256,7 +256,7 @@ pub(crate) async fn settle(app: &App, row: &Row) -> Result<()> {
     let cluster = clusters::client_of(app, row.cluster_id).await?;
     let pod_ranges = store::clusters::get(&app.db, row.cluster_id).await?.map(|row| row.pod_ranges);
     let pod_ranges = pod_ranges.unwrap_or_default();
-    let quota = quota(app);
+    let quota = quota(app, row, &cluster).await?;
     let room = Room {
         id: row.id,
         instance: app.instance,
@@ -271,15 +271,51 @@ pub(crate) async fn settle(app: &App, row: &Row) -> Result<()> {
     }
 }
 
-fn quota(app: &App) -> Quota {
+async fn quota(app: &App, row: &Row, cluster: &Cluster) -> Result<Quota> {
     let config = &app.config.kubernetes;
-    Quota {
+    Ok(Quota {
         cpu_millis: config.cpu_millis,
         memory_bytes: config.memory_bytes,
         pods: config.pods,
         storage_bytes: config.storage_bytes,
-        gpus: config.gpus,
+        gpus: gpus_for(app, row).await?,
+        gpu_resources: clusters::gpu_resources(cluster),
+    })
+}
+
+/// How many graphics processors the pods of a namespace may have: what the settings give a namespace, and no more than is
+/// left of the account's quota by its containers on machines and its pods in other namespaces.
+pub(crate) async fn gpus_for(app: &App, row: &Row) -> Result<u64> {
+    let most = app.config.kubernetes.gpus;
+    if most == 0 {
+        return Ok(0);
     }
+    let left = quotas::gpus_left(app, row.account_id, gpus_of(app, row)).await?;
+    Ok(left.map_or(most, |left| most.min(left)))
+}
+
+/// The graphics processors that the pods of a namespace have or wait for, as far as was last known.
+pub(crate) fn gpus_of(app: &App, row: &Row) -> u64 {
+    let Some(cluster) = app.clusters.get(row.cluster_id) else { return 0 };
+    let pods = cluster.mirrors.of("Pod").map(|pods| pods.last_known(row.name.as_str()));
+    pods.iter().flatten().flat_map(|pod| clusters::gpus_of_pod(pod).into_values()).sum()
+}
+
+/// Brings a namespace's quota up to date, and nothing else of it.
+pub(crate) async fn settle_quota(app: &App, row: &Row) -> Result<()> {
+    let cluster = clusters::client_of(app, row.cluster_id).await?;
+    let quota = quota(app, row, &cluster).await?;
+    let room = Room {
+        id: row.id,
+        instance: app.instance,
+        account_id: row.account_id,
+        name: &row.name,
+        quota: &quota,
+        pod_ranges: &[],
+    };
+    let (path, object) = room.quota();
+    cluster.apply(As::Longshore, &path, &object, true, false).await?;
+    Ok(())
 }
 
 async fn make(app: &App, row: &Row, cluster: &Cluster, room: &Room<'_>) -> Result<()> {

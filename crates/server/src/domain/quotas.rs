@@ -1,4 +1,5 @@
-//! Quotas: how much an account's containers may have at the same time. Who asks for graphics processors waits until there is
+//! Quotas: how much an account's containers may have at the same time; graphics processors of its pods in clusters count beside
+//! those of its containers. Who asks for graphics processors waits until there is
 //! room; everybody else is refused. Whatever makes an account use more holds the lock of the leases, so that two requests
 //! cannot both take the last room.
 
@@ -121,7 +122,25 @@ async fn rooms_without(
             room.count(row);
         }
     }
+    for (id, room) in &mut rooms {
+        let pods = u32::try_from(gpus_of_pods(app, c, *id).await?).unwrap_or(u32::MAX);
+        room.used.gpus = room.used.gpus.saturating_add(pods);
+    }
     Ok(rooms)
+}
+
+/// The graphics processors that an account's pods have or wait for, in all clusters.
+async fn gpus_of_pods(app: &App, c: &dyn Conn, account: AccountId) -> Result<u64> {
+    let namespaces = store::namespaces::all_of_account(c, account).await?;
+    Ok(namespaces.iter().map(|row| super::namespaces::gpus_of(app, row)).sum())
+}
+
+/// How many graphics processors are left of an account's quota for somebody who has some of those in use; none when nothing
+/// bounds it.
+pub(super) async fn gpus_left(app: &App, account: AccountId, own: u64) -> Result<Option<u64>> {
+    let room = rooms(app, &app.db, &[account]).await?.remove(&account).unwrap_or_default();
+    let others = u64::from(room.used.gpus).saturating_sub(own);
+    Ok(room.limits.gpus.map(|limit| u64::from(limit).saturating_sub(others)))
 }
 
 /// The settings bind everybody but admins, who could change them; what is set for an account binds it.
@@ -177,6 +196,7 @@ pub async fn get(app: &App, caller: &Caller, name: &str) -> Result<QuotaView> {
         limits: room.limits,
         own: set.map(|set| set.limits).unwrap_or_default(),
         used: room.used,
+        pod_gpus: gpus_of_pods(app, &app.db, row.id).await?,
     })
 }
 

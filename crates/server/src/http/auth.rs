@@ -87,9 +87,7 @@ async fn identify(
 fn credential(headers: &HeaderMap) -> Result<Option<Credential>> {
     let mut given = headers.get_all(header::AUTHORIZATION).iter();
     let Some(first) = given.next() else {
-        let cookie =
-            CookieJar::from_headers(headers).get(SESSION_COOKIE).map(|cookie| cookie.value().to_owned());
-        return Ok(cookie.map(Credential::Cookie));
+        return Ok(session_cookie(headers)?.map(Credential::Cookie));
     };
     let refused = || {
         Error::unauthenticated(
@@ -107,6 +105,19 @@ fn credential(headers: &HeaderMap) -> Result<Option<Credential>> {
         return Err(refused());
     }
     Ok(Some(Credential::Header(token.to_owned())))
+}
+
+/// The session cookie. Two of them are not chosen from: one was put there by whoever shares this host's name, to make somebody
+/// work in another's account.
+fn session_cookie(headers: &HeaderMap) -> Result<Option<String>> {
+    let lines = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let names = lines.flat_map(|line| line.split(';')).filter_map(|cookie| cookie.split('=').next());
+    if names.filter(|name| name.trim() == SESSION_COOKIE).count() > 1 {
+        let detail = "the browser sends two sessions, and one of them may be somebody else's";
+        return Err(Error::unauthenticated("two_sessions", detail)
+            .hint("remove the cookies of this site in the browser, then log in again"));
+    }
+    Ok(CookieJar::from_headers(headers).get(SESSION_COOKIE).map(|cookie| cookie.value().to_owned()))
 }
 
 /// A change that a browser sends with our cookie must come from our own pages. Browsers say where it comes from

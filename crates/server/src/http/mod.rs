@@ -6,9 +6,11 @@
 //! - `auth.rs` finds out who is calling; `extract.rs` reads bodies, queries and uploads; `error.rs` renders failures
 //! - `door.rs` is what Docker's clients speak to, on a port of its own; `machine_door.rs` is the same for the engines of
 //!   other machines
+//! - `applications.rs`: what services in clusters show, on an origin apart; `port_forwards.rs`: their ports as WebSockets
 //! - one file per noun; `compat/` holds the routes of the seed documents, over the same functions
 
 pub mod accounts;
+pub mod applications;
 pub mod audit;
 pub mod auth;
 pub mod builds;
@@ -38,6 +40,7 @@ pub mod machine_door;
 pub mod machines;
 pub mod namespaces;
 pub mod openapi;
+pub mod port_forwards;
 pub mod queue;
 pub mod registry;
 pub mod request;

@@ -18,6 +18,10 @@ use crate::network::Range;
 
 pub use crate::caller::RequestContext;
 
+/// Marks an answer that is not ours to complete: an application in a cluster gave it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Foreign;
+
 /// The outermost layer.
 pub async fn layer(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let id = uuid::Uuid::now_v7().simple().to_string();
@@ -51,6 +55,13 @@ pub async fn layer(State(app): State<App>, mut request: Request, next: Next) -> 
     metrics::counter!("longshore_http_requests_total", &labels).increment(1);
     metrics::histogram!("longshore_http_request_seconds", &labels[..2]).record(started.elapsed());
 
+    let is_foreign = response.extensions_mut().remove::<Foreign>().is_some();
+    if is_foreign {
+        if let Ok(value) = HeaderValue::from_str(&id) {
+            response.headers_mut().insert("x-request-id", value);
+        }
+        return response;
+    }
     if response.extensions().get::<PendingProblem>().is_none() && is_bare_failure(&response) {
         response.extensions_mut().insert(PendingProblem(bare_problem(status)));
     }

@@ -13,6 +13,8 @@ pub enum Access {
     Account,
     /// Every account, for what is its own or public; what is somebody else's does not exist for it (404).
     Own,
+    /// The account whose it is, and nobody else: for admins, too, it does not exist (404).
+    OwnerAlone,
     /// As `Own`, and also whoever shows a ticket that such an account was given.
     OwnOrTicket,
     /// Every account, naming itself; naming somebody else is refused (403) unless an admin does it.
@@ -25,7 +27,7 @@ pub enum Access {
     Secret,
 }
 
-use Access::{Account, Acting, Admin, Basic, Own, OwnOrTicket, Public, Secret};
+use Access::{Account, Acting, Admin, Basic, Own, OwnOrTicket, OwnerAlone, Public, Secret};
 
 /// Method, path as the router knows it, access.
 pub const RIGHTS: &[(&str, &str, Access)] = &[
@@ -217,6 +219,14 @@ pub const RIGHTS: &[(&str, &str, Access)] = &[
     ("GET", "/api/v1/namespaces/{namespace}/pods/{pod}/log", Own),
     ("POST", "/api/v1/namespaces/{namespace}/pods/{pod}/terminal-tickets", Own),
     ("GET", "/api/v1/namespaces/{namespace}/pods/{pod}/terminal", OwnOrTicket),
+    ("GET", "/api/v1/namespaces/{namespace}/pods/{pod}/port-forward", Own),
+    ("GET", "/api/v1/namespaces/{namespace}/services/{service}/port-forward", Own),
+    // What an application sends a browser shows, with whatever is in it.
+    ("GET", "/app/{*path}", OwnerAlone),
+    ("POST", "/app/{*path}", OwnerAlone),
+    ("PUT", "/app/{*path}", OwnerAlone),
+    ("PATCH", "/app/{*path}", OwnerAlone),
+    ("DELETE", "/app/{*path}", OwnerAlone),
     ("GET", "/api/v1/workloads", Account),
     ("POST", "/api/v1/workloads", Account),
     ("GET", "/api/v1/workloads/{id}", Own),

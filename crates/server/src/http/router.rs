@@ -9,9 +9,10 @@ use utoipa_axum::routes;
 
 use super::compat::{ci_portal, gpu_platform, helm_charts, helm_repos, paas};
 use super::{
-    accounts, audit, auth, builds, chart_repos, charts, clusters, collections, console, containers, events,
-    files, git_repos, gpus, health, hooks, hosted_charts, images, invites, linger, link, machines,
-    namespaces, openapi, queue, registry, request, runs, terminals, tokens, volumes, workloads,
+    accounts, applications, audit, auth, builds, chart_repos, charts, clusters, collections, console,
+    containers, events, files, git_repos, gpus, health, hooks, hosted_charts, images, invites, linger, link,
+    machines, namespaces, openapi, port_forwards, queue, registry, request, runs, terminals, tokens, volumes,
+    workloads,
 };
 use crate::app::App;
 
@@ -162,6 +163,9 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(namespaces::kubeconfig))
         .routes(routes!(workloads::pods))
         .routes(routes!(workloads::pod_log))
+        .routes(routes!(port_forwards::to_pod))
+        .routes(routes!(port_forwards::to_service))
+        .routes(routes!(applications::show))
         .routes(routes!(workloads::list, workloads::apply))
         .routes(routes!(workloads::get, workloads::delete))
         .routes(routes!(workloads::revisions))

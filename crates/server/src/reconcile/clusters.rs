@@ -1,4 +1,4 @@
-//! Asks every cluster now and then whether it can be used, and follows the pods of those that can.
+//! Asks every cluster now and then whether it can be used, and follows what there is in those that can.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,16 +11,14 @@ use wire::clusters::ClusterState;
 use wire::ids::ClusterId;
 
 use crate::app::App;
-use crate::clients::kube::Mirror;
+use crate::clients::kube::{KEPT, Mirrors};
 use crate::domain::clusters::{client, look};
 
 /// How often.
 const INTERVAL: Duration = Duration::from_secs(15);
-/// All pods of a cluster.
-const PODS: &str = "/api/v1/pods";
 
 /// Those that are followed, and how to stop that.
-type Followed = HashMap<ClusterId, (Arc<Mirror>, CancellationToken)>;
+type Followed = HashMap<ClusterId, (Arc<Mirrors>, CancellationToken)>;
 
 /// Works until the server ends.
 pub(super) async fn run(app: App) {
@@ -59,14 +57,25 @@ async fn follow(app: &App, rows: &[Row], followed: &mut Followed) {
     });
     for row in rows.iter().filter(|row| row.state == ClusterState::Ready) {
         let Ok(cluster) = client(app, row).await else { continue };
-        let mirror = Arc::clone(&cluster.pods);
-        if followed.get(&row.id).is_some_and(|(known, _)| Arc::ptr_eq(known, &mirror)) {
+        let mirrors = Arc::clone(&cluster.mirrors);
+        if followed.get(&row.id).is_some_and(|(known, _)| Arc::ptr_eq(known, &mirrors)) {
             continue;
         }
         let stop = app.shutdown.child_token();
-        if let Some((_, before)) = followed.insert(row.id, (Arc::clone(&mirror), stop.clone())) {
+        if let Some((_, before)) = followed.insert(row.id, (Arc::clone(&mirrors), stop.clone())) {
             before.cancel();
         }
-        app.spawn(async move { mirror.follow(&cluster, PODS, &stop).await });
+        for kept in &KEPT {
+            let (told, cluster, stop) = (app.clone(), cluster.clone(), stop.clone());
+            app.spawn(async move {
+                let Some(mirror) = cluster.mirrors.of(kept.kind) else { return };
+                let changed = || {
+                    if kept.is_shown {
+                        told.clusters.changed();
+                    }
+                };
+                mirror.follow(&cluster, kept, &stop, changed).await;
+            });
+        }
     }
 }

@@ -10,6 +10,7 @@
 //! - `volumes`: removes those that are to go
 //! - `clusters`: asks Kubernetes clusters whether they can be used
 //! - `namespaces`: keeps accounts' namespaces in clusters as they should be
+//! - `pod_gpus`: keeps what pods may have of graphics processors in step with what containers have
 //! - `workloads`: finishes what an earlier server left half done in clusters
 //! - `git_repos`: looks for new commits
 //! - `chart_repos`: syncs chart repositories when their time has come
@@ -30,6 +31,7 @@ mod machines;
 mod namespaces;
 mod observed;
 mod plan;
+mod pod_gpus;
 mod volumes;
 mod workloads;
 
@@ -45,6 +47,7 @@ pub fn start(app: &App) {
     app.spawn(durations::run(app.clone()));
     app.spawn(clusters::run(app.clone()));
     app.spawn(namespaces::run(app.clone()));
+    app.spawn(pod_gpus::run(app.clone()));
     app.spawn(workloads::run(app.clone()));
     app.spawn(git_repos::run(app.clone()));
     app.spawn(line::run(app.clone()));

@@ -46,6 +46,17 @@ impl Cluster {
         Some(std::fs::read_to_string(self.folder().join("host_ip")).ok()?.trim().to_owned())
     }
 
+    /// Where the runtime of a cluster of our recipe listens.
+    pub(crate) fn runtime(&self) -> Option<String> {
+        let socket = self.folder().join("containerd.sock");
+        socket.exists().then(|| socket.display().to_string())
+    }
+
+    /// The administrator's kubeconfig.
+    pub(crate) fn kubeconfig_path(&self) -> String {
+        self.kubeconfig.display().to_string()
+    }
+
     /// Which of this machine's clusters it is: its addresses are made of it.
     pub(crate) fn number(&self) -> String {
         std::fs::read_to_string(self.folder().join("number")).unwrap().trim().to_owned()
@@ -217,11 +228,33 @@ impl Cable {
         self.open.cancel();
     }
 
-    pub(crate) async fn mend(&mut self) {
-        let listener = super::eventually("the address is free again", 10, || async {
-            TcpListener::bind(self.address).await.ok()
+    /// Breaks every connection and takes new ones without ever answering: what an API server looks like that hangs.
+    pub(crate) async fn hang(&mut self) {
+        self.cut();
+        let listener = self.listen().await;
+        self.open = CancellationToken::new();
+        let stop = self.open.clone();
+        TaskTracker::new().spawn(async move {
+            let mut held = Vec::new();
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    client = listener.accept() => held.push(client.unwrap().0),
+                }
+            }
         });
-        let listener = listener.await;
+    }
+
+    async fn listen(&self) -> TcpListener {
+        super::eventually("the address is free again", 10, || async {
+            TcpListener::bind(self.address).await.ok()
+        })
+        .await
+    }
+
+    pub(crate) async fn mend(&mut self) {
+        self.cut();
+        let listener = self.listen().await;
         self.open = CancellationToken::new();
         carry(listener, self.target.clone(), self.open.clone());
     }

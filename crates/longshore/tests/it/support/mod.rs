@@ -14,6 +14,7 @@ pub(crate) mod network;
 pub(crate) mod process;
 pub(crate) mod registry;
 pub(crate) mod remote;
+pub(crate) mod room;
 pub(crate) mod server;
 pub(crate) mod shell;
 pub(crate) mod shop;

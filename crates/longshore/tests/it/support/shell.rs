@@ -51,13 +51,14 @@ pub(crate) fn context(more: &str) -> Vec<u8> {
     tar.into_inner().unwrap()
 }
 
-fn found(program: &str) -> PathBuf {
+/// Where a program is here.
+pub(crate) fn found(program: &str) -> PathBuf {
     let path = ["/bin", "/usr/bin"].iter().map(|folder| Path::new(folder).join(program));
     path.into_iter().find(|path| path.exists()).unwrap_or_else(|| panic!("`{program}` is missing here"))
 }
 
 /// What the loader would load, and the loader itself.
-fn libraries_of(program: &Path) -> Vec<PathBuf> {
+pub(crate) fn libraries_of(program: &Path) -> Vec<PathBuf> {
     let listed = Command::new("ldd").arg(program).output().unwrap();
     let listed = String::from_utf8(listed.stdout).unwrap();
     listed.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from).collect()

@@ -10,11 +10,13 @@ use http::{Method, Request, header};
 use http_body_util::{BodyExt as _, Limited};
 use kube::client::Body;
 use serde_json::Value;
+use tokio::sync::watch;
 use wire::ids::ClusterId;
 use wire::names::NamespaceName;
 use wire::secret::Secret;
 
-use super::{Failure, Mirror, OWN_NAME, kubeconfig};
+use super::forward::{Connector, Web};
+use super::{Failure, Mirrors, OWN_NAME, kubeconfig};
 use crate::error::Result;
 
 /// How long an API server may take for one request.
@@ -46,9 +48,21 @@ pub struct Answer {
 #[derive(Default)]
 pub struct Clusters {
     known: Mutex<HashMap<ClusterId, Cluster>>,
+    /// How often something changed that lists of workloads show.
+    changes: watch::Sender<u64>,
 }
 
 impl Clusters {
+    /// Tells of changes in any cluster, by their number.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Says that something changed that lists of workloads show.
+    pub fn changed(&self) {
+        self.changes.send_modify(|number| *number += 1);
+    }
+
     /// The client of a cluster, if it was made before.
     pub fn get(&self, id: ClusterId) -> Option<Cluster> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
@@ -70,22 +84,34 @@ impl Clusters {
 pub struct Cluster {
     client: kube::Client,
     config: Arc<kube::Config>,
-    /// Its pods, as far as somebody follows them.
-    pub pods: Arc<Mirror>,
+    connector: Connector,
+    web: Web,
+    /// What is kept of it, as far as somebody follows it.
+    pub mirrors: Arc<Mirrors>,
 }
 
 impl Cluster {
     /// Makes a client from what [`kubeconfig::read`] kept; the cluster around us when there is none. Asks nobody yet.
     pub async fn open(credentials: Option<&Secret>) -> Result<Self> {
         let (client, config) = kubeconfig::client(credentials).await?;
-        Ok(Self { client, config: Arc::new(config), pods: Arc::default() })
+        let config = Arc::new(config);
+        let connector = Connector::new(Arc::clone(&config));
+        Ok(Self { client, config, web: connector.web(), connector, mirrors: Arc::default() })
     }
 
     /// A client that does everything in somebody's name.
     pub(super) fn acting_as(&self, user: String) -> Result<kube::Client, Failure> {
-        let mut config = (*self.config).clone();
-        config.auth_info.impersonate = Some(user);
-        Ok(kube::Client::try_from(config)?)
+        acting_as(&self.config, user)
+    }
+
+    /// What makes connections to its pods.
+    pub(super) fn connector(&self) -> &Connector {
+        &self.connector
+    }
+
+    /// What sends requests to its pods.
+    pub(super) fn web(&self) -> &Web {
+        &self.web
     }
 
     /// Reads an object or a list.
@@ -119,13 +145,21 @@ impl Cluster {
     ) -> Result<Answer, Failure> {
         let dry = if is_dry_run { "&dryRun=All" } else { "" };
         let path = format!("{path}?fieldManager={FIELD_MANAGER}&fieldValidation=Strict&force={force}{dry}");
-        self.call(who, Method::PATCH, &path, Some(("application/apply-patch+yaml", object))).await
+        let answer =
+            self.call(who, Method::PATCH, &path, Some(("application/apply-patch+yaml", object))).await?;
+        if !is_dry_run {
+            self.mirrors.note(&answer.body);
+        }
+        Ok(answer)
     }
 
     /// Changes some of an object's fields.
     pub async fn merge(&self, who: As<'_>, path: &str, change: &Value) -> Result<Answer, Failure> {
         let path = format!("{path}?fieldManager={FIELD_MANAGER}");
-        self.call(who, Method::PATCH, &path, Some(("application/merge-patch+json", change))).await
+        let answer =
+            self.call(who, Method::PATCH, &path, Some(("application/merge-patch+json", change))).await?;
+        self.mirrors.note(&answer.body);
+        Ok(answer)
     }
 
     /// Deletes an object or, by the path of a list, all of them; what depends on it follows. Whether there was one.
@@ -185,7 +219,14 @@ impl Cluster {
     }
 }
 
-fn too_slow() -> Failure {
+/// A client that does everything in somebody's name.
+pub(super) fn acting_as(config: &kube::Config, user: String) -> Result<kube::Client, Failure> {
+    let mut config = config.clone();
+    config.auth_info.impersonate = Some(user);
+    Ok(kube::Client::try_from(config)?)
+}
+
+pub(super) fn too_slow() -> Failure {
     Failure::Unreachable(format!("it took more than {} seconds", PATIENCE.as_secs()))
 }
 

@@ -23,6 +23,64 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from
 const LINE_BYTES_MAX: usize = 4 << 20;
 /// What nobody looks at and takes most of the room.
 const DROPPED: [&str; 2] = ["managedFields", "annotations"];
+/// What is kept of an event.
+const OF_EVENTS: [&str; 6] =
+    ["metadata", "involvedObject", "reason", "message", "lastTimestamp", "eventTime"];
+
+/// A kind of objects that is kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Kept {
+    /// Its name, such as `Pod`.
+    pub kind: &'static str,
+    /// Where all of them are.
+    path: &'static str,
+    /// Which of them are asked for, as part of a query.
+    selector: &'static str,
+    /// Whether a change of one may be to be seen in a list of workloads.
+    pub is_shown: bool,
+}
+
+const fn kept(kind: &'static str, path: &'static str, is_shown: bool) -> Kept {
+    Kept { kind, path, selector: "", is_shown }
+}
+
+/// The kinds that are kept of each cluster. Nobody may read secrets and configuration of other namespaces, not even we.
+pub const KEPT: [Kept; 10] = [
+    kept("Pod", "/api/v1/pods", true),
+    kept("Deployment", "/apis/apps/v1/deployments", true),
+    kept("StatefulSet", "/apis/apps/v1/statefulsets", true),
+    kept("DaemonSet", "/apis/apps/v1/daemonsets", true),
+    kept("Job", "/apis/batch/v1/jobs", true),
+    kept("CronJob", "/apis/batch/v1/cronjobs", true),
+    kept("Service", "/api/v1/services", true),
+    kept("PersistentVolumeClaim", "/api/v1/persistentvolumeclaims", true),
+    kept("Node", "/api/v1/nodes", false),
+    Kept { selector: "&fieldSelector=type%3DWarning", ..kept("Event", "/api/v1/events", false) },
+];
+
+/// What is kept of one cluster.
+#[derive(Default)]
+pub struct Mirrors {
+    mirrors: [Mirror; KEPT.len()],
+}
+
+impl Mirrors {
+    /// The objects of a kind; none of one that is not kept.
+    pub fn of(&self, kind: &str) -> Option<&Mirror> {
+        self.mirrors.get(KEPT.iter().position(|kept| kept.kind == kind)?)
+    }
+
+    /// Takes an object that the cluster has just answered, so that whoever made it sees it at once.
+    pub(super) fn note(&self, object: &Value) {
+        let kind = object["kind"].as_str().and_then(|kind| self.of(kind));
+        if let Some(mirror) = kind {
+            let mut state = mirror.state();
+            if state.is_complete {
+                state.put(object.clone());
+            }
+        }
+    }
+}
 
 /// The objects of one kind.
 #[derive(Default)]
@@ -37,6 +95,18 @@ struct State {
     is_complete: bool,
 }
 
+impl State {
+    /// Keeps an object, unless a newer state of it is known already.
+    fn put(&mut self, mut object: Value) {
+        let key = key(&object);
+        if self.objects.get(&key).is_some_and(|known| version_of(known) > version_of(&object)) {
+            return;
+        }
+        slim(&mut object);
+        self.objects.insert(key, Arc::new(object));
+    }
+}
+
 impl Mirror {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -44,23 +114,46 @@ impl Mirror {
 
     /// The objects of a namespace, by name; none while it is not known that these are all.
     pub fn of_namespace(&self, namespace: &str) -> Option<Vec<Arc<Value>>> {
-        let state = self.state();
-        if !state.is_complete {
-            return None;
-        }
-        let from = (namespace.to_owned(), String::new());
-        let found = state.objects.range(from..).take_while(|((of, _), _)| of == namespace);
-        Some(found.map(|(_, object)| Arc::clone(object)).collect())
+        let is_complete = self.state().is_complete;
+        is_complete.then(|| self.last_known(namespace))
     }
 
-    /// Follows a cluster until told to stop. What went wrong is said, waited out and begun anew.
-    pub async fn follow(&self, cluster: &Cluster, path: &str, stop: &CancellationToken) {
+    /// An object, if there is one as far as is known; none while it is not known which there are.
+    pub fn find(&self, namespace: &str, name: &str) -> Option<Option<Arc<Value>>> {
+        let state = self.state();
+        let key = (namespace.to_owned(), name.to_owned());
+        state.is_complete.then(|| state.objects.get(&key).cloned())
+    }
+
+    /// The objects of a namespace as they were last known to be, however long ago.
+    pub fn last_known(&self, namespace: &str) -> Vec<Arc<Value>> {
+        let state = self.state();
+        let from = (namespace.to_owned(), String::new());
+        let found = state.objects.range(from..).take_while(|((of, _), _)| of == namespace);
+        found.map(|(_, object)| Arc::clone(object)).collect()
+    }
+
+    /// All objects; none while it is not known that these are all.
+    pub fn all(&self) -> Option<Vec<Arc<Value>>> {
+        let state = self.state();
+        state.is_complete.then(|| state.objects.values().cloned().collect())
+    }
+
+    /// Follows a cluster until told to stop, and says when something has changed. What went wrong is said, waited out and
+    /// begun anew.
+    pub async fn follow(
+        &self,
+        cluster: &Cluster,
+        kept: &Kept,
+        stop: &CancellationToken,
+        changed: impl Fn() + Sync,
+    ) {
         let mut pause = PAUSES.0;
         loop {
             let began = std::time::Instant::now();
             let ended = tokio::select! {
                 () = stop.cancelled() => return,
-                ended = self.once(cluster, path) => ended,
+                ended = self.once(cluster, kept, &changed) => ended,
             };
             match ended {
                 Ok(()) => pause = PAUSES.0,
@@ -68,7 +161,8 @@ impl Mirror {
                 Err(failure) if failure.is_gone() => {}
                 Err(failure) => {
                     self.state().is_complete = false;
-                    tracing::debug!(%failure, path, "a watch broke off");
+                    tracing::debug!(%failure, kind = kept.kind, "a watch broke off");
+                    changed();
                 }
             }
             if began.elapsed() > PAUSES.1 {
@@ -83,13 +177,16 @@ impl Mirror {
     }
 
     /// Lists everything, then takes what changes.
-    async fn once(&self, cluster: &Cluster, path: &str) -> Result<(), Failure> {
+    async fn once(&self, cluster: &Cluster, kept: &Kept, changed: &impl Fn()) -> Result<(), Failure> {
+        let Kept { path, selector, .. } = kept;
         let mut objects = BTreeMap::new();
         let mut next = String::new();
         let mut version = loop {
             let mut list =
-                cluster.get(As::Longshore, &format!("{path}?limit={PAGE}&continue={next}")).await?;
+                cluster.get(As::Longshore, &format!("{path}?limit={PAGE}{selector}&continue={next}")).await?;
             for mut object in list["items"].as_array_mut().map(std::mem::take).into_iter().flatten() {
+                // In a list they do not say what they are.
+                object["kind"] = kept.kind.into();
                 slim(&mut object);
                 objects.insert(key(&object), Arc::new(object));
             }
@@ -100,15 +197,22 @@ impl Mirror {
             }
         };
         *self.state() = State { objects, is_complete: true };
+        changed();
         loop {
             let watch = format!(
-                "{path}?watch=true&allowWatchBookmarks=true&timeoutSeconds={WATCH_SECS}&resourceVersion={version}"
+                "{path}?watch=true&allowWatchBookmarks=true&timeoutSeconds={WATCH_SECS}{selector}&resourceVersion={version}"
             );
-            self.watch(cluster, &watch, &mut version).await?;
+            self.watch(cluster, &watch, &mut version, changed).await?;
         }
     }
 
-    async fn watch(&self, cluster: &Cluster, path: &str, version: &mut String) -> Result<(), Failure> {
+    async fn watch(
+        &self,
+        cluster: &Cluster,
+        path: &str,
+        version: &mut String,
+        changed: &impl Fn(),
+    ) -> Result<(), Failure> {
         let mut stream = std::pin::pin!(cluster.stream(As::Longshore, path).await?);
         let mut buffer: Vec<u8> = Vec::new();
         loop {
@@ -118,7 +222,9 @@ impl Mirror {
             buffer.extend_from_slice(&piece?);
             while let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = buffer.drain(..=end).collect();
-                self.take(&line, version)?;
+                if self.take(&line, version)? {
+                    changed();
+                }
             }
             if buffer.len() > LINE_BYTES_MAX {
                 return Err(Failure::Unreachable("an object is too large".to_owned()));
@@ -126,10 +232,11 @@ impl Mirror {
         }
     }
 
-    fn take(&self, line: &[u8], version: &mut String) -> Result<(), Failure> {
+    /// Takes what a watch says; whether something changed.
+    fn take(&self, line: &[u8], version: &mut String) -> Result<bool, Failure> {
         let mut event: Value = serde_json::from_slice(line)
             .map_err(|error| Failure::Unreachable(format!("what a watch says cannot be read: {error}")))?;
-        let mut object = event["object"].take();
+        let object = event["object"].take();
         let kind = event["type"].as_str().unwrap_or_default();
         if kind == "ERROR" {
             let code = object["code"].as_u64().and_then(|code| u16::try_from(code).ok()).unwrap_or(500);
@@ -140,17 +247,20 @@ impl Mirror {
         }
         let mut state = self.state();
         match kind {
-            "ADDED" | "MODIFIED" => {
-                slim(&mut object);
-                state.objects.insert(key(&object), Arc::new(object));
-            }
-            "DELETED" => {
-                state.objects.remove(&key(&object));
-            }
-            _ => {}
+            "ADDED" | "MODIFIED" => state.put(object),
+            "DELETED" => drop(state.objects.remove(&key(&object))),
+            _ => return Ok(false),
         }
-        Ok(())
+        Ok(true)
     }
+}
+
+/// Versions of one object grow; that of something unreadable is the oldest.
+fn version_of(object: &Value) -> u64 {
+    object["metadata"]["resourceVersion"]
+        .as_str()
+        .and_then(|version| version.parse().ok())
+        .unwrap_or_default()
 }
 
 fn key(object: &Value) -> (String, String) {
@@ -163,6 +273,19 @@ fn slim(object: &mut Value) {
         for name in DROPPED {
             metadata.remove(name);
         }
+    }
+    match object["kind"].as_str() {
+        Some("Event") => {
+            if let Some(fields) = object.as_object_mut() {
+                fields.retain(|name, _| OF_EVENTS.contains(&name.as_str()));
+            }
+        }
+        Some("Node") => {
+            if let Some(status) = object["status"].as_object_mut() {
+                status.remove("images");
+            }
+        }
+        _ => {}
     }
 }
 
@@ -193,7 +316,30 @@ mod tests {
         assert_eq!((found.len(), found[0]["metadata"].get("managedFields")), (1, None));
         mirror.take(&line("DELETED", "a", "one", "3"), &mut version).unwrap();
         assert_eq!((mirror.of_namespace("a").unwrap().len(), version.as_str()), (0, "3"));
+        assert!(mirror.find("a", "one").unwrap().is_none() && mirror.find("ab", "two").unwrap().is_some());
         let gone = br#"{"type":"ERROR","object":{"kind":"Status","code":410,"reason":"Expired","message":"too old"}}"#;
         assert!(mirror.take(gone, &mut version).unwrap_err().is_gone());
+    }
+
+    #[test]
+    fn what_was_just_written_is_seen_at_once_and_not_put_back_by_what_a_watch_says_late() {
+        let mirrors = Mirrors::default();
+        let pods = mirrors.of("Pod").unwrap();
+        let pod = |version: &str| serde_json::json!({"kind": "Pod", "metadata": {"namespace": "a", "name": "one", "resourceVersion": version}});
+        let known = || {
+            let found = pods.find("a", "one").flatten();
+            found.map(|found| found["metadata"]["resourceVersion"].as_str().unwrap().to_owned())
+        };
+
+        mirrors.note(&pod("9"));
+        assert_eq!(known(), None, "it is not known yet which others there are");
+        pods.state().is_complete = true;
+        mirrors.note(&pod("9"));
+        assert_eq!(known().as_deref(), Some("9"));
+        pods.take(&line("MODIFIED", "a", "one", "8"), &mut String::new()).unwrap();
+        assert_eq!(known().as_deref(), Some("9"));
+        pods.take(&line("MODIFIED", "a", "one", "10"), &mut String::new()).unwrap();
+        assert_eq!(known().as_deref(), Some("10"));
+        assert!(mirrors.of("Secret").is_none());
     }
 }

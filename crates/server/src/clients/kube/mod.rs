@@ -3,12 +3,14 @@
 //!
 //! - `kubeconfig`: what opens a cluster, taken out of a kubeconfig and nothing else with it
 //! - `cluster`: requests to one cluster; `failure`: what can come of them; `exec`: commands in pods;
+//!   `forward`: connections to ports of pods;
 //!   `mirror`: what there is, kept by a watch
 //! - `objects`: the objects that make a namespace an account's room; `role`: what a cluster has to allow us
 
 mod cluster;
 mod exec;
 mod failure;
+mod forward;
 pub mod kubeconfig;
 mod mirror;
 pub mod objects;
@@ -16,7 +18,8 @@ pub mod role;
 
 pub use cluster::{Answer, As, Cluster, Clusters};
 pub use failure::Failure;
-pub use mirror::Mirror;
+pub use forward::{PodPort, PodStream};
+pub use mirror::{KEPT, Mirror, Mirrors};
 
 /// The name of what we make in each namespace: service account, quota, limits, policy, binding.
 pub const OWN_NAME: &str = "longshore";

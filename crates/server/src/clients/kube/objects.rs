@@ -25,8 +25,10 @@ pub struct Quota {
     pub pods: u64,
     /// Requested disk space in bytes.
     pub storage_bytes: u64,
-    /// NVIDIA's graphics processors.
+    /// Graphics processors of each kind.
     pub gpus: u64,
+    /// Their kinds, as nodes name them. What is not named here a cluster would not count.
+    pub gpu_resources: Vec<String>,
 }
 
 /// A namespace as it shall be.
@@ -89,7 +91,7 @@ impl Room<'_> {
         let rights = format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{}", self.name);
         let mut content = vec![
             (format!("{networking}/networkpolicies/{OWN_NAME}"), self.network_policy()),
-            (format!("{core}/resourcequotas/{OWN_NAME}"), self.resource_quota()),
+            self.quota(),
             (format!("{core}/limitranges/{OWN_NAME}"), self.limit_range()),
             (format!("{core}/serviceaccounts/default"), self.pods_account()),
             (format!("{core}/serviceaccounts/{OWN_NAME}"), self.tenants_account()),
@@ -106,6 +108,11 @@ impl Room<'_> {
         json!({"apiVersion": version, "kind": kind, "metadata": metadata})
     }
 
+    /// The path of its quota, and the quota.
+    pub fn quota(&self) -> (String, Value) {
+        (format!("{}/resourcequotas/{OWN_NAME}", self.path()), self.resource_quota())
+    }
+
     fn resource_quota(&self) -> Value {
         let quota = self.quota;
         let mut object = self.object("v1", "ResourceQuota", OWN_NAME);
@@ -116,7 +123,6 @@ impl Room<'_> {
             "limits.memory": quota.memory_bytes.saturating_mul(2).to_string(),
             "requests.ephemeral-storage": (quota.storage_bytes / 2).to_string(),
             "requests.storage": quota.storage_bytes.to_string(),
-            "requests.nvidia.com/gpu": quota.gpus.to_string(),
             "pods": quota.pods.to_string(),
             "services": "20",
             "services.nodeports": "5",
@@ -130,6 +136,9 @@ impl Room<'_> {
             "count/cronjobs.batch": "20",
             "count/ingresses.networking.k8s.io": "10",
         }});
+        for resource in &quota.gpu_resources {
+            object["spec"]["hard"][format!("requests.{resource}")] = quota.gpus.to_string().into();
+        }
         object
     }
 
@@ -213,7 +222,14 @@ mod tests {
 
     #[test]
     fn a_namespace_is_ours_by_its_labels_and_never_by_its_name() {
-        let quota = Quota { cpu_millis: 1, memory_bytes: 1, pods: 1, storage_bytes: 1, gpus: 0 };
+        let quota = Quota {
+            cpu_millis: 1,
+            memory_bytes: 1,
+            pods: 1,
+            storage_bytes: 1,
+            gpus: 0,
+            gpu_resources: Vec::new(),
+        };
         let name = "henry-test".parse().unwrap();
         let id = NamespaceId(uuid::Uuid::now_v7());
         let instance = InstanceId(uuid::Uuid::now_v7());

@@ -8,7 +8,7 @@ use wire::ids::WorkloadId;
 use wire::names::{Digest, ImageName, ImageReference, NamespaceName};
 use wire::workloads::{WorkloadApplied, WorkloadKind};
 
-use super::{files, find, is_ours, kind_of, not_ours, path_of, record, remove, usable};
+use super::{changes, files, find, is_ours, kind_of, not_ours, path_of, record, remove, usable};
 use crate::app::App;
 use crate::caller::{Caller, Subject};
 use crate::clients::kube::{As, Cluster};
@@ -349,6 +349,7 @@ fn applied(item: &Item, file: &str, revision: Option<u64>, object: &Value) -> Re
         file: file.to_owned(),
         status: status.to_owned(),
         warnings: item.warnings.clone(),
+        changes: changes::between(item.was.as_ref(), object),
     })
 }
 

@@ -1,26 +1,33 @@
 //! What is there of workloads, and why it is not as wished, in plain words. Asked in the name of the namespace's own account.
 
-use bytes::Bytes;
-use futures::Stream;
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use serde_json::Value;
 use store::namespaces::Row as Namespace;
 use store::workloads::{self, Desired, Row};
+use wire::ids::ClusterId;
 use wire::names::NamespaceName;
 use wire::page::{MAX_LIMIT, Page, PageQuery};
 use wire::workloads::{PodView, Replicas, ServicePort, WorkloadKind, WorkloadState, WorkloadView};
 
-use super::{clusters, is_ours, kind_of, namespaces, path_of};
+use super::{clusters, is_ours, kind_of, logs, namespaces, path_of};
 use crate::app::App;
 use crate::caller::{Caller, Subject};
 use crate::clients::kube::{As, Cluster, Failure};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// Pods that are shown of one namespace.
 const PODS_MAX: usize = 2_000;
-/// Lines of a log that are shown when nobody says how many.
-const LOG_LINES: u64 = 200;
-/// Bytes of a log that is not followed.
-const LOG_BYTES_MAX: u64 = 4 << 20;
+/// Reasons of events that say more than the state of a pod.
+const TELLING: [&str; 6] = [
+    "FailedAttachVolume",
+    "FailedCreatePodSandBox",
+    "FailedMount",
+    "FailedPostStartHook",
+    "NetworkNotReady",
+    "Unhealthy",
+];
 
 /// Lists the workloads of one namespace, or of all of an account.
 pub async fn list(
@@ -42,9 +49,11 @@ pub async fn list(
     let offset = usize::try_from(page.offset()).unwrap_or(usize::MAX);
     let limit = usize::try_from(page.limit()).unwrap_or(usize::MAX);
     let mut data = Vec::new();
+    // A cluster that did not answer for one is not waited for again for each of the others.
+    let mut away = HashMap::new();
     for row in rows.into_iter().skip(offset).take(limit) {
         if let Some(space) = spaces.iter().find(|space| space.id == row.namespace_id) {
-            data.push(view(app, space, row).await?);
+            data.push(seen_view(app, space, row, &mut away).await?);
         }
     }
     Ok(Page { data, total, limit: page.limit(), offset: page.offset() })
@@ -52,11 +61,26 @@ pub async fn list(
 
 /// A workload as it is now.
 pub(super) async fn view(app: &App, namespace: &Namespace, row: Row) -> Result<WorkloadView> {
+    seen_view(app, namespace, row, &mut HashMap::new()).await
+}
+
+/// The same, with what those clusters said that did not answer.
+async fn seen_view(
+    app: &App,
+    namespace: &Namespace,
+    row: Row,
+    away: &mut HashMap<ClusterId, String>,
+) -> Result<WorkloadView> {
     let kind = kind_of(row.kind)?;
-    let seen = match clusters::client_of(app, namespace.cluster_id).await {
-        Ok(cluster) => look(&cluster, namespace, &row, &path_of(kind, namespace, &row.name)).await,
-        Err(error) => Err(Failure::Unreachable(error.detail)),
+    let cluster = clusters::client_to_look(app, namespace.cluster_id).await;
+    let seen = match (away.get(&namespace.cluster_id), cluster) {
+        (Some(said), _) => Err(Failure::Unreachable(said.clone())),
+        (None, Ok(cluster)) => look(&cluster, namespace, &row, &path_of(kind, namespace, &row.name)).await,
+        (None, Err(error)) => Err(Failure::Unreachable(error.detail)),
     };
+    if let Err(Failure::Unreachable(said)) = &seen {
+        away.insert(namespace.cluster_id, said.clone());
+    }
     let mut view = WorkloadView {
         id: row.id,
         kind: row.kind,
@@ -68,6 +92,7 @@ pub(super) async fn view(app: &App, namespace: &Namespace, row: Row) -> Result<W
         revision: row.revision,
         state: WorkloadState::Unknown,
         message: None,
+        log_tail: None,
         replicas: None,
         images: Vec::new(),
         ports: Vec::new(),
@@ -91,6 +116,25 @@ pub(super) async fn view(app: &App, namespace: &Namespace, row: Row) -> Result<W
     Ok(view)
 }
 
+/// The same, with what a container printed before it ended where that is why it is not as wished.
+pub(super) async fn whole_view(app: &App, namespace: &Namespace, row: Row) -> Result<WorkloadView> {
+    let kind = row.kind;
+    let mut view = view(app, namespace, row).await?;
+    let has_pods = matches!(
+        kind,
+        WorkloadKind::Deployment | WorkloadKind::StatefulSet | WorkloadKind::DaemonSet | WorkloadKind::Job
+    );
+    if has_pods && matches!(view.state, WorkloadState::Failed | WorkloadState::Progressing) {
+        let cluster = clusters::client_of(app, namespace.cluster_id).await?;
+        // What is said already stays, whatever becomes of this.
+        view.log_tail = logs::tail(&cluster, namespace, &view).await.unwrap_or_else(|failure| {
+            tracing::debug!(%failure, "the log of a container that ended is not shown");
+            None
+        });
+    }
+    Ok(view)
+}
+
 /// What was seen of a workload.
 struct Seen {
     state: WorkloadState,
@@ -101,8 +145,7 @@ struct Seen {
 }
 
 async fn look(cluster: &Cluster, namespace: &Namespace, row: &Row, path: &str) -> Result<Seen, Failure> {
-    let who = As::Tenant(&namespace.name);
-    let Some(object) = cluster.find(who, path).await? else {
+    let Some(object) = object_of(cluster, namespace, row, path).await? else {
         let message = Some("the cluster does not have it: apply its file again".to_owned());
         return Ok(Seen {
             state: WorkloadState::Missing,
@@ -131,6 +174,20 @@ async fn look(cluster: &Cluster, namespace: &Namespace, row: &Row, path: &str) -
         Some("its label was taken away or changed in the cluster: apply its file again".to_owned())
     };
     Ok(Seen { state, message, replicas, images: images_of(&object), ports: ports_of(row.kind, &object) })
+}
+
+/// A workload's object, from what a watch keeps where it does. What a watch does not know of is asked for: it may be new.
+async fn object_of(
+    cluster: &Cluster,
+    namespace: &Namespace,
+    row: &Row,
+    path: &str,
+) -> Result<Option<Arc<Value>>, Failure> {
+    let mirror = cluster.mirrors.of(row.kind.as_str());
+    match mirror.and_then(|mirror| mirror.find(namespace.name.as_str(), &row.name)).flatten() {
+        Some(object) => Ok(Some(object)),
+        None => Ok(cluster.find(As::Tenant(&namespace.name), path).await?.map(Arc::new)),
+    }
 }
 
 /// Whether all pods are new and answer; how many there are; and what is missing, in words.
@@ -179,14 +236,38 @@ async fn why(
             state = WorkloadState::Failed;
         }
     }
-    let selector = selector_of(&object["spec"]["selector"]["matchLabels"]);
-    let pods = pods_of(cluster, &namespace.name, &selector).await?;
+    let pods = pods_behind(cluster, &namespace.name, &object["spec"]["selector"]["matchLabels"]).await?;
     let trouble = pods.iter().filter_map(trouble).min_by_key(|(severity, _)| *severity);
+    let warning = warning_of(cluster, &namespace.name, &pods);
+    let trouble = match (trouble, warning) {
+        (Some((severity, text)), Some(warning)) if severity > 0 => {
+            Some((severity, format!("{text}; {warning}")))
+        }
+        (None, Some(warning)) => Some((3, warning)),
+        (trouble, _) => trouble,
+    };
     Ok(match trouble {
         Some((0, text)) => (WorkloadState::Failed, format!("{message}: {text}")),
         Some((_, text)) => (state, format!("{message}: {text}")),
         None => (state, message),
     })
+}
+
+/// What the cluster warned of last about some pods, where their own state does not say it.
+fn warning_of(cluster: &Cluster, namespace: &NamespaceName, pods: &[Value]) -> Option<String> {
+    let events = kept(cluster, "Event", namespace)?;
+    let is_about = |event: &Value| {
+        let about = &event["involvedObject"];
+        TELLING.contains(&event["reason"].as_str().unwrap_or_default())
+            && pods.iter().any(|pod| pod["metadata"]["uid"] == about["uid"] && !is_ready(pod))
+    };
+    let time = |event: &Value| {
+        let times = [&event["lastTimestamp"], &event["eventTime"]];
+        times.into_iter().find_map(|time| time.as_str().map(str::to_owned))
+    };
+    let last = events.iter().filter(|event| is_about(event)).max_by_key(|event| time(event))?;
+    let said: String = last["message"].as_str()?.chars().take(500).collect();
+    Some(format!("the cluster warns: {}", said.trim_end()))
 }
 
 fn selector_of(labels: &Value) -> String {
@@ -253,13 +334,18 @@ fn ports_of(kind: WorkloadKind, object: &Value) -> Vec<ServicePort> {
 /// The pods of a namespace.
 pub async fn pods(app: &App, caller: &Caller, namespace: &str) -> Result<Vec<PodView>> {
     let row = namespaces::find(app, caller, namespace).await?;
-    let cluster = clusters::client_of(app, row.cluster_id).await?;
+    let cluster = clusters::client_to_look(app, row.cluster_id).await?;
     // Read from what one watch keeps for all who look, as long as it does.
-    if let Some(pods) = cluster.pods.of_namespace(row.name.as_str()) {
+    if let Some(pods) = kept(&cluster, "Pod", &row.name) {
         return Ok(pods.iter().map(|pod| pod_view(&row.name, pod)).collect());
     }
     let pods = pods_of(&cluster, &row.name, "").await?;
     Ok(pods.iter().map(|pod| pod_view(&row.name, pod)).collect())
+}
+
+/// What is kept of a kind in a namespace; none while nobody follows it.
+fn kept(cluster: &Cluster, kind: &str, namespace: &NamespaceName) -> Option<Vec<Arc<Value>>> {
+    cluster.mirrors.of(kind)?.of_namespace(namespace.as_str())
 }
 
 async fn pods_of(
@@ -279,6 +365,32 @@ async fn items(cluster: &Cluster, namespace: &NamespaceName, path: &str) -> Resu
     })
 }
 
+/// The pods that a selector means, from what a watch keeps as long as it does.
+pub(in crate::domain) async fn pods_behind(
+    cluster: &Cluster,
+    namespace: &NamespaceName,
+    labels: &Value,
+) -> Result<Vec<Value>, Failure> {
+    let Some(pods) = kept(cluster, "Pod", namespace) else {
+        return pods_of(cluster, namespace, &selector_of(labels)).await;
+    };
+    Ok(pods.iter().filter(|pod| has_labels(pod, labels)).map(|pod| Value::clone(pod)).collect())
+}
+
+fn has_labels(object: &Value, wanted: &Value) -> bool {
+    let wanted = wanted.as_object();
+    wanted.is_some_and(|wanted| {
+        wanted.iter().all(|(name, value)| object["metadata"]["labels"].get(name) == Some(value))
+    })
+}
+
+/// Whether a pod answers and is not about to go.
+pub(in crate::domain) fn is_ready(pod: &Value) -> bool {
+    let conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
+    let mut ready = conditions.filter(|condition| condition["type"] == "Ready");
+    pod["metadata"]["deletionTimestamp"].is_null() && ready.any(|condition| condition["status"] == "True")
+}
+
 /// The deployments of a namespace, also those that somebody made in the cluster itself.
 pub async fn deployments(
     app: &App,
@@ -286,9 +398,12 @@ pub async fn deployments(
     namespace: &str,
 ) -> Result<Vec<(Value, Replicas, bool, String)>> {
     let row = namespaces::find(app, caller, namespace).await?;
-    let cluster = clusters::client_of(app, row.cluster_id).await?;
+    let cluster = clusters::client_to_look(app, row.cluster_id).await?;
     let kind = kind_of(WorkloadKind::Deployment)?;
-    let found = items(&cluster, &row.name, &kind.path(row.name.as_str())).await?;
+    let found = match kept(&cluster, kind.name, &row.name) {
+        Some(found) => found.iter().map(|object| Value::clone(object)).collect(),
+        None => items(&cluster, &row.name, &kind.path(row.name.as_str())).await?,
+    };
     Ok(found
         .into_iter()
         .map(|object| {
@@ -386,47 +501,6 @@ pub(in crate::domain) fn is_name(text: &str) -> bool {
             .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.'))
         && !text.contains("..")
         && !text.starts_with('.')
-}
-
-/// What of a pod's log.
-#[derive(Clone, Debug, Default)]
-pub struct LogQuery<'a> {
-    /// Of which container; the pod's only or first one when not given.
-    pub container: Option<&'a str>,
-    /// The newest lines.
-    pub tail: Option<u64>,
-    /// Of the container that ended before the current one.
-    pub is_previous: bool,
-    /// Goes on with what is printed.
-    pub is_followed: bool,
-}
-
-/// A pod's log.
-pub async fn log(
-    app: &App,
-    caller: &Caller,
-    namespace: &str,
-    pod: &str,
-    query: &LogQuery<'_>,
-) -> Result<impl Stream<Item = Result<Bytes, Failure>> + Send + use<>> {
-    let row = namespaces::find(app, caller, namespace).await?;
-    if !is_name(pod) {
-        return Err(Error::not_found("pod", pod));
-    }
-    let cluster = clusters::client_of(app, row.cluster_id).await?;
-    if query.container.is_some_and(|container| !is_name(container)) {
-        return Err(Error::not_found("container", query.container.unwrap_or_default()));
-    }
-    let bound = if query.is_followed { String::new() } else { format!("&limitBytes={LOG_BYTES_MAX}") };
-    let container = query.container.map(|container| format!("&container={container}")).unwrap_or_default();
-    let path = format!(
-        "/api/v1/namespaces/{}/pods/{pod}/log?tailLines={}&previous={}&follow={}{bound}{container}",
-        row.name,
-        query.tail.unwrap_or(LOG_LINES).min(100_000),
-        query.is_previous,
-        query.is_followed,
-    );
-    Ok(cluster.stream(As::Tenant(&row.name), &path).await?)
 }
 
 #[cfg(test)]

@@ -1,10 +1,13 @@
 //! Workloads: what accounts run in their namespaces. A file is understood, tried in the cluster without effect, stored as a
 //! revision, and then applied in the name of the namespace's own account, so that the cluster has the last word.
 //!
-//! - `apply`: from a file to the cluster; `look`: what is there, and why it is not as wished; `files`: the files on disk
+//! - `apply`: from a file to the cluster; `changes`: what that changes; `look`: what is there, and why it is not as wished;
+//!   `logs`: what it prints; `files`: the files on disk
 
 mod apply;
+mod changes;
 mod files;
+mod logs;
 mod look;
 
 use serde_json::Value;
@@ -15,8 +18,9 @@ use wire::namespaces::NamespaceState;
 use wire::workloads::{RevisionView, WorkloadKind, WorkloadView};
 
 pub use apply::{Application, Mode, apply, rollback, settle};
-pub(super) use look::is_name;
-pub use look::{LogQuery, deployments, list, log, pods};
+pub use logs::{LogQuery, log};
+pub use look::{deployments, list, pods};
+pub(super) use look::{is_name, is_ready, pods_behind};
 
 use super::audit::{self, Event};
 use super::manifests::{self, Kind};
@@ -71,7 +75,7 @@ pub async fn named(
 /// One workload, as it is now.
 pub async fn get(app: &App, caller: &Caller, id: WorkloadId) -> Result<WorkloadView> {
     let (row, namespace) = find(app, caller, id).await?;
-    look::view(app, &namespace, row).await
+    look::whole_view(app, &namespace, row).await
 }
 
 /// The revisions that are kept of a workload, newest first.
