@@ -1,4 +1,4 @@
-/** The command palette: finds pages, containers, images, builds and machines by any part of their name. */
+/** The command palette: finds pages and whatever somebody has by any part of its name. */
 import { useQuery } from "@tanstack/react-query";
 import { type KeyboardEvent, useMemo, useState } from "react";
 import { useNavigate } from "react-router";
@@ -30,6 +30,9 @@ export function Palette({ onClose }: { onClose: () => void }) {
   const images = useQuery(queries.images());
   const builds = useQuery(queries.builds());
   const machines = useQuery(queries.machines());
+  const workloads = useQuery(queries.workloads());
+  const gitRepos = useQuery(queries.gitRepos());
+  const chartRepos = useQuery(queries.chartRepos());
 
   const finds = useMemo(() => {
     const all: Find[] = [
@@ -62,6 +65,18 @@ export function Palette({ onClose }: { onClose: () => void }) {
       });
     for (const it of machines.data?.data ?? [])
       all.push({ key: `m${it.machine_id}`, icon: "machines", name: it.hostname, note: it.ip, to: paths.machines });
+    for (const it of workloads.data?.data ?? [])
+      all.push({
+        key: `w${it.id}`,
+        icon: "kubernetes",
+        name: it.name,
+        note: `${it.kind} · ${it.namespace}`,
+        to: paths.workload(it.id),
+      });
+    for (const it of gitRepos.data?.data ?? [])
+      all.push({ key: `g${it.id}`, icon: "git", name: it.repo_name, note: it.url, to: paths.gitRepo(it.id) });
+    for (const it of chartRepos.data?.data ?? [])
+      all.push({ key: `h${it.id}`, icon: "charts", name: it.name, note: it.url, to: paths.chartRepo(it.id) });
     for (const it of builds.data?.data ?? [])
       all.push({
         key: `b${it.id}`,
@@ -74,7 +89,19 @@ export function Palette({ onClose }: { onClose: () => void }) {
     return all
       .filter((find) => words.every((it) => `${find.name} ${find.note}`.toLowerCase().includes(it)))
       .slice(0, MOST);
-  }, [containers.data, images.data, machines.data, builds.data, query, isAdmin, t, word]);
+  }, [
+    containers.data,
+    images.data,
+    machines.data,
+    workloads.data,
+    gitRepos.data,
+    chartRepos.data,
+    builds.data,
+    query,
+    isAdmin,
+    t,
+    word,
+  ]);
 
   const go = (find: Find | undefined) => {
     if (!find) return;

@@ -11,7 +11,7 @@ import { Button, Card, Foreign, Notice, PageHead, Trouble } from "../../parts/ba
 import { CommandLine } from "../../parts/command";
 import { SelectField, TextField } from "../../parts/field";
 import { paths } from "../../paths";
-import { Changes } from "./changes";
+import { Changes, FieldChanges } from "./changes";
 import { NewNamespace } from "./new";
 
 type Applied = Schemas["WorkloadApplied"];
@@ -194,6 +194,7 @@ export function Apply() {
               tone="good"
               title={`${it.kind} ${it.namespace}/${it.name}: ${word("applied", it.status)}`}
             >
+              {it.changes && it.changes.length > 0 && <FieldChanges changes={it.changes} />}
               {it.warnings.length > 0 && (
                 <details>
                   <summary>{t("kube.warnings", { count: it.warnings.length })}</summary>

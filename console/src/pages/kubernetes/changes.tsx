@@ -1,4 +1,5 @@
 /** Two manifests beside each other. */
+import type { Schemas } from "../../api/client";
 import { Foreign } from "../../parts/basic";
 import { changes } from "./diff";
 
@@ -13,5 +14,30 @@ export function Changes({ before, after }: { before?: string; after: string }) {
         </div>
       ))}
     </pre>
+  );
+}
+
+/** What is different in the cluster afterwards, field by field. */
+export function FieldChanges({ changes }: { changes: Schemas["FieldChange"][] }) {
+  return (
+    <ul className="small field-changes">
+      {changes.map((it) => (
+        <li key={it.path}>
+          <code>
+            <Foreign text={it.path} />
+          </code>{" "}
+          {it.before != null && (
+            <del>
+              <Foreign text={it.before} />
+            </del>
+          )}{" "}
+          {it.after != null && (
+            <ins>
+              <Foreign text={it.after} />
+            </ins>
+          )}
+        </li>
+      ))}
+    </ul>
   );
 }
