@@ -28,6 +28,7 @@ mod gpu_platform;
 mod gpus;
 mod hosted_charts;
 mod images;
+mod installation;
 mod lease_faults;
 mod leases;
 mod link;
