@@ -43,6 +43,8 @@ use_named_engine() {
   case $DOCKER_HOST in
     unix://*)
       engine_answers_at "${DOCKER_HOST#unix://}" || die "DOCKER_HOST is $DOCKER_HOST, and no engine answers there"
+      # The server knows its engine by a setting of its own.
+      export LONGSHORE_MACHINE_DOCKER=${LONGSHORE_MACHINE_DOCKER:-$DOCKER_HOST}
       ;;
   esac
   say "engine: the one that DOCKER_HOST names ($DOCKER_HOST)"
