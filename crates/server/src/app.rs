@@ -21,6 +21,7 @@ use wire::time::Timestamp;
 use crate::blobs::Blobs;
 use crate::caller::Caller;
 use crate::chart_syncs::ChartSyncs;
+use crate::clients::helm::Helm;
 use crate::clients::http_out::Outbound;
 use crate::clients::kube::Clusters;
 use crate::clients::registry::Registry;
@@ -98,6 +99,8 @@ pub struct Inner {
     pub outbound: Outbound,
     /// Syncs of chart repositories that go on.
     pub chart_syncs: ChartSyncs,
+    /// Helm on this host.
+    pub helm: Helm,
 }
 
 impl App {

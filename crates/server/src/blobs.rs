@@ -214,6 +214,12 @@ pub async fn blocking<T: Send + 'static>(
     Ok(tokio::task::spawn_blocking(work).await.map_err(Error::internal)??)
 }
 
+/// Writes a file that was not there and that only we read.
+pub fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(bytes)
+}
+
 /// Removes a half-written file; that it cannot be removed is worth a warning, no more: the next start clears it.
 pub fn discard(path: &Path) {
     if let Err(error) = std::fs::remove_file(path)

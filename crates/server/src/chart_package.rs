@@ -3,11 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::path::{Component, Path};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Component, Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
 use tar::{Archive, EntryType};
 use wire::charts::ChartFile;
+
+use crate::blobs::write_private;
 
 /// What a package may have.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +32,8 @@ const MAX_TEXT_BYTES: u64 = 1 << 20;
 const MAX_PATH_BYTES: usize = 512;
 /// Deepest path.
 const MAX_DEPTH: usize = 20;
+/// Charts that may be packed within each other.
+const MAX_NESTING: usize = 4;
 
 /// What is wrong with a package.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +50,9 @@ pub enum PackageError {
     /// Something in it is neither a file nor a folder.
     #[error("the package has a link or a device in it")]
     NotAFile,
+    /// There is no room to unpack it.
+    #[error("the server's disk is full")]
+    NoRoom,
     /// It is no chart.
     #[error("the package is no chart: it has no `Chart.yaml` in its folder")]
     NotAChart,
@@ -72,16 +80,118 @@ pub const KNOWN_TEXTS: &[&str] = &[
 
 /// Reads a package, and the texts in it that are wanted.
 pub fn read(source: impl Read, limits: Limits, wanted: &[&str]) -> Result<Package, PackageError> {
+    let mut package = Package::default();
+    let mut budget = Budget::default();
+    walk(source, limits, &mut budget, &mut |path, bytes, content| {
+        if wanted.contains(&path) && !package.texts.contains_key(path) {
+            let mut text = Vec::new();
+            content.take(MAX_TEXT_BYTES).read_to_end(&mut text).map_err(|_| PackageError::Corrupt)?;
+            package.texts.insert(path.to_owned(), String::from_utf8_lossy(&text).into_owned());
+        }
+        package.files.push(ChartFile { path: path.to_owned(), bytes });
+        Ok(())
+    })?;
+    let has_chart = package.files.iter().any(|file| file.path == "Chart.yaml");
+    if has_chart { Ok(package) } else { Err(PackageError::NotAChart) }
+}
+
+/// Writes a package's files below an empty folder, charts in it that are packages themselves unpacked too, so that nothing
+/// of it stays unseen. Gives the schemas of values that are in it.
+pub fn unpack(source: impl Read, limits: Limits, into: &Path) -> Result<Vec<Vec<u8>>, PackageError> {
+    let mut schemas = Vec::new();
+    unpack_chart(source, limits, into, &mut Budget::default(), &mut schemas, 0)?;
+    Ok(schemas)
+}
+
+fn unpack_chart(
+    source: impl Read,
+    limits: Limits,
+    into: &Path,
+    budget: &mut Budget,
+    schemas: &mut Vec<Vec<u8>>,
+    depth: usize,
+) -> Result<(), PackageError> {
+    if depth > MAX_NESTING {
+        return Err(PackageError::TooLarge(format!("{MAX_NESTING} charts within each other")));
+    }
+    let mut inner: Vec<(PathBuf, Vec<u8>)> = Vec::new();
+    let mut has_chart = false;
+    walk(source, limits, budget, &mut |path, _, content| {
+        has_chart |= path == "Chart.yaml";
+        let target = into.join(path);
+        let mut bytes = Vec::new();
+        content.read_to_end(&mut bytes).map_err(|_| PackageError::Corrupt)?;
+        if is_inner_package(path) {
+            inner.push((target.with_extension("tgz-unpacked"), bytes));
+            return Ok(());
+        }
+        if target.file_name().is_some_and(|name| name == "values.schema.json") {
+            schemas.push(bytes.clone());
+        }
+        // What a chart wants to be ignored in a folder counts in a package.
+        if path.ends_with(".helmignore") {
+            return Ok(());
+        }
+        let folder = target.parent().ok_or(PackageError::BadName)?;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(|_| PackageError::BadName)?;
+        write_private(&target, &bytes).map_err(|error| match error.kind() {
+            std::io::ErrorKind::StorageFull => PackageError::NoRoom,
+            // Two of one name, or a file where another has a folder.
+            _ => PackageError::BadName,
+        })
+    })?;
+    if !has_chart {
+        return Err(PackageError::NotAChart);
+    }
+    for (folder, bytes) in inner {
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&folder)
+            .map_err(|_| PackageError::BadName)?;
+        unpack_chart(bytes.as_slice(), limits, &folder, budget, schemas, depth + 1)?;
+    }
+    Ok(())
+}
+
+/// Whether a file is the package of a chart on which this one depends.
+fn is_inner_package(path: &str) -> bool {
+    let parts: Vec<&str> = path.split('/').collect();
+    let is_below_charts = parts.len() >= 2
+        && parts.len().is_multiple_of(2)
+        && parts.iter().step_by(2).all(|part| *part == "charts");
+    is_below_charts
+        && parts.last().is_some_and(|name| Path::new(name).extension().is_some_and(|kind| kind == "tgz"))
+}
+
+/// What was read of a package, and of those in it.
+#[derive(Default)]
+struct Budget {
+    bytes: u64,
+    entries: usize,
+}
+
+/// What looks at each file: its path below the chart's folder, its length, its content.
+type Visit<'a> = dyn FnMut(&str, u64, &mut dyn Read) -> Result<(), PackageError> + 'a;
+
+fn walk(
+    source: impl Read,
+    limits: Limits,
+    budget: &mut Budget,
+    visit: &mut Visit<'_>,
+) -> Result<(), PackageError> {
     let counted =
         MultiGzDecoder::new(source).take(limits.unpacked_bytes + (limits.files as u64 + 2) * 1024 + 1);
     let mut archive = Archive::new(counted);
-    let mut package = Package::default();
     let mut folder: Option<String> = None;
-    let (mut bytes, mut entries) = (0_u64, 0_usize);
     for entry in archive.entries().map_err(|_| PackageError::Corrupt)? {
         let mut entry = entry.map_err(|_| PackageError::Corrupt)?;
-        entries += 1;
-        if entries > limits.files {
+        budget.entries += 1;
+        if budget.entries > limits.files {
             return Err(PackageError::TooLarge(format!("{} files", limits.files)));
         }
         match entry.header().entry_type() {
@@ -95,22 +205,16 @@ pub fn read(source: impl Read, limits: Limits, wanted: &[&str]) -> Result<Packag
             return Err(PackageError::BadName);
         }
         let size = entry.size();
-        bytes = bytes.saturating_add(size);
+        budget.bytes = budget.bytes.saturating_add(size);
         if size > limits.file_bytes {
             return Err(PackageError::TooLarge(format!("{} MiB in one file", limits.file_bytes >> 20)));
         }
-        if bytes > limits.unpacked_bytes {
+        if budget.bytes > limits.unpacked_bytes {
             return Err(PackageError::TooLarge(format!("{} MiB", limits.unpacked_bytes >> 20)));
         }
-        if wanted.contains(&path.as_str()) && !package.texts.contains_key(&path) {
-            let mut text = Vec::new();
-            (&mut entry).take(MAX_TEXT_BYTES).read_to_end(&mut text).map_err(|_| PackageError::Corrupt)?;
-            package.texts.insert(path.clone(), String::from_utf8_lossy(&text).into_owned());
-        }
-        package.files.push(ChartFile { path, bytes: size });
+        visit(&path, size, &mut entry)?;
     }
-    let has_chart = package.files.iter().any(|file| file.path == "Chart.yaml");
-    if has_chart { Ok(package) } else { Err(PackageError::NotAChart) }
+    Ok(())
 }
 
 /// The first part of a path, and the rest.
@@ -184,6 +288,31 @@ mod tests {
         );
         assert_eq!(package.texts["README.md"], "# A");
         assert!(!package.texts.contains_key("templates/x.yaml"));
+    }
+
+    #[test]
+    fn a_chart_is_unpacked_with_the_charts_in_it() {
+        let inner = package(&[
+            ("b/Chart.yaml", FILE, b"name: b\nversion: 1.0.0\n"),
+            ("b/values.schema.json", FILE, b"{}"),
+        ]);
+        let bytes = package(&[
+            CHART,
+            ("a/charts/b-1.tgz", FILE, &inner),
+            ("a/files/charts/c.tgz", FILE, b"x"),
+            ("a/.helmignore", FILE, b"*"),
+        ]);
+        let folder = tempfile::tempdir().unwrap();
+
+        let schemas = unpack(bytes.as_slice(), LIMITS, folder.path()).unwrap();
+
+        assert_eq!(schemas, [b"{}"]);
+        let has = |path: &str| folder.path().join(path).exists();
+        assert!(has("Chart.yaml") && has("charts/b-1.tgz-unpacked/Chart.yaml") && has("files/charts/c.tgz"));
+        assert!(!has(".helmignore") && !has("charts/b-1.tgz"));
+        let twice = package(&[CHART, CHART]);
+        let other = tempfile::tempdir().unwrap();
+        assert!(matches!(unpack(twice.as_slice(), LIMITS, other.path()), Err(PackageError::BadName)));
     }
 
     #[test]

@@ -404,6 +404,12 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting("charts.versions", Kind::Number, Some("500000"), "Most versions of all charts in one index."),
     setting(
+        "charts.helm",
+        Kind::Text,
+        Some("\"helm\""),
+        "Helm's program (version 3), which installs charts: a path, or a name that is looked for where programs are.",
+    ),
+    setting(
         "streams.per_account",
         Kind::Number,
         Some("64"),
@@ -676,6 +682,7 @@ pub struct ChartConfig {
     pub package_bytes: u64,
     pub cache_bytes: u64,
     pub versions: u64,
+    pub helm: PathBuf,
 }
 
 /// Streams that are followed.

@@ -21,6 +21,7 @@ use wire::secret::Secret;
 use crate::app::{App, CallerCache, Clock, Inner, Limits, Signals};
 use crate::blobs::Blobs;
 use crate::chart_syncs::ChartSyncs;
+use crate::clients::helm::Helm;
 use crate::clients::http_out::Outbound;
 use crate::clients::kube::Clusters;
 use crate::clients::registry::Registry;
@@ -165,6 +166,7 @@ async fn assemble(config: Config, db: Db) -> Result<App> {
         terminals: Terminals::default(),
         outbound: Outbound::new(&config.outbound.allow, own_listeners(&config)),
         chart_syncs: ChartSyncs::default(),
+        helm: Helm::new(&config.charts.helm, blobs.clone()),
         signals: Signals::default(),
         metrics: metrics_handle(),
         blobs,

@@ -40,6 +40,8 @@ pub enum Kind {
     CollectRegistry,
     /// Sees a run of a pipeline through; the target is the run's uuid.
     RunPipeline,
+    /// Does something to a release; the target is the operation.
+    ChangeRelease,
 }
 
 words!(Kind {
@@ -48,6 +50,7 @@ words!(Kind {
     CleanBuilds = "clean_builds",
     CollectRegistry = "collect_registry",
     RunPipeline = "run_pipeline",
+    ChangeRelease = "change_release",
 });
 
 /// Where a job is.

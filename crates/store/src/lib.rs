@@ -4,7 +4,7 @@
 //! - `db`: opening, migrating, transactions; `connect`: connection strings and the settings of each engine
 //! - `error`: what can go wrong, told apart by the engines' codes; `sql`, `pages`: shared by the nouns
 //! - `accounts`, `sessions`, `tokens`, `audit`, `images`, `builds`, `jobs`, `machines`, `invites`, `machine_keys`,
-//!   `containers`, `chart_repos`, `charts`, `chart_syncs`, `volumes`, `gpu_leases`, `git_repos`, `runs`, `runners`, `run_log`, `webhook_deliveries`,
+//!   `containers`, `chart_repos`, `charts`, `chart_syncs`, `releases`, `release_operations`, `volumes`, `gpu_leases`, `git_repos`, `runs`, `runners`, `run_log`, `webhook_deliveries`,
 //!   `kept_logs`, `machine_images`, `quotas`, `settings`, `registry_events`,
 //!   `collections`, `clusters`, `namespaces`, `workloads`: one file per noun, rows and queries
 //! - `schema`: the tables as data; `backup`: an archive that every engine writes and reads; `migrations`: never edited
@@ -41,6 +41,8 @@ pub mod namespaces;
 mod pages;
 pub mod quotas;
 pub mod registry_events;
+pub mod release_operations;
+pub mod releases;
 pub mod run_log;
 pub mod runners;
 pub mod runs;

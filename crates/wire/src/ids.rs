@@ -137,6 +137,10 @@ uuid_id!(
     ReleaseId
 );
 uuid_id!(
+    /// Something that is done to a release.
+    ReleaseOperationId
+);
+uuid_id!(
     /// An invitation for a machine (its row, not its secret).
     InviteId
 );

@@ -3,7 +3,7 @@
 //!
 //! - `ids`, `names`, `time`, `secret`: the small types that everything else is made of
 //! - `problem`, `page`: the shape of errors and of lists
-//! - `accounts`, `audit`, `builds`, `chart_repos`, `charts`, `containers`, `git_repos`, `gpus`, `images`, `invites`, `machine_images`, `machines`, `queue`, `quotas`, `runs`, `webhooks`: one file per noun, requests and views
+//! - `accounts`, `audit`, `builds`, `chart_repos`, `charts`, `containers`, `git_repos`, `gpus`, `images`, `invites`, `machine_images`, `machines`, `queue`, `quotas`, `releases`, `runs`, `webhooks`: one file per noun, requests and views
 //! - `policy`: what a container may ask for; checked by the server and again by the agent
 //! - `files`: files in containers, `saves`: containers as images, `limits`: what containers may use, `volumes`: folders that
 //!   outlive them, all with their link calls
@@ -38,6 +38,7 @@ pub mod problem;
 pub mod queue;
 pub mod quotas;
 pub mod registry;
+pub mod releases;
 pub mod runs;
 pub mod saves;
 pub mod secret;

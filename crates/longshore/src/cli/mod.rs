@@ -1,7 +1,7 @@
 //! The command line: how commands are typed and where they go. It talks to a server only through HTTP.
 //!
 //! - `server`, `agent`, `database`: the commands of this machine (`server`, `config`, `agent`, `db`)
-//! - `login`, `account`, `token`, `audit`, `image`, `build`, `git_repo`, `run`, `container`, `machine`, `cluster`, `namespace`, `workload`, `gpu`, `queue`, `chart`, `watch`, `doctor`: one file per noun
+//! - `login`, `account`, `token`, `audit`, `image`, `build`, `git_repo`, `run`, `container`, `machine`, `cluster`, `namespace`, `workload`, `gpu`, `queue`, `chart`, `release`, `watch`, `doctor`: one file per noun
 //! - `k8s_repo`: chart repositories, as seed 004 has them typed
 //! - `terminal`: commands in containers, for `container exec`; `port_forward`: ports of pods
 //! - `session`, `client`, `socket`, `sse`, `pack`, `ignore`, `credentials`, `password`: what commands are made of
@@ -39,6 +39,7 @@ mod port_forward;
 mod printer;
 mod queue;
 mod registry;
+mod release;
 mod run;
 mod save;
 pub(crate) mod server;
@@ -160,6 +161,9 @@ pub(crate) enum Command {
     /// Charts: what the chart repositories have
     #[command(subcommand)]
     Chart(chart::ChartCommand),
+    /// Releases: charts that are installed into namespaces
+    #[command(subcommand)]
+    Release(release::ReleaseCommand),
     /// Chart repositories, read by hand before anything else
     #[command(skip)]
     K8sRepo(k8s_repo::Invocation),
@@ -261,6 +265,7 @@ async fn dispatch(command: Command, global: &Global, printer: &Printer) -> anyho
         Command::Gpu(command) => gpu::run(command, &session()?).await,
         Command::Queue(command) => queue::run(command, &session()?).await,
         Command::Chart(command) => chart::run(command, &session()?).await,
+        Command::Release(command) => release::run(command, &session()?).await,
         Command::K8sRepo(invocation) => k8s_repo::run(invocation, printer, session).await,
         Command::Doctor(args) => doctor::run(args, global, printer).await,
         Command::Db(args) => database::run(args, printer).await,

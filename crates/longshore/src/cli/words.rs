@@ -276,6 +276,22 @@ pub(crate) const RUN_SUCCEEDED: Word = Word::new("run `{}` made `{}`", "运行 `
 pub(crate) const RUN_FAILED: Word = Word::new("run `{}` failed: {}", "运行 `{}` 失败: {}");
 pub(crate) const RUN_WAS_CANCELLED: Word = Word::new("run `{}` was cancelled", "运行 `{}` 已取消");
 
+// Releases.
+pub(crate) const RELEASE_BEGUN: Word = Word::new("release `{}`: {}", "应用 `{}`: {}");
+pub(crate) const RELEASE_LOG_HINT: Word =
+    Word::new("`longshore release log {}` shows how it goes", "`longshore release log {}` 查看进度");
+pub(crate) const RELEASE_DEPLOYED: Word = Word::new("release `{}`, revision {}: {}", "应用 `{}` 版本 {}: {}");
+pub(crate) const RELEASE_UNINSTALLED: Word = Word::new("release `{}` is gone", "应用 `{}` 已卸载");
+pub(crate) const RELEASE_CANCELLED: Word =
+    Word::new("what is being done to `{}` is being stopped", "正在停止对 `{}` 的操作");
+pub(crate) const RELEASE_WAS_CANCELLED: Word =
+    Word::new("release `{}`: {} was cancelled", "应用 `{}`: {} 已取消");
+pub(crate) const RELEASE_FAILED: Word = Word::new("release `{}`: {} failed: {}", "应用 `{}`: {} 失败: {}");
+pub(crate) const RELEASE_SAME: Word = Word::new("nothing would change in `{}`", "`{}` 没有变化");
+pub(crate) const RELEASE_LEFT_OUT: Word = Word::new("left out: {}", "已略去: {}");
+pub(crate) const UNINSTALL_RELEASE: Word =
+    Word::new("Uninstall release `{}` with everything of it?", "卸载应用 `{}` 及其全部资源?");
+
 // Images.
 pub(crate) const NO_IMAGE: Word = Word::new("there is no image `{}`", "镜像 `{}` 不存在");
 pub(crate) const NO_IMAGE_HINT: Word =

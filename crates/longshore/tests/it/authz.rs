@@ -30,6 +30,8 @@ struct Things {
     runner: i64,
     line: i64,
     chart_repo: String,
+    release: String,
+    release_operation: String,
 }
 
 async fn things_of(server: &TestServer, alice: &Api) -> Things {
@@ -169,9 +171,12 @@ async fn things_of(server: &TestServer, alice: &Api) -> Things {
     server.app.blobs.write(BlobKind::ChartPackage, &digest_of_package, &package).unwrap();
     let icon = hex_of(format!("{chart_repo} {} icon.png", settings.url).as_bytes());
     server.app.blobs.write(BlobKind::ChartIcon, &format!("{icon}-png"), b"png").unwrap();
+    let (release, release_operation) = release_of(server, account, chart_repo).await;
     let chart_repo = chart_repo.to_string();
     Things {
         chart_repo,
+        release,
+        release_operation,
         collection,
         volume,
         token,
@@ -185,6 +190,61 @@ async fn things_of(server: &TestServer, alice: &Api) -> Things {
         runner,
         line,
     }
+}
+
+/// A release in the namespace of a cluster that is not there, and what was done to it.
+async fn release_of(
+    server: &TestServer,
+    account: wire::ids::AccountId,
+    repo: wire::ids::ChartRepoId,
+) -> (String, String) {
+    let (db, now) = (&server.app.db, server.app.now());
+    let release = store::releases::Row {
+        id: wire::ids::ReleaseId(uuid::Uuid::now_v7()),
+        account_id: account,
+        place: store::releases::Place {
+            cluster: "away".parse().unwrap(),
+            namespace: "alice-test".parse().unwrap(),
+            name: "web".into(),
+        },
+        chart: store::releases::Chart {
+            kind: wire::chart_repos::ChartRepoKind::External,
+            repo_id: Some(repo),
+            repo_name: "own".into(),
+            name: "web".into(),
+            version: "1.0.0".into(),
+            app_version: None,
+        },
+        revision: 1,
+        state: wire::releases::ReleaseState::Deployed,
+        reason: None,
+        message: None,
+        resources: None,
+        operation_id: None,
+        created_at: now,
+        updated_at: now,
+    };
+    store::releases::insert(db, &release).await.unwrap();
+    let operation = store::release_operations::Row {
+        id: wire::ids::ReleaseOperationId(uuid::Uuid::now_v7()),
+        release_id: release.id,
+        account_id: account,
+        place: release.place.clone(),
+        action: wire::releases::ReleaseAction::Install,
+        chart: "web-1.0.0".into(),
+        state: wire::builds::OperationState::Queued,
+        reason: None,
+        message: None,
+        payload: None,
+        base_revision: 0,
+        revision: None,
+        cancel_requested: false,
+        created_at: now,
+        started_at: None,
+        ended_at: None,
+    };
+    store::release_operations::insert(db, &operation).await.unwrap();
+    (release.id.to_string(), operation.id.to_string())
 }
 
 /// A namespace of an account's in a cluster that is not there, and a workload in it.
@@ -412,6 +472,14 @@ fn attempt(method: &str, path: &str, things: &Things) -> Option<(String, Option<
             let query = if path_.contains("/files") { "?path=/tmp" } else { "" };
             (format!("{}{query}", path.replace("{terminal}", &things.build)), None)
         }
+        ("POST", "/api/releases") => (path.to_owned(), Some(json!({"name": "", "chart": ""}))),
+        ("POST", "/api/releases/{id}/upgrade" | "/api/releases/{id}/rollback") => {
+            (path_of(&things.release), Some(json!({})))
+        }
+        (_, path_) if path_.starts_with("/api/releases/") => (path_of(&things.release), None),
+        (_, path_) if path_.starts_with("/api/release-operations/") => {
+            (path_of(&things.release_operation), None)
+        }
         ("POST", "/api/repos" | "/api/v1/chart-repos") => (path.to_owned(), Some(json!({"name": ""}))),
         ("PUT" | "PATCH", "/api/repos/{id}" | "/api/v1/chart-repos/{id}") => {
             (path_of(&things.chart_repo), Some(json!({"name": "stolen"})))
@@ -548,7 +616,8 @@ async fn every_route_keeps_out_whom_it_should() {
                     && (path.ends_with("nodes")
                         || path.contains("/pods")
                         || path.ends_with("/port-forward")
-                        || path.starts_with("/deploy/"));
+                        || path.starts_with("/deploy/")
+                        || path.starts_with("/api/releases/"));
             if status >= 400 && !is_away {
                 wrong.push(format!("{method} {path} as the admin: {status}"));
             }

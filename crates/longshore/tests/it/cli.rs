@@ -160,6 +160,42 @@ fn answer_as_platform(seen: &Seen) -> Response {
             "dependencies": [{ "name": "common", "version": "2.x.x", "repository": null, "condition": null }],
             "files": [{ "path": "Chart.yaml", "bytes": 10 }], "digest": "a".repeat(64), "digest_check": "index", "digest_changed": false,
         })),
+        ("GET", "/api/releases") => fake::page(&[views::release()]),
+        ("GET", "/api/releases/web") => fake::ok(&views::release_status()),
+        ("GET", path) if path == format!("/api/releases/{}", views::BUILD) => fake::ok(&views::release_status()),
+        ("POST", "/api/releases" | "/api/releases/web/upgrade" | "/api/releases/web/rollback")
+            if seen.json()["dry_run"] == true =>
+        {
+            fake::ok(&views::release_plan())
+        }
+        (
+            "POST",
+            "/api/releases"
+            | "/api/releases/web/upgrade"
+            | "/api/releases/web/rollback"
+            | "/api/releases/web/recover",
+        )
+        | ("DELETE", "/api/releases/web") => fake::raw_json(202, &views::release().to_string()),
+        ("GET", "/api/releases/web/history") => fake::page(&[json!({
+            "revision": 2, "status": "deployed", "chart": "nginx-1.1.0", "app_version": "1.27",
+            "description": "Upgrade complete", "updated": "2026-01-02T03:04:05.678Z",
+        })]),
+        ("GET", "/api/releases/web/values") => {
+            fake::ok(&json!({ "values": "replicas: 2\n", "values_json": { "replicas": 2 } }))
+        }
+        ("GET", "/api/releases/web/manifest") => fake::ok(
+            &json!({ "manifest": "---\napiVersion: v1\n\u{1b}[2J", "hooks": "---\nkind: Job\n", "notes": null }),
+        ),
+        ("GET", "/api/release-operations") => fake::page(&[views::release_operation("install", "running")]),
+        ("POST", path) if path.starts_with("/api/release-operations/") => {
+            fake::raw_json(202, &views::release_operation("install", "running").to_string())
+        }
+        ("GET", path) if path.starts_with("/api/release-operations/") => {
+            let event = |name: &str, value: &Value| format!("event: {name}\ndata: {value}\n\n");
+            let state = event("state", &views::release_operation("install", "running"));
+            let ended = event("end", &views::release_operation("install", "succeeded"));
+            fake::events(&[state, fake::log_event(0, "creating 2 resource(s)\n"), ended], false)
+        }
         ("GET", "/api/v1/images") => {
             fake::page(&[views::image(12, "alice/app:v1"), views::image(3, "public/base:1")])
         }
@@ -364,6 +400,19 @@ fn commands(code: &str) -> Vec<Vec<String>> {
         "chart list database --repo bitnami",
         "chart versions bitnami/nginx --range ^1",
         "chart show bitnami/nginx",
+        "release list --namespace test --repo bitnami",
+        "release show web",
+        "release install web bitnami/nginx --set replicas=2",
+        "release install web bitnami/nginx --detach",
+        "release upgrade web --version 1.1.0 --dry-run",
+        "release rollback web --to 1",
+        "release history web",
+        "release values web",
+        "release manifest web --hooks",
+        "release log web",
+        "release cancel web",
+        "release recover web",
+        "release uninstall web --yes",
         "image list",
         "image repositories",
         "image show alice/app:v1",
@@ -550,9 +599,7 @@ fn every_command_explains_itself() {
         let is_tested = tested.iter().any(|line| *line == leaf || line.starts_with(&format!("{leaf} ")));
         assert!(
             // The first two need words of people, the last one a cluster: `applications::a_port_here_leads_to_one_of_a_pod`.
-            is_local
-                || is_tested
-                || matches!(leaf.as_str(), "login" | "register" | "workload port-forward"),
+            is_local || is_tested || matches!(leaf.as_str(), "login" | "register" | "workload port-forward"),
             "`{leaf}` has no test"
         );
     }

@@ -43,6 +43,8 @@ mod pod_gpus;
 mod quotas;
 mod registry;
 mod registry_tls;
+mod release_faults;
+mod releases;
 mod restarts;
 mod saves;
 mod service;

@@ -75,7 +75,11 @@ async fn pods_and_containers_share_one_quota_of_gpus() {
     assert_eq!(seen.as_array().unwrap().len(), 1, "{seen}");
 
     // Two are not left for a container while the pod has one.
-    let asked = shop.ask(json!({"name": "both", "memory_bytes": 16 << 20, "gpus": {"count": 2}})).await.expect(201).json();
+    let asked = shop
+        .ask(json!({"name": "both", "memory_bytes": 16 << 20, "gpus": {"count": 2}}))
+        .await
+        .expect(201)
+        .json();
     let waiting = eventually("the container waits for the quota", POD_SECS, || async {
         let seen = shop.alice.get("/api/v1/containers/both").await.expect(200).json();
         (seen["reason"] == "waits_for_quota").then_some(seen)

@@ -8,8 +8,9 @@ use serde_json::Value;
 use store::clusters::{self, Row};
 use wire::clusters::{ClusterCreate, ClusterState, ClusterUpdate, ClusterView, NodeView};
 use wire::ids::ClusterId;
-use wire::names::ClusterName;
+use wire::names::{ClusterName, NamespaceName};
 use wire::page::{Page, PageQuery};
+use wire::secret::Secret;
 
 use super::audit::{self, Event};
 use super::page_of;
@@ -347,6 +348,18 @@ pub(super) async fn kubeconfig_for(app: &App, id: ClusterId, namespace: &str, to
     };
     let access = app.keys.sealing.open(&purpose(row.id), sealed)?;
     kubeconfig::for_others(&access, namespace, token)
+}
+
+/// A kubeconfig for a program of ours that acts in the name of a namespace's account, and the cluster's version.
+pub(crate) async fn kubeconfig_as(
+    app: &App,
+    id: ClusterId,
+    namespace: &NamespaceName,
+) -> Result<(Secret, Option<String>)> {
+    let row = clusters::get(&app.db, id).await?.ok_or_else(|| Error::not_found("cluster", id))?;
+    let sealed = row.credentials.as_deref();
+    let access = sealed.map(|sealed| app.keys.sealing.open(&purpose(row.id), sealed)).transpose()?;
+    Ok((kubeconfig::as_tenant(access.as_ref(), namespace)?, row.version))
 }
 
 /// The client of a cluster for those who only look: one that did not answer when it was last asked keeps nobody waiting.

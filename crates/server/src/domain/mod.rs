@@ -14,6 +14,7 @@
 //! - `clusters`, `namespaces`, `workloads`: Kubernetes; `manifests`: what a file may say;
 //!   `port_forwards`: ways to ports of pods and services
 //! - `chart_repos`, `chart_sync`, `charts`: Helm repositories, and the charts in them; `hosted_charts`: those that accounts keep here
+//! - `releases`: charts that are installed into namespaces
 //! - `audit`: who changed what; `readiness`: whether the server can work
 
 pub mod accounts;
@@ -46,6 +47,7 @@ pub mod port_forwards;
 pub mod quotas;
 pub mod readiness;
 pub mod registry;
+pub mod releases;
 pub mod run_log;
 pub mod runners;
 pub mod runs;

@@ -391,7 +391,10 @@ async fn unmake(app: &App, row: &Row, cluster: &Cluster, room: &Room<'_>) -> Res
     let found = cluster.find(As::Longshore, &room.path()).await?;
     let Some(found) = found.filter(|found| room.is_ours(found)) else {
         // Gone, or somebody else's from the beginning: nothing of ours is there.
-        namespaces::delete(&app.db, row.id).await?;
+        let tx = app.db.begin().await?;
+        store::releases::delete_in(&tx, &row.cluster, &row.name).await?;
+        namespaces::delete(&tx, row.id).await?;
+        tx.commit().await?;
         tracing::info!(namespace = %row.name, cluster = %row.cluster, "a namespace is gone");
         return Ok(());
     };

@@ -43,6 +43,7 @@ pub mod openapi;
 pub mod port_forwards;
 pub mod queue;
 pub mod registry;
+pub mod releases;
 pub mod request;
 pub mod rights;
 pub mod router;

@@ -11,8 +11,8 @@ use super::compat::{ci_portal, gpu_platform, helm_charts, helm_repos, paas};
 use super::{
     accounts, applications, audit, auth, builds, chart_repos, charts, clusters, collections, console,
     containers, events, files, git_repos, gpus, health, hooks, hosted_charts, images, invites, linger, link,
-    machines, namespaces, openapi, port_forwards, queue, registry, request, runs, terminals, tokens, volumes,
-    workloads,
+    machines, namespaces, openapi, port_forwards, queue, registry, releases, request, runs, terminals,
+    tokens, volumes, workloads,
 };
 use crate::app::App;
 
@@ -183,6 +183,18 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(charts::file))
         .routes(routes!(charts::package))
         .routes(routes!(charts::icon))
+        .routes(routes!(releases::list, releases::install))
+        .routes(routes!(releases::get, releases::uninstall))
+        .routes(routes!(releases::upgrade))
+        .routes(routes!(releases::rollback))
+        .routes(routes!(releases::recover))
+        .routes(routes!(releases::history))
+        .routes(routes!(releases::values))
+        .routes(routes!(releases::manifest))
+        .routes(routes!(releases::operations))
+        .routes(routes!(releases::operation))
+        .routes(routes!(releases::operation_log))
+        .routes(routes!(releases::operation_cancel))
         .routes(routes!(hosted_charts::index))
         .routes(routes!(hosted_charts::package))
         .routes(routes!(hosted_charts::upload))

@@ -6,9 +6,11 @@
 //! - `save_container.rs`: from a container to an image, where that differs
 //! - `delete_manifest.rs`: removes an image from the registry; `collect_registry.rs`: removes from it what no image needs
 //! - `run_pipeline.rs`: from a commit to a build and to its end
+//! - `change_release.rs`: installs, changes and removes releases, through Helm
 
 mod bases;
 mod build_image;
+mod change_release;
 mod clean_builds;
 mod collect_registry;
 mod delete_manifest;
@@ -27,6 +29,11 @@ pub use worker::start;
 const BUILD_KINDS: &[Kind] = &[Kind::BuildImage];
 /// Kinds of which as many run at a time as builds: each waits for a build of its own.
 const RUN_KINDS: &[Kind] = &[Kind::RunPipeline];
+/// Kinds that wait for clusters most of their time.
+const RELEASE_KINDS: &[Kind] = &[Kind::ChangeRelease];
+/// How many of those run at a time, of all accounts and of one.
+const RELEASES: usize = 8;
+const RELEASES_OF_ACCOUNT: u32 = 3;
 /// Kinds that share one worker.
 const OTHER_KINDS: &[Kind] = &[Kind::DeleteImage, Kind::CleanBuilds, Kind::CollectRegistry];
 
@@ -54,16 +61,17 @@ async fn run(app: &App, shared: &Shared, job: &Row) -> Result<()> {
         Kind::BuildImage => build_image::run(app, shared, job).await,
         Kind::CleanBuilds => clean_builds::run(app, shared, job).await,
         Kind::RunPipeline => run_pipeline::run(app, shared, job).await,
+        Kind::ChangeRelease => change_release::run(app, job).await,
         Kind::DeleteImage => delete_manifest::run(app, job).await,
         Kind::CollectRegistry => collect_registry::run(app, job).await,
     }
 }
 
-/// How often a job is tried before a person must look. Builds, runs and collections count for themselves: they must end in a final
+/// How often a job is tried before a person must look. Builds, runs, releases and collections count for themselves: they must end in a final
 /// state.
 fn max_attempts(kind: Kind) -> u32 {
     match kind {
-        Kind::BuildImage | Kind::RunPipeline | Kind::CollectRegistry => u32::MAX,
+        Kind::BuildImage | Kind::RunPipeline | Kind::ChangeRelease | Kind::CollectRegistry => u32::MAX,
         Kind::DeleteImage | Kind::CleanBuilds => 5,
     }
 }

@@ -11,7 +11,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::Instrument as _;
 use wire::time::Timestamp;
 
-use super::{BUILD_KINDS, OTHER_KINDS, RUN_KINDS, Shared, build_image, clean_builds, max_attempts, run};
+use super::{
+    BUILD_KINDS, OTHER_KINDS, RELEASE_KINDS, RELEASES, RELEASES_OF_ACCOUNT, RUN_KINDS, Shared, build_image,
+    change_release, clean_builds, max_attempts, run,
+};
 use crate::app::App;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -60,12 +63,18 @@ async fn dispatch(app: App, shared: Arc<Shared>) {
         slots: Arc::new(Semaphore::new(config.workers as usize)),
         per_account: config.per_account,
     };
+    let releases = Pool {
+        kinds: RELEASE_KINDS,
+        slots: Arc::new(Semaphore::new(RELEASES)),
+        per_account: RELEASES_OF_ACCOUNT,
+    };
     let others = Pool { kinds: OTHER_KINDS, slots: Arc::new(Semaphore::new(1)), per_account: 1 };
     take_back(&app).await;
     loop {
         claim_all(&app, &shared, &others, &owner).await;
         claim_all(&app, &shared, &builds, &owner).await;
         claim_all(&app, &shared, &runs, &owner).await;
+        claim_all(&app, &shared, &releases, &owner).await;
         tokio::select! {
             () = app.shutdown.cancelled() => return,
             () = app.signals.jobs.notified() => {}
@@ -239,6 +248,9 @@ async fn sweep(app: App) {
         }
         if let Err(error) = build_image::sweep_contexts(&app, begun_before).await {
             tracing::warn!(%error, "cannot remove contexts of builds that have ended");
+        }
+        if let Err(error) = change_release::sweep(&app).await {
+            tracing::warn!(%error, "cannot remove what is known of old operations on releases");
         }
         tokio::select! {
             () = app.shutdown.cancelled() => return,

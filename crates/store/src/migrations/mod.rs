@@ -19,6 +19,7 @@ mod m0006_charts;
 mod m0007_pipelines;
 mod m0008_collections;
 mod m0010_machine_images;
+mod m0011_releases;
 
 /// The table that says which steps were applied.
 const TABLE: &str = "schema_migrations";
@@ -44,6 +45,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0007_pipelines::Migration),
             Box::new(m0008_collections::Migration),
             Box::new(m0010_machine_images::Migration),
+            Box::new(m0011_releases::Migration),
         ]
     }
 

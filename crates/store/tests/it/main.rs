@@ -21,5 +21,6 @@ mod lists;
 mod machine_images;
 mod machines;
 mod quotas;
+mod releases;
 mod support;
 mod volumes;

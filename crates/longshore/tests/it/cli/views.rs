@@ -276,3 +276,43 @@ pub(super) fn chart() -> Value {
         "kube_version": null, "deprecated": false, "version_count": 2, "published_at": null, "updated_at": ago(60),
     })
 }
+
+pub(super) fn release() -> Value {
+    json!({
+        "id": BUILD, "name": "web", "account": "alice", "cluster": "test", "namespace": "alice-test", "type": "external",
+        "repo_id": TOKEN, "repo": "bitnami", "chart": "nginx", "chart_version": "1.1.0", "app_version": "1.27", "revision": 2,
+        "state": "deployed", "reason": null, "message": null, "operation": release_operation("install", "running"),
+        "created_at": ago(7200), "updated_at": ago(3600),
+    })
+}
+
+pub(super) fn release_status() -> Value {
+    let mut status = release();
+    status["resources"] = json!([
+        { "kind": "Deployment", "name": "web", "hook": null, "state": "ready", "message": null,
+          "replicas": { "desired": 1, "updated": 1, "ready": 1 }, "ports": [] },
+        { "kind": "Service", "name": "web", "hook": null, "state": "ready", "message": null, "replicas": null,
+          "ports": [{ "name": null, "address": "10.0.0.1", "port": 80, "node_port": 30080 }] },
+        { "kind": "Job", "name": "init", "hook": "pre-install", "state": "missing", "message": null, "replicas": null, "ports": [] },
+    ]);
+    status["is_ready"] = true.into();
+    status["notes"] = "open it\u{1b}[2J".into();
+    status
+}
+
+pub(super) fn release_operation(action: &str, state: &str) -> Value {
+    json!({
+        "id": TOKEN, "release_id": BUILD, "release": "web", "namespace": "alice-test", "action": action, "state": state,
+        "reason": null, "message": null, "chart": "nginx-1.1.0", "revision": 2, "cancel_requested": false,
+        "created_at": ago(60), "started_at": ago(59), "ended_at": null,
+    })
+}
+
+pub(super) fn release_plan() -> Value {
+    json!({
+        "name": "web", "namespace": "alice-test", "chart": "nginx", "chart_version": "1.1.0", "manifest": "---\n",
+        "diff": "--- ConfigMap/web\n+++ ConfigMap/web\n@@ -1 +1 @@\n-a\n+b\n",
+        "changes": [{ "kind": "ConfigMap", "name": "web", "change": "changed" }], "notes": null,
+        "warnings": ["templates/tests/t.yaml: Pod `t` is a test of the chart, and is left out"],
+    })
+}

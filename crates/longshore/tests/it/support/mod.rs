@@ -13,6 +13,7 @@ pub(crate) mod machine;
 pub(crate) mod network;
 pub(crate) mod process;
 pub(crate) mod registry;
+pub(crate) mod releases;
 pub(crate) mod remote;
 pub(crate) mod room;
 pub(crate) mod server;

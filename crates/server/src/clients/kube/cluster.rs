@@ -128,6 +128,20 @@ impl Cluster {
         }
     }
 
+    /// Reads what a list says about its objects, without what is in them.
+    pub async fn metadata(&self, who: As<'_>, path: &str) -> Result<Vec<Value>, Failure> {
+        let mut request = request(who, Method::GET, path, None)?;
+        let kind = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+        request.headers_mut().insert(header::ACCEPT, header::HeaderValue::from_static(kind));
+        let answer =
+            tokio::time::timeout(PATIENCE, self.exchange(request)).await.map_err(|_| too_slow())??;
+        let mut body = answer.body;
+        Ok(match body["items"].take() {
+            Value::Array(items) => items.into_iter().map(|mut item| item["metadata"].take()).collect(),
+            _ => Vec::new(),
+        })
+    }
+
     /// Makes an object; fails when there is one of its name.
     pub async fn create(&self, who: As<'_>, path: &str, object: &Value) -> Result<Answer, Failure> {
         self.call(who, Method::POST, path, Some(("application/json", object))).await

@@ -6,9 +6,10 @@ use kube::config::{
     NamedContext,
 };
 use wire::clusters::KUBECONFIG_BYTES_MAX;
+use wire::names::NamespaceName;
 use wire::secret::Secret;
 
-use super::Failure;
+use super::{Failure, OWN_NAME};
 use crate::error::{Error, Result};
 
 /// The one name that everything has in what we keep.
@@ -168,6 +169,26 @@ pub fn for_others(access: &Secret, namespace: &str, token: &str) -> Result<Strin
     serde_json::to_string_pretty(&config).map_err(Error::internal)
 }
 
+/// A kubeconfig for a program of ours that acts in the name of a namespace's own account.
+pub fn as_tenant(access: Option<&Secret>, namespace: &NamespaceName) -> Result<Secret> {
+    let mut config: serde_json::Value = if let Some(access) = access {
+        serde_json::from_str(access.expose()).map_err(Error::internal)?
+    } else {
+        let own = |name: &str| format!("/var/run/secrets/kubernetes.io/serviceaccount/{name}");
+        serde_json::json!({
+            "clusters": [{"name": NAME, "cluster": {"server": in_cluster_server()?, "certificate-authority": own("ca.crt")}}],
+            "users": [{"name": NAME, "user": {"tokenFile": own("token")}}],
+            "contexts": [{"name": NAME, "context": {"cluster": NAME, "user": NAME}}],
+            "current-context": NAME,
+        })
+    };
+    config["apiVersion"] = "v1".into();
+    config["kind"] = "Config".into();
+    config["users"][0]["user"]["as"] = format!("system:serviceaccount:{namespace}:{OWN_NAME}").into();
+    config["contexts"][0]["context"]["namespace"] = namespace.as_str().into();
+    Ok(Secret::new(config.to_string()))
+}
+
 /// The pod's own service account, when the server runs in a cluster.
 pub fn in_cluster_server() -> Result<String> {
     Ok(in_cluster()?.cluster_url.to_string())
@@ -251,6 +272,19 @@ current-context: x
         assert_eq!(access.server, "https://10.0.0.1:6443");
         assert!(access.credentials.expose().contains("the-token"));
         assert!(!format!("{access:?}").contains("the-token"));
+    }
+
+    #[test]
+    fn a_tenants_kubeconfig_acts_as_its_namespaces_account_and_says_nothing_else() {
+        let access = read(&Secret::new(GOOD), None).unwrap();
+
+        let config = as_tenant(Some(&access.credentials), &"henry-test".parse().unwrap()).unwrap();
+
+        let config: serde_json::Value = serde_json::from_str(config.expose()).unwrap();
+        assert_eq!(config["users"][0]["user"]["as"], "system:serviceaccount:henry-test:longshore");
+        assert_eq!(config["users"][0]["user"]["token"], "the-token");
+        assert_eq!(config["contexts"][0]["context"]["namespace"], "henry-test");
+        assert_eq!(config["clusters"][0]["cluster"]["server"], "https://10.0.0.1:6443");
     }
 
     #[test]

@@ -29,6 +29,10 @@ pub const PULL_SECRET: &str = "longshore-pull";
 pub const TENANT_ROLE: &str = "longshore-tenant";
 /// Says which row of ours an object belongs to.
 pub const NAMESPACE_LABEL: &str = "longshore.io/namespace";
+/// Says which release of ours an object belongs to.
+pub const RELEASE_LABEL: &str = "longshore.io/release";
+/// Says which operation of ours made a revision of a release.
+pub const OPERATION_LABEL: &str = "longshore.io/operation";
 /// Says which installation made an object.
 pub const INSTANCE_LABEL: &str = "longshore.io/instance";
 /// Says whose a namespace is, by the account's number.

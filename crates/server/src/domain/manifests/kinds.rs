@@ -138,7 +138,7 @@ const ANNOTATIONS: Shape = Keys(
 );
 
 /// Domains whose labels describe an application and steer nothing.
-const DESCRIBING: [&str; 3] = ["app.kubernetes.io", "helm.sh", "prometheus.io"];
+const DESCRIBING: [&str; 4] = ["app.kubernetes.io", "checksum", "helm.sh", "prometheus.io"];
 
 fn is_own_label(key: &str) -> bool {
     match key.split_once('/') {

@@ -2,10 +2,12 @@
 //! understood field by field, and written anew; the cluster never sees what the account wrote.
 //!
 //! - `shape`: how a document is read along a description; `kinds`: the descriptions
+//! - `rendered`: the same for what a chart makes
 //! - `pods`: what a pod gets beside what was asked for, and which images it names
 
 pub mod kinds;
 mod pods;
+pub mod rendered;
 mod shape;
 
 use serde_json::{Map, Value};
@@ -18,12 +20,24 @@ use shape::Violations;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// Largest file in bytes.
+/// Largest file of an account in bytes.
 pub const FILE_BYTES_MAX: usize = 256 << 10;
-/// Documents in one file.
-const DOCUMENTS_MAX: usize = 20;
-/// Values in one file, aliases counted by what they stand for.
-const NODES_MAX: usize = 20_000;
+
+/// Bounds of what is read.
+#[derive(Clone, Copy)]
+struct Bounds {
+    /// Largest file in bytes.
+    bytes: usize,
+    /// Documents in one file.
+    documents: usize,
+    /// Values in one file, aliases counted by what they stand for.
+    nodes: usize,
+}
+
+/// Of a file that an account writes.
+const OF_FILES: Bounds = Bounds { bytes: FILE_BYTES_MAX, documents: 20, nodes: 20_000 };
+/// Violations that are listed.
+const VIOLATIONS_TOLD: usize = 200;
 /// Levels of one document.
 const DEPTH_MAX: usize = 48;
 
@@ -55,7 +69,7 @@ pub struct Rights {
 
 /// Reads a file of one or several documents. Everything that is wrong with any of them is told together.
 pub fn read(text: &[u8], rights: Rights) -> Result<Vec<Manifest>> {
-    let documents = parse(text)?;
+    let documents = parse(text, OF_FILES)?;
     let mut wrong = Violations::default();
     let mut manifests = Vec::new();
     let is_several = documents.len() > 1;
@@ -76,7 +90,7 @@ pub fn read(text: &[u8], rights: Rights) -> Result<Vec<Manifest>> {
 
 /// Reads a file that holds exactly one document of one kind.
 pub fn read_one(text: &[u8], wanted: &str, rights: Rights) -> Result<Manifest> {
-    let documents = parse(text)?;
+    let documents = parse(text, OF_FILES)?;
     if let [document] = documents.as_slice()
         && document["kind"] == wanted
     {
@@ -94,38 +108,53 @@ pub fn read_one(text: &[u8], wanted: &str, rights: Rights) -> Result<Manifest> {
 
 /// Violations as an error that lists all of them.
 pub fn refuse(violations: Vec<Violation>) -> Result<()> {
+    refuse_as("the manifest cannot be taken", violations)
+}
+
+/// The same, in the words for what it is.
+pub fn refuse_as(what: &str, violations: Vec<Violation>) -> Result<()> {
     if violations.is_empty() {
         return Ok(());
     }
     let count = violations.len();
     let first = &violations[0];
     let rest = if count == 1 { String::new() } else { format!(" (and {} more)", count - 1) };
-    let detail = format!("the manifest cannot be taken: `{}` {}{rest}", first.path, first.message);
+    let detail = format!("{what}: `{}` {}{rest}", first.path, first.message);
     let listed: Vec<Value> = violations
         .into_iter()
+        .take(VIOLATIONS_TOLD)
         .map(|violation| serde_json::json!({"path": violation.path, "message": violation.message}))
         .collect();
     Err(Error::new(ErrorKind::Invalid, "manifest_refused", detail).with("violations", listed))
 }
 
-fn parse(text: &[u8]) -> Result<Vec<Value>> {
+/// A text that holds one document, within the bounds of what charts make.
+pub fn document(text: &str) -> Result<Value> {
+    let mut documents = parse(text.as_bytes(), rendered::OF_CHARTS)?;
+    match (documents.pop(), documents.is_empty()) {
+        (Some(document), true) => Ok(document),
+        _ => Err(Error { code: "not_yaml", ..Error::invalid("file", "it holds several documents") }),
+    }
+}
+
+fn parse(text: &[u8], bounds: Bounds) -> Result<Vec<Value>> {
     let wrong = |detail: String| Error { code: "not_yaml", ..Error::invalid("file", detail) };
-    if text.len() > FILE_BYTES_MAX {
-        let detail = format!("the file has more than {} KiB", FILE_BYTES_MAX >> 10);
+    if text.len() > bounds.bytes {
+        let detail = format!("the file has more than {} KiB", bounds.bytes >> 10);
         return Err(Error::new(ErrorKind::TooLarge, "too_large", detail));
     }
     let text = std::str::from_utf8(text).map_err(|_| wrong("the file is not UTF-8 text".to_owned()))?;
     let budget = serde_saphyr::budget! {
-        max_documents: DOCUMENTS_MAX,
-        max_nodes: NODES_MAX,
-        max_events: NODES_MAX * 3,
+        max_documents: bounds.documents,
+        max_nodes: bounds.nodes,
+        max_events: bounds.nodes * 3,
         max_depth: DEPTH_MAX,
         max_aliases: 500,
         max_anchors: 200,
         max_merge_keys: 200,
-        max_total_scalar_bytes: FILE_BYTES_MAX * 2,
+        max_total_scalar_bytes: bounds.bytes * 2,
     };
-    let alias_limits = serde_saphyr::alias_limits! { max_total_replayed_events: NODES_MAX };
+    let alias_limits = serde_saphyr::alias_limits! { max_total_replayed_events: bounds.nodes };
     // Tags of one's own mean nothing to a cluster, and `0644` means what it means to `kubectl`.
     let options = serde_saphyr::options! {
         budget: budget,
@@ -227,10 +256,14 @@ fn check_service(object: &Value, wrong: &mut Violations) {
 
 /// Puts an object into its namespace, under our labels.
 pub fn place(object: &mut Value, namespace: &NamespaceName, workload: &str) {
+    place_as(object, namespace, "longshore.io/workload", workload);
+}
+
+fn place_as(object: &mut Value, namespace: &NamespaceName, label: &str, id: &str) {
     let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else { return };
     metadata.insert("namespace".to_owned(), namespace.as_str().into());
     let labels = metadata.entry("labels").or_insert_with(|| Value::Object(Map::new()));
-    labels["longshore.io/workload"] = workload.into();
+    labels[label] = id.into();
 }
 
 #[cfg(test)]

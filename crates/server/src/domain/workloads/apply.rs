@@ -212,7 +212,8 @@ async fn find_images(app: &App, subject: &Subject, item: &mut Item, is_one: bool
     Ok(wrong)
 }
 
-async fn resolved(
+/// What nodes pull for an image as it is written, or what is wrong with it.
+pub(in crate::domain) async fn resolved(
     app: &App,
     subject: &Subject,
     registry: &str,

@@ -136,12 +136,12 @@ pub(super) async fn whole_view(app: &App, namespace: &Namespace, row: Row) -> Re
 }
 
 /// What was seen of a workload.
-struct Seen {
-    state: WorkloadState,
-    message: Option<String>,
-    replicas: Option<Replicas>,
-    images: Vec<String>,
-    ports: Vec<ServicePort>,
+pub(in crate::domain) struct Seen {
+    pub(in crate::domain) state: WorkloadState,
+    pub(in crate::domain) message: Option<String>,
+    pub(in crate::domain) replicas: Option<Replicas>,
+    pub(in crate::domain) images: Vec<String>,
+    pub(in crate::domain) ports: Vec<ServicePort>,
 }
 
 async fn look(cluster: &Cluster, namespace: &Namespace, row: &Row, path: &str) -> Result<Seen, Failure> {
@@ -155,25 +155,35 @@ async fn look(cluster: &Cluster, namespace: &Namespace, row: &Row, path: &str) -
             ports: Vec::new(),
         });
     };
-    let (state, message, replicas) = match row.kind {
+    let mut seen = seen(cluster, namespace, row.kind, &object).await?;
+    if !is_ours(&object, row.id) {
+        seen.message =
+            Some("its label was taken away or changed in the cluster: apply its file again".to_owned());
+    }
+    Ok(seen)
+}
+
+/// How an object is that the cluster has.
+pub(in crate::domain) async fn seen(
+    cluster: &Cluster,
+    namespace: &Namespace,
+    kind: WorkloadKind,
+    object: &Value,
+) -> Result<Seen, Failure> {
+    let (state, message, replicas) = match kind {
         WorkloadKind::Deployment | WorkloadKind::StatefulSet | WorkloadKind::DaemonSet => {
-            let (is_done, replicas, message) = rollout(row.kind, &object);
+            let (is_done, replicas, message) = rollout(kind, object);
             if is_done {
                 (WorkloadState::Ready, None, Some(replicas))
             } else {
-                let (state, message) = why(cluster, namespace, &object, message).await?;
+                let (state, message) = why(cluster, namespace, object, message).await?;
                 (state, Some(message), Some(replicas))
             }
         }
-        WorkloadKind::Job => job(&object),
+        WorkloadKind::Job => job(object),
         _ => (WorkloadState::Ready, None, None),
     };
-    let message = if is_ours(&object, row.id) {
-        message
-    } else {
-        Some("its label was taken away or changed in the cluster: apply its file again".to_owned())
-    };
-    Ok(Seen { state, message, replicas, images: images_of(&object), ports: ports_of(row.kind, &object) })
+    Ok(Seen { state, message, replicas, images: images_of(object), ports: ports_of(kind, object) })
 }
 
 /// A workload's object, from what a watch keeps where it does. What a watch does not know of is asked for: it may be new.

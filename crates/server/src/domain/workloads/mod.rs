@@ -17,10 +17,11 @@ use wire::ids::{AccountId, WorkloadId};
 use wire::namespaces::NamespaceState;
 use wire::workloads::{RevisionView, WorkloadKind, WorkloadView};
 
+pub(super) use apply::resolved;
 pub use apply::{Application, Mode, apply, rollback, settle};
 pub use logs::{LogQuery, log};
 pub use look::{deployments, list, pods};
-pub(super) use look::{is_name, is_ready, pods_behind};
+pub(super) use look::{is_name, is_ready, pods_behind, seen};
 
 use super::audit::{self, Event};
 use super::manifests::{self, Kind};
@@ -33,7 +34,7 @@ use crate::error::{Error, Result};
 /// Says which row of ours an object belongs to.
 const WORKLOAD_LABEL: &str = "longshore.io/workload";
 
-fn kind_of(kind: WorkloadKind) -> Result<&'static Kind> {
+pub(super) fn kind_of(kind: WorkloadKind) -> Result<&'static Kind> {
     manifests::kind(kind.as_str()).ok_or_else(|| Error::internal("a kind of workload has no description"))
 }
 
@@ -187,7 +188,7 @@ async fn change_object(
 }
 
 /// The cluster of a namespace in which something can be done.
-async fn usable(app: &App, namespace: &Namespace) -> Result<Cluster> {
+pub(super) async fn usable(app: &App, namespace: &Namespace) -> Result<Cluster> {
     if namespace.state != NamespaceState::Ready {
         let detail = format!("the namespace `{}` cannot be used now", namespace.name);
         return Err(Error::conflict("namespace_not_ready", detail)
