@@ -114,9 +114,10 @@ async fn nobody_reaches_anothers_namespace_by_any_name() {
     let mallory = server.account(&unique("mallory")).await;
     let made = henry.post("/api/v1/namespaces", json!({"name": "test"})).await.expect(201).json();
     let id = made["id"].as_str().unwrap();
+    let short = "test";
     let full = made["name"].as_str().unwrap();
 
-    for named in [id, full, "test"] {
+    for named in [id, full, short] {
         mallory.get(&format!("/api/v1/namespaces/{named}")).await.expect(404);
         mallory.delete(&format!("/api/v1/namespaces/{named}")).await.expect(404);
         mallory.post("/deploy/delete_namespace", json!({"namespace": named})).await.expect(404);
@@ -131,7 +132,22 @@ async fn nobody_reaches_anothers_namespace_by_any_name() {
     admin.get(&format!("/api/v1/namespaces/{id}")).await.expect(200);
     let acted = admin.get(&format!("/deploy/list_all_my_namespace?username={name}")).await.expect(200).json();
     assert_eq!(acted[0]["namespace"], full);
-    admin.delete(&format!("/api/v1/namespaces/{id}")).await;
+    // By the short name, which only means something with the account; and in the admin's own name.
+    let service = "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {selector: {app: web}, ports: [{port: 80}]}\n";
+    let service = json!({"username": name, "namespace": short, "file": service});
+    admin.post("/deploy/create_service", service).await.expect(200);
+    let gone = json!({"username": name, "namespace": short, "service": "web"});
+    admin.post("/deploy/delete_service", gone).await.expect(200);
+    admin.post("/deploy/delete_namespace", json!({"username": name, "namespace": short})).await;
+    let audit = admin.get("/api/v1/audit").await.expect(200).json();
+    for (row, action) in audit["data"].as_array().unwrap().iter().zip(["namespace.delete", "workload.delete"])
+    {
+        assert_eq!(
+            (&row["action"], &row["actor"], &row["acting_for"]),
+            (&json!(action), &json!("admin"), &json!(name)),
+            "{row}"
+        );
+    }
     server.stop().await;
 }
 

@@ -100,7 +100,8 @@ pub(super) async fn subject(app: &App, caller: &Caller, fields: &Fields) -> Resu
     accounts::subject(app, caller, fields.optional("username").map(Named::Account)).await
 }
 
-/// The caller, in the place of the account for which an admin acts.
+/// The caller with the eyes of the account for which an admin acts: only to find what short names mean there. Changes are made, and
+/// recorded, in the caller's own name.
 pub(super) fn acting(caller: &Caller, subject: &Subject) -> Caller {
     Caller { account: subject.account, name: subject.name.clone(), ..caller.clone() }
 }
@@ -181,9 +182,8 @@ pub async fn delete_namespace(
     fields: Fields,
 ) -> Result<(StatusCode, axum::Json<NamespaceDeleted>)> {
     let subject = subject(&app, &caller, &fields).await?;
-    let caller = acting(&caller, &subject);
     let named = fields.required("namespace")?;
-    let found = namespaces::get(&app, &caller, named).await?;
+    let found = namespaces::get(&app, &acting(&caller, &subject), named).await?;
     let left = namespaces::delete(&app, &caller, &found.id.to_string()).await?;
     let (status, message) = match left {
         None => (StatusCode::OK, None),

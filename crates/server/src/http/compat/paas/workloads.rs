@@ -173,11 +173,10 @@ async fn do_delete(
     parameter: &str,
 ) -> Result<axum::Json<WorkloadDeleted>> {
     let subject = subject(app, caller, fields).await?;
-    let caller = acting(caller, &subject);
-    let namespace = namespaces::get(app, &caller, fields.required("namespace")?).await?;
+    let namespace = namespaces::get(app, &acting(caller, &subject), fields.required("namespace")?).await?;
     let name = fields.required(parameter)?;
-    let id = workloads::named(app, &caller, &namespace.id.to_string(), kind, name).await?;
-    workloads::delete(app, &caller, id).await?;
+    let id = workloads::named(app, caller, &namespace.id.to_string(), kind, name).await?;
+    workloads::delete(app, caller, id).await?;
     Ok(axum::Json(WorkloadDeleted { namespace: namespace.name, kind, name: name.to_owned(), deleted: true }))
 }
 
