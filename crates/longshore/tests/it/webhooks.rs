@@ -262,7 +262,7 @@ async fn filters_and_marks_decide_what_is_built() {
     let mut docs = push("refs/heads/release/1", &commit(6));
     docs["commits"][0]["added"] = json!(["docs/a.md"]);
     assert!(ignored(&docs).await.contains("no file changed"));
-    // Moved to another owner, or reached through a mirror, it is the same by its name.
+    // Moved to another owner, or reached through a mirror, it is the same by its name: that of its address or the one it has here.
     for (git_ref, number, project) in [
         ("refs/heads/release/1", 7, "team/app"),
         ("refs/tags/v2", 8, "team/app"),
@@ -272,7 +272,12 @@ async fn filters_and_marks_decide_what_is_built() {
         body["repository"]["full_name"] = json!(project);
         send_github(&server, "app", "push", &body.to_string()).await.expect(202);
     }
-    assert_eq!(events(&alice).await.len(), 3);
+    let path = format!("/api/v1/git-repos/{}", repo["id"]);
+    alice.patch(&path, json!({"repo_name": "app-here"})).await.expect(200);
+    let mut here = push("refs/tags/v4", &commit(10));
+    here["repository"]["full_name"] = json!("any/App-Here");
+    send_github(&server, "app-here", "push", &here.to_string()).await.expect(202);
+    assert_eq!(events(&alice).await.len(), 4);
     let deliveries = alice.get(&format!("/api/v1/git-repos/{}/deliveries", repo["id"])).await.json();
     assert!(deliveries.as_array().unwrap().len() > 10);
     assert!(!deliveries.to_string().contains(SECRET));

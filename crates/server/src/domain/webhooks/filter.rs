@@ -14,6 +14,7 @@ pub(super) fn reason_against(repo: &Row, push: &Push) -> Option<String> {
     if let Ok(url) = content.url.parse::<GitUrl>()
         && !push.project.is_empty()
         && !is_same_project(url.project(), &push.project)
+        && !is_same_project(&content.repo_name, &push.project)
     {
         return Some("it is about another repository".to_owned());
     }
