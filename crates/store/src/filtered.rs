@@ -20,6 +20,8 @@ pub enum Wanted {
     Between(i64, i64),
     /// One of these words; none of them matches nothing.
     AnyOf(Vec<&'static str>),
+    /// Something, or nothing.
+    Filled(bool),
 }
 
 /// Which rows, in which order.
@@ -50,6 +52,8 @@ impl Filter {
                 Wanted::Number(number) => column.eq(*number),
                 Wanted::Between(from, to) => column.clone().gte(*from).and(column.lt(*to)),
                 Wanted::AnyOf(words) => column.is_in(words.iter().copied()),
+                Wanted::Filled(true) => column.is_not_null(),
+                Wanted::Filled(false) => column.is_null(),
             });
         }
         let (columns, text) = self.search.as_ref().map_or((&[][..], ""), |(columns, text)| (*columns, text));

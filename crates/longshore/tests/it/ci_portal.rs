@@ -253,6 +253,19 @@ async fn secrets_are_sealed_masked_and_kept_until_they_are_replaced() {
         .expect(200)
         .json();
     assert_eq!(job["REGISTRY_PASS"], "***");
+    // Lists tell whether there is a secret, and of an address what is shown of it.
+    for (path, count) in [
+        ("/repo/?ca_secret=***", 1),
+        ("/repo/?ca_secret=", 0),
+        ("/repo/?ca_secret=CANARY-ca", 0),
+        ("/repo/?repo=https://***@bitbucket.org/8labteam/other.git", 1),
+        ("/repo/?repo=https://bitbucket.org/8labteam/other.git", 1),
+        ("/job/?REGISTRY_PASS=***", 1),
+        ("/job/?registry_pass=CANARY-registry", 0),
+    ] {
+        let rows = alice.get(path).await.expect(200).json();
+        assert_eq!(rows.as_array().unwrap().len(), count, "{path}: {rows}");
+    }
     // The password is for its host: no other one gets it by a change of the address.
     let moved = json!({"id": id, "repo": "https://***@evil.example.org/8labteam/other.git"});
     assert!(alice.patch("/repo/", moved).await.expect(400).json()["repo"].is_array());

@@ -10,9 +10,11 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use store::PageOf;
 use store::filtered::{Filter, Wanted};
+use wire::git_repos::MASK;
 use wire::page::MAX_LIMIT;
 
 use crate::app::App;
+use crate::clients::git::GitUrl;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::extract::Fields;
 
@@ -28,6 +30,10 @@ pub(super) enum Kind {
     Number,
     Time,
     Status,
+    /// An address, shown without the name and password in it.
+    Url,
+    /// What is sealed: it can be asked whether there is one, and never whether it is this one.
+    Secret,
 }
 
 /// A column that can be filtered and ordered by.
@@ -143,11 +149,20 @@ impl Input {
             }
             let Some(value) = self.values.get(&name) else { continue };
             // An empty text is a value; an empty number or time is a field of a form that was left empty.
-            if value.is_empty() && !matches!(column.kind, Kind::Text) {
+            if value.is_empty() && matches!(column.kind, Kind::Number | Kind::Time | Kind::Status) {
                 continue;
             }
             let wanted = match column.kind {
                 Kind::Text => Wanted::Text(value.clone()),
+                Kind::Url => Wanted::Text(match value.parse::<GitUrl>() {
+                    Ok(url) => url.as_str().to_owned(),
+                    Err(_) => value.clone(),
+                }),
+                Kind::Secret => match value.as_str() {
+                    "" => Wanted::Filled(false),
+                    MASK => Wanted::Filled(true),
+                    _ => Wanted::AnyOf(Vec::new()),
+                },
                 Kind::Number => Wanted::Number(number(column.seed, value)?),
                 Kind::Time => {
                     let from = second(column.seed, value)?;
@@ -173,7 +188,9 @@ impl Input {
                 Some(name) => (name, true),
                 None => (name.trim(), false),
             };
-            let column = table.columns.iter().find(|column| column.seed.eq_ignore_ascii_case(name));
+            let column = table.columns.iter().find(|column| {
+                column.seed.eq_ignore_ascii_case(name) && !matches!(column.kind, Kind::Secret)
+            });
             filter.order.extend(column.map(|column| (column.store, is_descending)));
         }
         (filter.limit, filter.offset) = match self.page()? {

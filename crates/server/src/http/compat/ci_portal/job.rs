@@ -135,6 +135,7 @@ const TABLE: Table = Table {
         text("IMAGE_TAG", "image_tag"),
         text("REPO_PATH", "repo_path"),
         text("IMAGE_REPO", "image_repo"),
+        Column { seed: "REGISTRY_PASS", store: "registry_password", kind: Kind::Secret },
         text("IMAGE_NAME", "image_name"),
         text("REPO_DOCKERFILE", "repo_dockerfile"),
         text("BUILD_PATH", "build_path"),

@@ -134,7 +134,7 @@ const TABLE: Table = Table {
     columns: &[
         Column { seed: "id", store: "id", kind: Kind::Number },
         text("repo_name", "repo_name"),
-        text("repo", "url"),
+        Column { seed: "repo", store: "url", kind: Kind::Url },
         text("branch", "branch"),
         text("tag", "tag"),
         text("build_path", "build_path"),
@@ -145,6 +145,7 @@ const TABLE: Table = Table {
         text("desc", "description"),
         Column { seed: "Time", store: "created_at", kind: Kind::Time },
         text("name", "name"),
+        Column { seed: "ca_secret", store: "ca_secret", kind: Kind::Secret },
     ],
     search: &["repo_name", "url", "branch", "tag", "image", "description", "name"],
 };
