@@ -10,6 +10,10 @@ use sha2::{Digest as _, Sha256};
 
 use crate::error::{Error, Result};
 
+/// How often what is left over is tried to be removed, and the pause between.
+const LEFTOVER_TRIES: u32 = 250;
+const LEFTOVER_PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
+
 /// The folders.
 #[derive(Clone, Debug)]
 pub struct Blobs {
@@ -61,10 +65,7 @@ impl Blobs {
             builder.create(root.join(kind.folder()))?;
         }
         let incoming = root.join("incoming");
-        match std::fs::remove_dir_all(&incoming) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        remove_leftovers(&incoming)?;
         builder.create(&incoming)?;
         Ok(blobs)
     }
@@ -174,6 +175,21 @@ impl Blobs {
             names.extend(entry?.file_name().into_string());
         }
         Ok(names)
+    }
+}
+
+/// Removes what an earlier process left. A program that it had started may write there a moment longer.
+fn remove_leftovers(folder: &Path) -> std::io::Result<()> {
+    let mut tries = 0;
+    loop {
+        match std::fs::remove_dir_all(folder) {
+            Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty && tries < LEFTOVER_TRIES => {
+                tries += 1;
+                std::thread::sleep(LEFTOVER_PAUSE);
+            }
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => return Ok(()),
+        }
     }
 }
 

@@ -505,7 +505,7 @@ async fn a_helm_that_is_missing_is_said_to_be_missing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn charts_of_a_served_repository_are_installed_with_their_digest_and_internal_ones_into_the_system_namespace()
  {
-    let Some(harbour) = Harbour::open(&[("outbound.allow", "[\"127.0.0.0/8\"]")]).await else { return };
+    let Some(harbour) = Harbour::open(&[("outbound.allow", "127.0.0.0/8")]).await else { return };
     let (henry, name) = (&harbour.henry, harbour.name.as_str());
     let bytes = chart("maps", "1.0.0", "text: hello\n", &[MAP]);
     let index = |digest: &str| {
