@@ -26,6 +26,11 @@ export const paths = {
   chartsOf: (repo: string) => `/ui/charts?repo=${encodeURIComponent(repo)}`,
   chart: (repo: string, name: string, version?: string) =>
     `/ui/charts/of/${encodeURIComponent(repo)}/${encodeURIComponent(name)}${version ? `?version=${encodeURIComponent(version)}` : ""}`,
+  releases: "/ui/releases",
+  releaseNew: (repo: string, chart: string, version: string) =>
+    `/ui/releases/new?${new URLSearchParams({ repo, chart, version })}`,
+  release: (id: string) => `/ui/releases/${encodeURIComponent(id)}`,
+  releaseUpgrade: (id: string) => `/ui/releases/${encodeURIComponent(id)}/upgrade`,
   volumes: "/ui/volumes",
   machines: "/ui/machines",
   accounts: "/ui/admin/accounts",

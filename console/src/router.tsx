@@ -99,6 +99,22 @@ const pages: RouteObject[] = [
     lazy: async () => ({ Component: (await again(() => import("./pages/charts/chart"))).ChartDetail }),
   },
   {
+    path: "releases",
+    lazy: async () => ({ Component: (await again(() => import("./pages/releases/list"))).Releases }),
+  },
+  {
+    path: "releases/new",
+    lazy: async () => ({ Component: (await again(() => import("./pages/releases/edit"))).ReleaseNew }),
+  },
+  {
+    path: "releases/:id",
+    lazy: async () => ({ Component: (await again(() => import("./pages/releases/detail"))).ReleaseDetail }),
+  },
+  {
+    path: "releases/:id/upgrade",
+    lazy: async () => ({ Component: (await again(() => import("./pages/releases/edit"))).ReleaseUpgrade }),
+  },
+  {
     path: "volumes",
     lazy: async () => ({ Component: (await again(() => import("./pages/containers/volumes"))).Volumes }),
   },

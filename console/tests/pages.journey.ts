@@ -26,6 +26,7 @@ const pages = [
   ["pipelines", "/ui/pipelines"],
   ["charts", "/ui/charts"],
   ["chart-repos", "/ui/charts/repos"],
+  ["releases", "/ui/releases"],
   ["machines", "/ui/machines"],
   ["accounts", "/ui/admin/accounts"],
   ["audit", "/ui/admin/audit"],

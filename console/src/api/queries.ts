@@ -218,6 +218,28 @@ export const queries = {
         ),
       staleTime: 300_000,
     }),
+  releases: () =>
+    queryOptions({
+      queryKey: ["releases"],
+      queryFn: () => call(api.GET("/api/releases", { params: { query: { limit: 500 } } })),
+      refetchInterval: 5000,
+    }),
+  release: (id: string) =>
+    queryOptions({
+      queryKey: ["release", id],
+      queryFn: () => call(api.GET("/api/releases/{id}", { params: { path: { id } } })),
+    }),
+  /** The revision is only there to read anew when there is another one. */
+  releaseHistory: (id: string, revision: number) =>
+    queryOptions({
+      queryKey: ["release", id, "history", revision],
+      queryFn: () => call(api.GET("/api/releases/{id}/history", { params: { path: { id }, query: { limit: 50 } } })),
+    }),
+  releaseValues: (id: string, revision?: number) =>
+    queryOptions({
+      queryKey: ["release", id, "values", revision],
+      queryFn: () => call(api.GET("/api/releases/{id}/values", { params: { path: { id }, query: { revision } } })),
+    }),
   invites: () =>
     queryOptions({
       queryKey: ["invites"],

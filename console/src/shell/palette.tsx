@@ -31,6 +31,7 @@ export function Palette({ onClose }: { onClose: () => void }) {
   const builds = useQuery(queries.builds());
   const machines = useQuery(queries.machines());
   const workloads = useQuery(queries.workloads());
+  const releases = useQuery(queries.releases());
   const gitRepos = useQuery(queries.gitRepos());
   const chartRepos = useQuery(queries.chartRepos());
 
@@ -73,6 +74,14 @@ export function Palette({ onClose }: { onClose: () => void }) {
         note: `${it.kind} · ${it.namespace}`,
         to: paths.workload(it.id),
       });
+    for (const it of releases.data?.data ?? [])
+      all.push({
+        key: `r${it.id}`,
+        icon: "charts",
+        name: it.name,
+        note: `${it.chart} · ${it.namespace}`,
+        to: paths.release(it.id),
+      });
     for (const it of gitRepos.data?.data ?? [])
       all.push({ key: `g${it.id}`, icon: "git", name: it.repo_name, note: it.url, to: paths.gitRepo(it.id) });
     for (const it of chartRepos.data?.data ?? [])
@@ -94,6 +103,7 @@ export function Palette({ onClose }: { onClose: () => void }) {
     images.data,
     machines.data,
     workloads.data,
+    releases.data,
     gitRepos.data,
     chartRepos.data,
     builds.data,

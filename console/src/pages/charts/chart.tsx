@@ -73,6 +73,14 @@ export function ChartDetail() {
             path: `/api/v1/charts/${repo}/${encodeURIComponent(name)}/versions/${encodeURIComponent(version)}`,
           }}
         />
+        <Button
+          kind="main"
+          icon="upload"
+          why={content.data?.type === "library" ? t("release.library") : undefined}
+          to={paths.releaseNew(it.repo_id, it.name, version)}
+        >
+          {t("release.install")}
+        </Button>
       </PageHead>
       {content.data?.digest_changed && <Notice tone="warn" title={t("chart.digest_changed")} />}
       <div className="grid-2">

@@ -5,6 +5,7 @@ import { paths } from "../../paths";
 
 const parts: { to: string; name: Key }[] = [
   { to: paths.charts, name: "chart.catalogue" },
+  { to: paths.releases, name: "release.title" },
   { to: paths.chartRepos, name: "chart.repos" },
 ];
 
