@@ -128,15 +128,15 @@ db_test! {
 db_test! {
     async fn a_machine_that_says_too_much_is_cut_short(db: &TestDb) {
         let c = &**db;
-        let long = "ä".repeat(20_000);
+        let long = "ä".repeat(2_000);
         let instance = GpuInstanceFacts { model: long.clone(), memory: 1, uuid: "MIG-1".parse().unwrap() };
-        let gpu = GpuFacts { model: long.clone(), instances: Some(vec![instance; 500]), ..GpuFacts::default() };
+        let gpu = GpuFacts { model: long.clone(), instances: Some(vec![instance; INSTANCES_MAX + 1]), ..GpuFacts::default() };
         let cpu = CpuFacts { model: long.clone(), cores: 1 };
         let numbered = |number: usize| format!("{number:05}{}", "0".repeat(1_000));
         let told = MachineFacts {
             hostname: long.clone(),
-            cpu: (0..500).map(|number| (numbered(number), cpu.clone())).collect(),
-            gpu: (0..500).map(|number| (numbered(number), gpu.clone())).collect(),
+            cpu: (0..100).map(|number| (numbered(number), cpu.clone())).collect(),
+            gpu: (0..=GPUS_MAX).map(|number| (numbered(number), gpu.clone())).collect(),
             ..facts("m-1")
         };
 
