@@ -1,7 +1,7 @@
 //! Accounts.
 
 use sea_orm::QueryResult;
-use sea_orm::sea_query::{Expr, ExprTrait, Order};
+use sea_orm::sea_query::{Expr, ExprTrait};
 use wire::accounts::{AccountState, Role};
 use wire::ids::AccountId;
 use wire::names::AccountName;
@@ -10,7 +10,7 @@ use wire::time::Timestamp;
 
 use crate::db::{Conn, Tx};
 use crate::error::{Error, Result};
-use crate::pages::{KeyKind, List, PageOf, keys};
+use crate::pages::{KeyKind, List, PageOf};
 use crate::sql::{Cells, Word, contains, count_of, insert_numbered, select, update, words};
 
 const TABLE: &str = "accounts";
@@ -180,14 +180,15 @@ pub async fn by_name(c: &dyn Conn, account: &AccountName) -> Result<Option<Row>>
 
 /// Accounts by number; `search` looks into name, nickname and mail address.
 pub async fn list(c: &dyn Conn, search: Option<&str>, page: PageQuery) -> Result<PageOf<Row>> {
-    let on = c.on();
     let found = search.map(|text| contains(&["account", "nickname", "email"], text));
-    let list = List { table: TABLE, key: "id", newest_first: false, branches: found.into_iter().collect() };
-    let (keys, total) = keys(&on, &list, KeyKind::Number, page).await?;
-    let mut query = select(TABLE, COLUMNS);
-    query.and_where(Expr::col("id").is_in(keys)).order_by("id", Order::Asc);
-    let rows = on.rows(&query).await?.iter().map(row).collect::<Result<_>>()?;
-    Ok(PageOf { rows, total })
+    let list = List {
+        table: TABLE,
+        key: "id",
+        kind: KeyKind::Number,
+        newest_first: false,
+        branches: found.into_iter().collect(),
+    };
+    list.page(&c.on(), page, select(TABLE, COLUMNS), row).await
 }
 
 /// Changes one part of the profile; `None` empties it.

@@ -1,7 +1,7 @@
 //! The audit log: who changed what. Rows are only ever added.
 
 use sea_orm::QueryResult;
-use sea_orm::sea_query::{Cond, Expr, ExprTrait, Order};
+use sea_orm::sea_query::{Cond, Expr, ExprTrait};
 use wire::audit::AuditView;
 use wire::ids::{AccountId, AuditId};
 use wire::page::PageQuery;
@@ -9,7 +9,7 @@ use wire::time::Timestamp;
 
 use crate::db::Conn;
 use crate::error::Result;
-use crate::pages::{KeyKind, List, PageOf, keys};
+use crate::pages::{KeyKind, List, PageOf};
 use crate::sql::{Cells, insert_numbered, select, shortened};
 
 const TABLE: &str = "audit";
@@ -90,7 +90,6 @@ pub async fn insert(c: &dyn Conn, new: &New<'_>) -> Result<AuditId> {
 
 /// Rows with the names of the accounts in them, newest first.
 pub async fn list(c: &dyn Conn, filter: Filter<'_>, page: PageQuery) -> Result<PageOf<AuditView>> {
-    let on = c.on();
     let narrowed = Cond::all()
         .add_option(filter.actor.map(|id| Expr::col("actor_id").eq(id.0)))
         .add_option(filter.action.map(|action| Expr::col("action").eq(action)))
@@ -99,9 +98,7 @@ pub async fn list(c: &dyn Conn, filter: Filter<'_>, page: PageQuery) -> Result<P
         .add_option(filter.since.map(|time| Expr::col("at").gte(time.0)))
         .add_option(filter.until.map(|time| Expr::col("at").lt(time.0)));
     let branches = if narrowed.is_empty() { Vec::new() } else { vec![narrowed] };
-    let list = List { table: TABLE, key: "id", newest_first: true, branches };
-    let (keys, total) = keys(&on, &list, KeyKind::Number, page).await?;
-
+    let list = List { table: TABLE, key: "id", kind: KeyKind::Number, newest_first: true, branches };
     let mut query = select(TABLE, COLUMNS);
     query
         .expr_as(Expr::col(("actors", "account")), "actor")
@@ -117,9 +114,6 @@ pub async fn list(c: &dyn Conn, filter: Filter<'_>, page: PageQuery) -> Result<P
             "accounts",
             "owners",
             Expr::col(("owners", "id")).equals((TABLE, "acting_for_id")),
-        )
-        .and_where(Expr::col((TABLE, "id")).is_in(keys))
-        .order_by((TABLE, "id"), Order::Desc);
-    let rows = on.rows(&query).await?.iter().map(view).collect::<Result<_>>()?;
-    Ok(PageOf { rows, total })
+        );
+    list.page(&c.on(), page, query, view).await
 }

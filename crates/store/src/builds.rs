@@ -12,7 +12,7 @@ use wire::time::Timestamp;
 
 use crate::db::Conn;
 use crate::error::{Error, Result};
-use crate::pages::{KeyKind, List, PageOf, keys};
+use crate::pages::{KeyKind, List, PageOf};
 use crate::sql::{
     Cell, Cells, Word, count_of, count_query, insert as insert_row, int, json, select, update, words,
 };
@@ -294,19 +294,14 @@ pub async fn get(c: &dyn Conn, id: BuildId) -> Result<Option<Row>> {
 
 /// Builds, newest first.
 pub async fn list(c: &dyn Conn, filter: Filter<'_>, page: PageQuery) -> Result<PageOf<Row>> {
-    let on = c.on();
     let narrowed = Cond::all()
         .add_option(filter.account.map(|id| Expr::col("account_id").eq(id.0)))
         .add_option(filter.state.map(|state| Expr::col("state").eq(state.text())))
         .add_option(filter.owner.map(|owner| Expr::col("owner").eq(owner.as_str())))
         .add_option(filter.repo.map(|repo| Expr::col("repo").eq(repo.as_str())));
     let branches = if narrowed.is_empty() { Vec::new() } else { vec![narrowed] };
-    let list = List { table: TABLE, key: "id", newest_first: true, branches };
-    let (keys, total) = keys(&on, &list, KeyKind::Text, page).await?;
-    let mut query = select_rows();
-    query.and_where(Expr::col((TABLE, "id")).is_in(keys)).order_by((TABLE, "id"), Order::Desc);
-    let rows = on.rows(&query).await?.iter().map(row).collect::<Result<_>>()?;
-    Ok(PageOf { rows, total })
+    let list = List { table: TABLE, key: "id", kind: KeyKind::Text, newest_first: true, branches };
+    list.page(&c.on(), page, select_rows(), row).await
 }
 
 /// Notes that a worker has the build, also again after a restart; false when it has ended.

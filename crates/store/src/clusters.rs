@@ -10,7 +10,7 @@ use wire::time::Timestamp;
 
 use crate::db::{Conn, Tx};
 use crate::error::{Error, Result};
-use crate::pages::{KeyKind, List, PageOf, keys};
+use crate::pages::{KeyKind, List, PageOf};
 use crate::sql::{Cells, Word, insert as insert_row, json, select, shortened, update, words};
 
 const TABLE: &str = "clusters";
@@ -117,13 +117,9 @@ async fn one(c: &dyn Conn, condition: Expr) -> Result<Option<Row>> {
 
 /// Clusters, oldest first.
 pub async fn list(c: &dyn Conn, page: PageQuery) -> Result<PageOf<Row>> {
-    let on = c.on();
-    let list = List { table: TABLE, key: "id", newest_first: false, branches: Vec::new() };
-    let (keys, total) = keys(&on, &list, KeyKind::Text, page).await?;
-    let mut query = select(TABLE, COLUMNS);
-    query.and_where(Expr::col("id").is_in(keys)).order_by("id", Order::Asc);
-    let rows = on.rows(&query).await?.iter().map(row).collect::<Result<_>>()?;
-    Ok(PageOf { rows, total })
+    let list =
+        List { table: TABLE, key: "id", kind: KeyKind::Text, newest_first: false, branches: Vec::new() };
+    list.page(&c.on(), page, select(TABLE, COLUMNS), row).await
 }
 
 /// Every cluster.

@@ -16,7 +16,7 @@ use wire::time::Timestamp;
 
 use crate::db::{Conn, On, Tx};
 use crate::error::{Error, Result};
-use crate::pages::{KeyKind, List, PageOf, keys};
+use crate::pages::{KeyKind, List, PageOf};
 use crate::sql::{
     Cell, Cells, Word, contains, count_of, count_query, insert as insert_row, insert_numbered, json, select,
     update, words,
@@ -433,7 +433,6 @@ pub async fn by_name(c: &dyn Conn, account: AccountId, name: &ContainerName) -> 
 
 /// Containers with the names of their accounts, newest first.
 pub async fn list(c: &dyn Conn, filter: Filter<'_>, page: PageQuery) -> Result<PageOf<(Row, AccountName)>> {
-    let on = c.on();
     let narrowed = Cond::all()
         .add_option(filter.account.map(|id| Expr::col("account_id").eq(id.0)))
         .add_option(filter.machine.map(|id| Expr::col("machine_id").eq(id.as_str())))
@@ -441,18 +440,13 @@ pub async fn list(c: &dyn Conn, filter: Filter<'_>, page: PageQuery) -> Result<P
         .add_option(filter.state.map(|state| Expr::col("state").eq(state.text())))
         .add_option(filter.search.map(|text| contains(&["name", "display_name", "image_name"], text)));
     let branches = if narrowed.is_empty() { Vec::new() } else { vec![narrowed] };
-    let list = List { table: TABLE, key: "id", newest_first: true, branches };
-    let (keys, total) = keys(&on, &list, KeyKind::Number, page).await?;
-
+    let list = List { table: TABLE, key: "id", kind: KeyKind::Number, newest_first: true, branches };
     let mut query = select(TABLE, COLUMNS);
     query
         .column(("accounts", "account"))
-        .inner_join("accounts", Expr::col(("accounts", "id")).equals((TABLE, "account_id")))
-        .and_where(Expr::col((TABLE, "id")).is_in(keys))
-        .order_by((TABLE, "id"), Order::Desc);
+        .inner_join("accounts", Expr::col(("accounts", "id")).equals((TABLE, "account_id")));
     let pair = |found: &QueryResult| Ok((row(found)?, Cells(found).parsed("account")?));
-    let rows = on.rows(&query).await?.iter().map(pair).collect::<Result<_>>()?;
-    Ok(PageOf { rows, total })
+    list.page(&c.on(), page, query, pair).await
 }
 
 /// The first `count` ports of a range that no container of a machine holds; fewer when there are no more. Others may

@@ -12,7 +12,7 @@ use wire::time::Timestamp;
 use crate::containers;
 use crate::db::Conn;
 use crate::error::Result;
-use crate::pages::{KeyKind, List, PageOf, keys};
+use crate::pages::{KeyKind, List, PageOf};
 use crate::sql::{
     Cells, Word, contains, count_of, count_query, insert_numbered, int, json, select, update, words,
 };
@@ -248,7 +248,6 @@ fn in_repository(owner: &Owner, repo: &RepoName) -> Condition {
 
 /// Images, newest first.
 pub async fn list(c: &dyn Conn, filter: Filter<'_>, page: PageQuery) -> Result<PageOf<Row>> {
-    let on = c.on();
     let narrowed = || {
         Cond::all()
             .add_option(filter.repo.map(|repo| Expr::col("repo").eq(repo.as_str())))
@@ -265,12 +264,8 @@ pub async fn list(c: &dyn Conn, filter: Filter<'_>, page: PageQuery) -> Result<P
             owners.iter().map(|owner| narrowed().add(Expr::col("owner").eq(owner.as_str()))).collect()
         }
     };
-    let list = List { table: TABLE, key: "id", newest_first: true, branches };
-    let (keys, total) = keys(&on, &list, KeyKind::Number, page).await?;
-    let mut query = select(TABLE, COLUMNS);
-    query.and_where(Expr::col("id").is_in(keys)).order_by("id", Order::Desc);
-    let rows = on.rows(&query).await?.iter().map(row).collect::<Result<_>>()?;
-    Ok(PageOf { rows, total })
+    let list = List { table: TABLE, key: "id", kind: KeyKind::Number, newest_first: true, branches };
+    list.page(&c.on(), page, select(TABLE, COLUMNS), row).await
 }
 
 /// Each owner once: a name given twice would list its images twice.

@@ -1,14 +1,14 @@
 //! Invitations for machines: only the hash of the secret is stored, and a row goes with its use.
 
 use sea_orm::QueryResult;
-use sea_orm::sea_query::{Expr, ExprTrait, Order, Query};
+use sea_orm::sea_query::{Expr, ExprTrait, Query};
 use wire::ids::{AccountId, InviteId};
 use wire::page::PageQuery;
 use wire::time::Timestamp;
 
 use crate::db::Conn;
 use crate::error::Result;
-use crate::pages::{KeyKind, List, PageOf, keys};
+use crate::pages::{KeyKind, List, PageOf};
 use crate::sql::{Cells, count_of, count_query, insert as insert_row, select};
 
 const TABLE: &str = "invites";
@@ -61,13 +61,9 @@ pub async fn by_secret_hash(c: &dyn Conn, secret_hash: &str) -> Result<Option<Ro
 
 /// Invitations, newest first.
 pub async fn list(c: &dyn Conn, page: PageQuery) -> Result<PageOf<Row>> {
-    let on = c.on();
-    let list = List { table: TABLE, key: "id", newest_first: true, branches: Vec::new() };
-    let (keys, total) = keys(&on, &list, KeyKind::Text, page).await?;
-    let mut query = select(TABLE, COLUMNS);
-    query.and_where(Expr::col("id").is_in(keys)).order_by("id", Order::Desc);
-    let rows = on.rows(&query).await?.iter().map(row).collect::<Result<_>>()?;
-    Ok(PageOf { rows, total })
+    let list =
+        List { table: TABLE, key: "id", kind: KeyKind::Text, newest_first: true, branches: Vec::new() };
+    list.page(&c.on(), page, select(TABLE, COLUMNS), row).await
 }
 
 /// How many invitations there are.

@@ -9,7 +9,7 @@ use wire::time::Timestamp;
 
 use crate::db::Conn;
 use crate::error::Result;
-use crate::pages::{KeyKind, List, PageOf, keys};
+use crate::pages::{KeyKind, List, PageOf};
 use crate::sql::{Cells, insert as insert_row, int, select};
 
 const TABLE: &str = "kept_logs";
@@ -103,19 +103,15 @@ pub async fn list(
     account: Option<AccountId>,
     page: PageQuery,
 ) -> Result<PageOf<(Row, AccountName)>> {
-    let on = c.on();
     let branches = account.map(|id| Cond::all().add(Expr::col("account_id").eq(id.0))).into_iter().collect();
-    let list = List { table: TABLE, key: "container_id", newest_first: true, branches };
-    let (keys, total) = keys(&on, &list, KeyKind::Number, page).await?;
+    let list =
+        List { table: TABLE, key: "container_id", kind: KeyKind::Number, newest_first: true, branches };
     let mut query = select(TABLE, COLUMNS);
     query
         .column(("accounts", "account"))
-        .inner_join("accounts", Expr::col(("accounts", "id")).equals((TABLE, "account_id")))
-        .and_where(Expr::col((TABLE, "container_id")).is_in(keys))
-        .order_by((TABLE, "container_id"), Order::Desc);
+        .inner_join("accounts", Expr::col(("accounts", "id")).equals((TABLE, "account_id")));
     let pair = |found: &QueryResult| Ok((row(found)?, Cells(found).parsed("account")?));
-    let rows = on.rows(&query).await?.iter().map(pair).collect::<Result<_>>()?;
-    Ok(PageOf { rows, total })
+    list.page(&c.on(), page, query, pair).await
 }
 
 /// The logs that have been kept since before a time, and those that an account has beyond a number, oldest first.

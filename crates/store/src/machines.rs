@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use sea_orm::QueryResult;
-use sea_orm::sea_query::{Expr, ExprTrait, Order, Query};
+use sea_orm::sea_query::{Expr, ExprTrait, Query};
 use wire::gpus::{GPUS_MAX, INSTANCES_MAX, NAME_CHARS_MAX};
 use wire::ids::MachineId;
 use wire::machines::{CpuFacts, GpuFacts, GpuInstanceFacts, MachineFacts, MachineState};
@@ -12,7 +12,7 @@ use wire::time::Timestamp;
 
 use crate::db::Conn;
 use crate::error::Result;
-use crate::pages::{KeyKind, List, PageOf, keys};
+use crate::pages::{KeyKind, List, PageOf};
 use crate::sql::{Cell, Cells, Word, insert, json, select, shortened, update, words};
 
 const TABLE: &str = "machines";
@@ -195,11 +195,7 @@ pub async fn get(c: &dyn Conn, id: &MachineId) -> Result<Option<Row>> {
 
 /// Machines by id.
 pub async fn list(c: &dyn Conn, page: PageQuery) -> Result<PageOf<Row>> {
-    let on = c.on();
-    let list = List { table: TABLE, key: "id", newest_first: false, branches: Vec::new() };
-    let (keys, total) = keys(&on, &list, KeyKind::Text, page).await?;
-    let mut query = select(TABLE, COLUMNS);
-    query.and_where(Expr::col("id").is_in(keys)).order_by("id", Order::Asc);
-    let rows = on.rows(&query).await?.iter().map(row).collect::<Result<_>>()?;
-    Ok(PageOf { rows, total })
+    let list =
+        List { table: TABLE, key: "id", kind: KeyKind::Text, newest_first: false, branches: Vec::new() };
+    list.page(&c.on(), page, select(TABLE, COLUMNS), row).await
 }

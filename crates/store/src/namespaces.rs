@@ -10,7 +10,7 @@ use wire::time::Timestamp;
 
 use crate::db::Conn;
 use crate::error::Result;
-use crate::pages::{KeyKind, List, PageOf, keys};
+use crate::pages::{KeyKind, List, PageOf};
 use crate::sql::{
     Cells, Word, count_of, count_query, insert as insert_row, select, shortened, update, words,
 };
@@ -157,7 +157,6 @@ pub async fn list(
     cluster: Option<ClusterId>,
     page: PageQuery,
 ) -> Result<PageOf<Row>> {
-    let on = c.on();
     let mut condition = Cond::all();
     if let Some(account) = account {
         condition = condition.add(Expr::col("account_id").eq(account.0));
@@ -166,12 +165,8 @@ pub async fn list(
         condition = condition.add(Expr::col("cluster_id").eq(cluster.to_string()));
     }
     let branches = if account.is_none() && cluster.is_none() { Vec::new() } else { vec![condition] };
-    let list = List { table: TABLE, key: "id", newest_first: false, branches };
-    let (keys, total) = keys(&on, &list, KeyKind::Text, page).await?;
-    let mut query = query();
-    query.and_where(Expr::col((TABLE, "id")).is_in(keys)).order_by((TABLE, "id"), Order::Asc);
-    let rows = on.rows(&query).await?.iter().map(row).collect::<Result<_>>()?;
-    Ok(PageOf { rows, total })
+    let list = List { table: TABLE, key: "id", kind: KeyKind::Text, newest_first: false, branches };
+    list.page(&c.on(), page, query(), row).await
 }
 
 /// Every namespace of a cluster.

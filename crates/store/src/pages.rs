@@ -1,12 +1,13 @@
 //! Pages of long lists. A page is found through an index of ids, from the nearest place already known, so that a late
-//! page costs no more than an early one; totals and places are remembered until the table changes.
+//! page costs no more than an early one; totals and places are remembered until the table changes. It is read in one query,
+//! because every row that a driver hands over has its price.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use sea_orm::sea_query::{Cond, Condition, Expr, ExprTrait, Order, Query, SelectStatement, UnionType};
-use sea_orm::{QueryResult, Value};
+use sea_orm::{JoinType, QueryResult, Value};
 use wire::page::PageQuery;
 
 use crate::db::On;
@@ -28,6 +29,8 @@ pub(crate) struct List {
     pub(crate) table: &'static str,
     /// Its key, whose order is the list's order.
     pub(crate) key: &'static str,
+    /// How its key is read back.
+    pub(crate) kind: KeyKind,
     /// Whether the greatest key comes first.
     pub(crate) newest_first: bool,
     /// Which rows; each branch is disjoint from the others and served by an index of its own.
@@ -131,52 +134,78 @@ impl Lists {
     }
 }
 
-/// The keys of one page, and the total of the list. `c` inside a transaction sees its own changes and remembers nothing.
-pub(crate) async fn keys(
-    on: &On<'_>,
-    list: &List,
-    kind: KeyKind,
-    page: PageQuery,
-) -> Result<(Vec<Value>, u64)> {
-    let (limit, offset) = (page.limit(), page.offset());
-    let Some(lists) = on.lists() else {
-        let total = list.count(on).await?;
-        return Ok((list.walk(on, kind, None, offset, limit, list.newest_first).await?, total));
-    };
-
-    let name = list.name(on);
-    // Read before the database is: a change in between makes what we remember out of date at once.
-    let changes = lists.changes(list.table);
-    let found = lists.find(list.table, &name, offset);
-    let (total, place) = if let Some(found) = found {
-        found
-    } else {
-        let total = list.count(on).await?;
-        lists.remember_total(name.clone(), changes, total);
-        (total, None)
-    };
-    if limit == 0 || offset >= total {
-        return Ok((Vec::new(), total));
-    }
-
-    let rows = std::cmp::min(limit, total - offset);
-    let from_end = total - offset - rows;
-    let distance = offset - place.as_ref().map_or(0, |(at, _)| *at);
-    let keys = if from_end < distance {
-        let mut keys = list.walk(on, kind, None, from_end, rows, !list.newest_first).await?;
-        keys.reverse();
-        keys
-    } else {
-        list.walk(on, kind, place.map(|(_, key)| key), distance, limit, list.newest_first).await?
-    };
-    if let Some(last) = keys.last() {
-        let next = offset.saturating_add(u64::try_from(keys.len()).unwrap_or(u64::MAX));
-        lists.remember_place(&name, changes, next, last.clone());
-    }
-    Ok((keys, total))
+/// A way along an index: after the key `after`, `skip` keys are passed over, and `limit` are on the page.
+struct Walk {
+    after: Option<Value>,
+    skip: u64,
+    limit: u64,
+    greatest_first: bool,
 }
 
 impl List {
+    /// One page: `query` names the columns (and what is joined to them), `read` reads a row. Inside a transaction it sees that
+    /// one's own changes and remembers nothing.
+    pub(crate) async fn page<T>(
+        &self,
+        on: &On<'_>,
+        page: PageQuery,
+        query: SelectStatement,
+        read: impl Fn(&QueryResult) -> Result<T>,
+    ) -> Result<PageOf<T>> {
+        let (limit, offset) = (page.limit(), page.offset());
+        let Some(lists) = on.lists() else {
+            let total = self.count(on).await?;
+            let walk = Walk { after: None, skip: offset, limit, greatest_first: self.newest_first };
+            let rows = self.rows(on, walk, query).await?;
+            return Ok(PageOf { rows: rows.iter().map(read).collect::<Result<_>>()?, total });
+        };
+
+        let name = self.name(on);
+        // Read before the database is: a change in between makes what we remember out of date at once.
+        let changes = lists.changes(self.table);
+        let found = lists.find(self.table, &name, offset);
+        let (total, place) = if let Some(found) = found {
+            found
+        } else {
+            let total = self.count(on).await?;
+            lists.remember_total(name.clone(), changes, total);
+            (total, None)
+        };
+        if limit == 0 || offset >= total {
+            return Ok(PageOf { rows: Vec::new(), total });
+        }
+
+        let rows = std::cmp::min(limit, total - offset);
+        let from_end = total - offset - rows;
+        let distance = offset - place.as_ref().map_or(0, |(at, _)| *at);
+        let walk = if from_end < distance {
+            Walk { after: None, skip: from_end, limit: rows, greatest_first: !self.newest_first }
+        } else {
+            let after = place.map(|(_, key)| key);
+            Walk { after, skip: distance, limit, greatest_first: self.newest_first }
+        };
+        let rows = self.rows(on, walk, query).await?;
+        if let Some(last) = rows.last() {
+            let next = offset.saturating_add(u64::try_from(rows.len()).unwrap_or(u64::MAX));
+            lists.remember_place(&name, changes, next, self.kind.read(last, self.key)?);
+        }
+        Ok(PageOf { rows: rows.iter().map(read).collect::<Result<_>>()?, total })
+    }
+
+    /// The rows whose keys a walk finds, in the list's order: the keys come from an index alone, and only the page's rows are read.
+    async fn rows(&self, on: &On<'_>, walk: Walk, mut query: SelectStatement) -> Result<Vec<QueryResult>> {
+        let key = (self.table, self.key);
+        query
+            .join_subquery(
+                JoinType::InnerJoin,
+                self.walk(walk),
+                "page",
+                Expr::col(("page", self.key)).equals(key),
+            )
+            .order_by(key, if self.newest_first { Order::Desc } else { Order::Asc });
+        on.rows(&query).await
+    }
+
     /// What tells this list from others.
     fn name(&self, on: &On<'_>) -> String {
         let statement = on.build(&self.count_query());
@@ -196,16 +225,8 @@ impl List {
         count_of(on, &self.count_query()).await
     }
 
-    /// Walks the index: `skip` keys after `after`, then `limit` keys.
-    async fn walk(
-        &self,
-        on: &On<'_>,
-        kind: KeyKind,
-        after: Option<Value>,
-        skip: u64,
-        limit: u64,
-        greatest_first: bool,
-    ) -> Result<Vec<Value>> {
+    /// Walks the index and selects the keys it meets.
+    fn walk(&self, Walk { after, skip, limit, greatest_first }: Walk) -> SelectStatement {
         let order = if greatest_first { Order::Desc } else { Order::Asc };
         let branch = |condition: Option<&Condition>| {
             let mut query = Query::select();
@@ -237,8 +258,6 @@ impl List {
                 all.order_by(self.key, order.clone()).take()
             }
         };
-        query.limit(limit).offset(skip);
-        let rows = on.rows(&query).await?;
-        rows.iter().map(|row| kind.read(row, self.key)).collect()
+        query.limit(limit).offset(skip).take()
     }
 }

@@ -1,13 +1,13 @@
 //! What the registry reported: pushes, pulls, deletions.
 
 use sea_orm::QueryResult;
-use sea_orm::sea_query::{Expr, ExprTrait, OnConflict, Order, Query};
+use sea_orm::sea_query::{Expr, ExprTrait, OnConflict, Query};
 use wire::page::PageQuery;
 use wire::time::Timestamp;
 
 use crate::db::Conn;
 use crate::error::{Error, Result};
-use crate::pages::{KeyKind, List, PageOf, keys};
+use crate::pages::{KeyKind, List, PageOf};
 use crate::sql::{Cells, int, select};
 
 const TABLE: &str = "registry_events";
@@ -93,13 +93,9 @@ pub async fn insert_many(c: &dyn Conn, events: &[New]) -> Result<()> {
 
 /// Events, newest first.
 pub async fn list(c: &dyn Conn, page: PageQuery) -> Result<PageOf<Row>> {
-    let on = c.on();
-    let list = List { table: TABLE, key: "id", newest_first: true, branches: Vec::new() };
-    let (keys, total) = keys(&on, &list, KeyKind::Number, page).await?;
-    let mut query = select(TABLE, COLUMNS);
-    query.and_where(Expr::col("id").is_in(keys)).order_by("id", Order::Desc);
-    let rows = on.rows(&query).await?.iter().map(row).collect::<Result<_>>()?;
-    Ok(PageOf { rows, total })
+    let list =
+        List { table: TABLE, key: "id", kind: KeyKind::Number, newest_first: true, branches: Vec::new() };
+    list.page(&c.on(), page, select(TABLE, COLUMNS), row).await
 }
 
 /// Removes events before a time; how many there were.

@@ -1,14 +1,14 @@
 //! API tokens: only the hash of the secret is stored.
 
 use sea_orm::QueryResult;
-use sea_orm::sea_query::{Cond, Expr, ExprTrait, Order, Query};
+use sea_orm::sea_query::{Cond, Expr, ExprTrait, Query};
 use wire::ids::{AccountId, TokenId};
 use wire::page::PageQuery;
 use wire::time::Timestamp;
 
 use crate::db::Conn;
 use crate::error::Result;
-use crate::pages::{KeyKind, List, PageOf, keys};
+use crate::pages::{KeyKind, List, PageOf};
 use crate::sql::{Cells, insert as insert_row, select, update};
 
 const TABLE: &str = "tokens";
@@ -81,14 +81,9 @@ pub async fn by_secret_hash(c: &dyn Conn, secret_hash: &str) -> Result<Option<Ro
 
 /// An account's tokens, newest first.
 pub async fn list(c: &dyn Conn, account: AccountId, page: PageQuery) -> Result<PageOf<Row>> {
-    let on = c.on();
     let own = Cond::all().add(Expr::col("account_id").eq(account.0));
-    let list = List { table: TABLE, key: "id", newest_first: true, branches: vec![own] };
-    let (keys, total) = keys(&on, &list, KeyKind::Text, page).await?;
-    let mut query = select(TABLE, COLUMNS);
-    query.and_where(Expr::col("id").is_in(keys)).order_by("id", Order::Desc);
-    let rows = on.rows(&query).await?.iter().map(row).collect::<Result<_>>()?;
-    Ok(PageOf { rows, total })
+    let list = List { table: TABLE, key: "id", kind: KeyKind::Text, newest_first: true, branches: vec![own] };
+    list.page(&c.on(), page, select(TABLE, COLUMNS), row).await
 }
 
 /// Removes an account's token; whether there was one.

@@ -13,7 +13,7 @@ use wire::volumes::VolumeState;
 
 use crate::db::{Conn, Tx};
 use crate::error::Result;
-use crate::pages::{KeyKind, List, PageOf, keys};
+use crate::pages::{KeyKind, List, PageOf};
 use crate::sql::{
     Cells, Word, count_of, count_query, insert as insert_row, insert_numbered, select, update, words,
 };
@@ -116,23 +116,18 @@ pub async fn by_name(c: &dyn Conn, account: AccountId, name: &VolumeName) -> Res
 
 /// Volumes with the names of their accounts, newest first.
 pub async fn list(c: &dyn Conn, filter: Filter<'_>, page: PageQuery) -> Result<PageOf<(Row, AccountName)>> {
-    let on = c.on();
     let narrowed = Cond::all()
         .add_option(filter.account.map(|id| Expr::col("account_id").eq(id.0)))
         .add_option(filter.machine.map(|id| Expr::col("machine_id").eq(id.as_str())))
         .add_option(filter.name.map(|name| Expr::col("name").eq(name.as_str())));
     let branches = if narrowed.is_empty() { Vec::new() } else { vec![narrowed] };
-    let list = List { table: TABLE, key: "id", newest_first: true, branches };
-    let (keys, total) = keys(&on, &list, KeyKind::Number, page).await?;
+    let list = List { table: TABLE, key: "id", kind: KeyKind::Number, newest_first: true, branches };
     let mut query = select(TABLE, COLUMNS);
     query
         .column(("accounts", "account"))
-        .inner_join("accounts", Expr::col(("accounts", "id")).equals((TABLE, "account_id")))
-        .and_where(Expr::col((TABLE, "id")).is_in(keys))
-        .order_by((TABLE, "id"), Order::Desc);
+        .inner_join("accounts", Expr::col(("accounts", "id")).equals((TABLE, "account_id")));
     let pair = |found: &QueryResult| Ok((row(found)?, Cells(found).parsed("account")?));
-    let rows = on.rows(&query).await?.iter().map(pair).collect::<Result<_>>()?;
-    Ok(PageOf { rows, total })
+    list.page(&c.on(), page, query, pair).await
 }
 
 /// Those that their machines are to remove, oldest first.
