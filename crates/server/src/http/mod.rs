@@ -47,6 +47,7 @@ pub mod releases;
 pub mod request;
 pub mod rights;
 pub mod router;
+mod routes;
 pub mod runs;
 pub mod serve;
 pub mod sse;

@@ -5,9 +5,9 @@ use axum::middleware::from_fn_with_state;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
 use super::compat::{ci_portal, gpu_platform, helm_charts, helm_repos, paas};
+use super::routes::{Description, Routes, routes};
 use super::{
     accounts, applications, audit, auth, builds, chart_repos, charts, clusters, collections, console,
     containers, events, files, git_repos, gpus, health, hooks, hosted_charts, images, invites, linger, link,
@@ -16,9 +16,9 @@ use super::{
 };
 use crate::app::App;
 
-/// All routes with their description.
-fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::with_openapi(openapi::Document::openapi())
+/// All routes.
+fn all<R: Routes>(routes: R) -> R {
+    routes
         .routes(routes!(console::index))
         .routes(routes!(console::ui))
         .routes(routes!(console::ui_folder))
@@ -217,15 +217,15 @@ fn routes() -> OpenApiRouter<App> {
 
 /// The description of every route.
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    let (_, mut document) = routes().split_for_parts();
+    let frame = OpenApiRouter::with_openapi(openapi::Document::openapi());
+    let mut document = all(Description(frame)).0.into_openapi();
     openapi::complete(&mut document);
     document
 }
 
 /// The server's router, with everything that every request passes.
 pub fn router(app: &App) -> Router {
-    let (router, _) = routes().split_for_parts();
-    router
+    all(Router::new())
         .layer(axum::extract::DefaultBodyLimit::disable())
         .layer(from_fn_with_state(app.clone(), auth::layer))
         .layer(from_fn_with_state(app.clone(), linger::layer))
