@@ -93,8 +93,6 @@ pub struct Inner {
     pub tasks: TaskTracker,
     /// Cancelled when the server is to end.
     pub shutdown: CancellationToken,
-    /// The connection over which registry requests and others go out.
-    pub http: reqwest::Client,
     /// Fetches from addresses that people give.
     pub outbound: Outbound,
     /// Syncs of chart repositories that go on.

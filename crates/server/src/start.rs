@@ -133,13 +133,6 @@ async fn assemble(config: Config, db: Db) -> Result<App> {
     let keys = Keys::open(&key_folder)?;
     let tls = Tls::open(&config, &key_folder)?;
     let blobs = Blobs::open(&config.data_dir.join("blobs"))?;
-    let http = reqwest::Client::builder()
-        .connect_timeout(Duration::from_secs(5))
-        .read_timeout(Duration::from_mins(1))
-        .redirect(reqwest::redirect::Policy::none())
-        .no_proxy()
-        .build()
-        .map_err(Error::internal)?;
     let parallel = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     let shutdown = CancellationToken::new();
     let tasks = TaskTracker::new();
@@ -159,7 +152,7 @@ async fn assemble(config: Config, db: Db) -> Result<App> {
         operation_logs: OperationLogs::new(blobs.clone()),
         passwords: Passwords::new(parallel)?,
         callers: CallerCache::default(),
-        registry: Registry::new(&config, &keys, http.clone()),
+        registry: Registry::new(&config, &keys)?,
         streams: Streams::new(config.streams.per_account),
         transfers: Streams::new(config.files.per_account),
         port_forwards: Streams::new(port_forwards::PER_ACCOUNT),
@@ -176,7 +169,6 @@ async fn assemble(config: Config, db: Db) -> Result<App> {
         db,
         tasks,
         shutdown,
-        http,
         config,
     }))
 }

@@ -120,7 +120,7 @@ pub struct Hold {
 
 impl Registry {
     /// The registry that the settings name, or our own. Nothing is started yet.
-    pub fn new(config: &Config, keys: &Keys, http: reqwest::Client) -> Self {
+    pub fn new(config: &Config, keys: &Keys) -> Result<Self> {
         let (own, upstream) = if let Some(url) = &config.registry.url {
             (None, Upstream::Up(url.trim_end_matches('/').into()))
         } else {
@@ -133,14 +133,18 @@ impl Registry {
             };
             (Some(own), Upstream::Starting)
         };
-        let transfer = reqwest::Client::builder()
-            .connect_timeout(Duration::from_secs(5))
-            .redirect(reqwest::redirect::Policy::none())
-            .pool_idle_timeout(Duration::from_secs(30))
-            .no_proxy()
-            .build()
-            .expect("the settings above are valid");
-        Self {
+        let builder = || {
+            let builder = reqwest::Client::builder()
+                .connect_timeout(Duration::from_secs(5))
+                .redirect(reqwest::redirect::Policy::none())
+                .no_proxy();
+            // Our own is on loopback in the clear; a client that could do more would keep all the system's authorities in memory.
+            if own.is_some() { builder.tls_certs_only([]) } else { builder }
+        };
+        let http = builder().read_timeout(Duration::from_mins(1)).build().map_err(Error::internal)?;
+        let transfer =
+            builder().pool_idle_timeout(Duration::from_secs(30)).build().map_err(Error::internal)?;
+        Ok(Self {
             upstream: watch::Sender::new(upstream),
             own,
             http,
@@ -148,7 +152,7 @@ impl Registry {
             locks: Mutex::default(),
             users: TaskTracker::new(),
             gate: Gate::default(),
-        }
+        })
     }
 
     /// Starts the supervisor, unless the registry is an external one.
