@@ -88,6 +88,7 @@ describe.skipIf(!hasCluster || !helm)("with a cluster and Helm", () => {
       // Found, and its values set.
       await page.goto("/ui/charts");
       await page.getByLabel(visitor.t("chart.search"), { exact: true }).fill("greets");
+      await page.waitForURL(/q=greets/);
       await page.locator(".chart-card").first().click();
       await page.getByLabel(visitor.t("chart.version"), { exact: true }).selectOption("1.0.0");
       await page.waitForURL(/version=1\.0\.0/);
