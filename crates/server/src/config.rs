@@ -263,6 +263,12 @@ pub const SETTINGS: &[Setting] = &[
         Some("2147483648"),
         "Largest commit that is fetched, packed as git sends it, in bytes.",
     ),
+    setting(
+        "pipelines.keep_days",
+        Kind::Number,
+        Some("90"),
+        "Days for which runs that have ended are kept, with their logs; images stay. 0 for ever.",
+    ),
     setting("containers.per_account", Kind::Number, Some("100"), "Containers that one account may have."),
     setting(
         "containers.kept_log_bytes",
@@ -610,6 +616,7 @@ pub struct BuildConfig {
 pub struct PipelineConfig {
     pub fetch_secs: u64,
     pub fetch_bytes: u64,
+    pub keep_days: u32,
 }
 
 /// Containers.

@@ -42,6 +42,10 @@ pub enum Kind {
     RunPipeline,
     /// Does something to a release; the target is the operation.
     ChangeRelease,
+    /// Tells somebody how a run ended; the target is the run's uuid and the number of who is told.
+    Notify,
+    /// Tells the git server how a run's commit fares; the target is the run's uuid.
+    ReportStatus,
 }
 
 words!(Kind {
@@ -51,6 +55,8 @@ words!(Kind {
     CollectRegistry = "collect_registry",
     RunPipeline = "run_pipeline",
     ChangeRelease = "change_release",
+    Notify = "notify",
+    ReportStatus = "report_status",
 });
 
 /// Where a job is.

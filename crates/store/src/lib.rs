@@ -5,6 +5,7 @@
 //! - `error`: what can go wrong, told apart by the engines' codes; `sql`, `pages`: shared by the nouns
 //! - `accounts`, `sessions`, `tokens`, `audit`, `images`, `builds`, `jobs`, `machines`, `invites`, `machine_keys`,
 //!   `containers`, `chart_repos`, `charts`, `chart_syncs`, `releases`, `release_operations`, `volumes`, `gpu_leases`, `git_repos`, `runs`, `runners`, `run_log`, `webhook_deliveries`,
+//!   `notification_targets`,
 //!   `kept_logs`, `machine_images`, `quotas`, `settings`, `registry_events`,
 //!   `collections`, `clusters`, `namespaces`, `workloads`: one file per noun, rows and queries
 //! - `schema`: the tables as data; `backup`: an archive that every engine writes and reads; `migrations`: never edited
@@ -38,6 +39,7 @@ pub mod machine_keys;
 pub mod machines;
 mod migrations;
 pub mod namespaces;
+pub mod notification_targets;
 mod pages;
 pub mod quotas;
 pub mod registry_events;

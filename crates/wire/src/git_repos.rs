@@ -39,6 +39,20 @@ pub mod lengths {
     pub const PEM: usize = 65_536;
 }
 
+/// The kind of a git server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum GitProvider {
+    /// Gitea or Forgejo.
+    Gitea,
+    /// GitHub.
+    Github,
+    /// GitLab.
+    Gitlab,
+    /// Bitbucket, Cloud or Data Center.
+    Bitbucket,
+}
+
 /// What a repository does besides being built when somebody says so.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -51,6 +65,8 @@ pub struct GitRepoOptions {
     pub paths: Vec<String>,
     /// Look for new commits every so many minutes; 0 for never.
     pub poll_minutes: u32,
+    /// The kind of the git server, for `status_token`; guessed from its name when absent.
+    pub provider: Option<GitProvider>,
 }
 
 /// A git repository. Secrets are said to be there, never shown.

@@ -32,6 +32,7 @@ pub mod machine_images;
 pub mod machines;
 pub mod names;
 pub mod namespaces;
+pub mod notifications;
 pub mod page;
 pub mod policy;
 pub mod problem;

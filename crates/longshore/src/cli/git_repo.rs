@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Map, Value, json};
-use wire::git_repos::{GitRepoTested, GitRepoView};
+use wire::git_repos::{GitProvider, GitRepoTested, GitRepoView};
 use wire::ids::GitRepoId;
 use wire::names::AccountName;
 use wire::page::Page;
@@ -119,6 +119,39 @@ pub(crate) struct ContentArgs {
     /// Fetch submodules too
     #[arg(long)]
     submodules: Option<bool>,
+    /// A file with a token by which the git server hears how commits fare
+    #[arg(long, value_name = "FILE")]
+    status_token: Option<PathBuf>,
+    /// The kind of the git server, for `--status-token` [default: guessed from its name]
+    #[arg(long)]
+    provider: Option<Provider>,
+    /// The runner that says where images go, by its name
+    #[arg(long, value_name = "NAME")]
+    runner: Option<String>,
+}
+
+/// A kind of git server.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Provider {
+    /// Gitea or Forgejo
+    Gitea,
+    /// GitHub
+    Github,
+    /// GitLab
+    Gitlab,
+    /// Bitbucket
+    Bitbucket,
+}
+
+impl From<Provider> for GitProvider {
+    fn from(provider: Provider) -> Self {
+        match provider {
+            Provider::Gitea => Self::Gitea,
+            Provider::Github => Self::Github,
+            Provider::Gitlab => Self::Gitlab,
+            Provider::Bitbucket => Self::Bitbucket,
+        }
+    }
 }
 
 impl ContentArgs {
@@ -148,10 +181,14 @@ impl ContentArgs {
         put("ssh_key", self.ssh_key.as_deref().map(read_file).transpose()?);
         let secret = self.webhook_secret.as_deref().map(read_file).transpose()?;
         put("webhook_secret", secret.map(|text| text.trim().to_owned()));
+        let token = self.status_token.as_deref().map(read_file).transpose()?;
+        put("status_token", token.map(|text| text.trim().to_owned()));
+        put("job", self.runner.clone());
         let has_options = !self.on_branch.is_empty()
             || !self.on_path.is_empty()
             || self.poll.is_some()
-            || self.submodules.is_some();
+            || self.submodules.is_some()
+            || self.provider.is_some();
         if has_options {
             let mut options = before.map(|repo| repo.options.clone()).unwrap_or_default();
             if !self.on_branch.is_empty() {
@@ -162,18 +199,20 @@ impl ContentArgs {
             }
             options.poll_minutes = self.poll.unwrap_or(options.poll_minutes);
             options.submodules = self.submodules.unwrap_or(options.submodules);
+            options.provider = self.provider.map(GitProvider::from).or(options.provider);
             body.insert("options".to_owned(), serde_json::to_value(options)?);
         }
         Ok(body)
     }
 }
 
-fn read_file(path: &Path) -> anyhow::Result<String> {
+/// What a file holds.
+pub(crate) fn read_file(path: &Path) -> anyhow::Result<String> {
     std::fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))
 }
 
 /// A password: one line, never an option, where others could see it.
-fn read_stdin() -> anyhow::Result<String> {
+pub(crate) fn read_stdin() -> anyhow::Result<String> {
     let mut line = String::new();
     std::io::stdin().read_line(&mut line)?;
     Ok(line.trim_end_matches(['\r', '\n']).to_owned())

@@ -419,6 +419,18 @@ async fn delete(session: &Session, image: &ImageArg, yes: bool) -> anyhow::Resul
     session.done(&answer, words::IMAGE_DELETED, &[&shown])
 }
 
+/// Builds a folder of this machine; `name` is that of the image.
+pub(crate) async fn upload_folder(
+    session: &Session,
+    path: PathBuf,
+    name: &str,
+    follows: bool,
+) -> anyhow::Result<()> {
+    let name = name.parse::<Reference>()?;
+    let args = UploadArgs { path, name, dockerfile: None, detach: !follows, quiet: false };
+    upload(session, args).await
+}
+
 async fn upload(session: &Session, args: UploadArgs) -> anyhow::Result<()> {
     let source = source(session, &args)?;
     // A refused token is learned before the first byte of the upload and not after its last.

@@ -1,7 +1,7 @@
 //! The command line: how commands are typed and where they go. It talks to a server only through HTTP.
 //!
 //! - `server`, `agent`, `database`: the commands of this machine (`server`, `config`, `agent`, `db`)
-//! - `login`, `account`, `token`, `audit`, `image`, `build`, `git_repo`, `run`, `container`, `machine`, `cluster`, `namespace`, `workload`, `gpu`, `queue`, `chart`, `release`, `watch`, `doctor`: one file per noun
+//! - `login`, `account`, `token`, `audit`, `image`, `build`, `git_repo`, `notification`, `run`, `container`, `machine`, `cluster`, `namespace`, `workload`, `gpu`, `queue`, `chart`, `release`, `watch`, `doctor`: one file per noun
 //! - `k8s_repo`: chart repositories, as seed 004 has them typed
 //! - `terminal`: commands in containers, for `container exec`; `port_forward`: ports of pods
 //! - `session`, `client`, `socket`, `sse`, `pack`, `ignore`, `credentials`, `password`: what commands are made of
@@ -33,6 +33,7 @@ mod list;
 mod login;
 mod machine;
 mod namespace;
+mod notification;
 mod pack;
 mod password;
 mod port_forward;
@@ -125,6 +126,9 @@ pub(crate) enum Command {
     /// Git repositories that pipelines build
     #[command(subcommand)]
     GitRepo(git_repo::GitRepoCommand),
+    /// Notifications: who hears how runs end
+    #[command(subcommand)]
+    Notification(notification::NotificationCommand),
     /// Runs of pipelines: from a commit to an image
     #[command(subcommand)]
     Run(run::RunCommand),
@@ -250,6 +254,7 @@ async fn dispatch(command: Command, global: &Global, printer: &Printer) -> anyho
         Command::Image(command) => image::run(command, &session()?).await,
         Command::Build(command) => build::run(command, &session()?).await,
         Command::GitRepo(command) => git_repo::run(command, &session()?).await,
+        Command::Notification(command) => notification::run(command, &session()?).await,
         Command::Run(command) => run::run(command, &session()?).await,
         Command::Container(command) => container::run(command, &session()?).await,
         Command::Registry(command) => registry::run(command, &session()?).await,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use serde_json::json;
 use tokio::time::Instant;
@@ -15,7 +16,7 @@ use super::failure::Failure;
 use super::list::{self, PageArgs, WhoseArgs, name_of};
 use super::session::Session;
 use super::sse::Events;
-use super::{environment, git_repo, human, words};
+use super::{environment, git_repo, human, image, words};
 
 /// How long a lost connection is tried again before the command gives up. The run goes on either way.
 const OUTAGE: Duration = Duration::from_mins(2);
@@ -79,8 +80,12 @@ pub(crate) enum RunCommand {
 /// What to build.
 #[derive(Args, Debug)]
 pub(crate) struct StartArgs {
-    /// The git repository (its name or number)
+    /// The git repository (its name or number), or a folder of this machine (`.`, `./app`, `/home/me/app`), which is
+    /// uploaded and built as it is
     repo: String,
+    /// The image to make from a folder: `[owner/]repo[:tag]` [default: the folder's name]
+    #[arg(long, value_name = "IMAGE")]
+    image: Option<String>,
     /// Another branch, tag or commit than the repository's own
     #[arg(long, value_name = "REF")]
     r#ref: Option<String>,
@@ -97,6 +102,14 @@ pub(crate) async fn run(command: RunCommand, session: &Session) -> anyhow::Resul
     match command {
         RunCommand::List { repo, page, whose } => all(session, repo.as_deref(), &page, &whose).await,
         RunCommand::Show { id } => show(session, id).await,
+        RunCommand::Start(args) if is_folder(&args.repo) => {
+            let path = std::path::PathBuf::from(&args.repo);
+            let name = match &args.image {
+                Some(name) => name.clone(),
+                None => folder_name(&path)?,
+            };
+            image::upload_folder(session, path, &name, args.follow).await
+        }
         RunCommand::Start(args) => {
             let repo = git_repo::find(session, &args.repo).await?;
             let body =
@@ -117,6 +130,21 @@ pub(crate) async fn run(command: RunCommand, session: &Session) -> anyhow::Resul
             started(session, &answer, follow).await
         }
     }
+}
+
+/// Names of repositories do not look like this.
+fn is_folder(text: &str) -> bool {
+    text == "." || text == ".." || ["./", "../", "/"].iter().any(|start| text.starts_with(start))
+}
+
+/// A folder's own name, as an image may have it.
+fn folder_name(path: &std::path::Path) -> anyhow::Result<String> {
+    let whole = std::fs::canonicalize(path).with_context(|| format!("cannot read `{}`", path.display()))?;
+    let name = whole.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    let words = name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    let name = words.collect::<Vec<_>>().join("-");
+    anyhow::ensure!(!name.is_empty(), "the folder's name makes no image's name: add `--image NAME`");
+    Ok(name)
 }
 
 async fn started(session: &Session, answer: &super::client::Answer, follows: bool) -> anyhow::Result<()> {

@@ -268,6 +268,13 @@ pub(crate) const REMOVE_GIT_REPO: Word =
 pub(crate) const GIT_REPO_REMOVED: Word = Word::new("git repository `{}` deleted", "代码仓库 `{}` 已删除");
 pub(crate) const GIT_REPO_ANSWERS: Word =
     Word::new("the git server answers; a run would build `{}`", "可以连接; 运行将构建 `{}`");
+pub(crate) const NOTIFICATION_ADDED: Word = Word::new("`{}` will hear how runs end", "运行结束时将通知 `{}`");
+pub(crate) const NOTIFICATION_TEST_HINT: Word = Word::new(
+    "`longshore notification test {} {}` sends a trial message",
+    "`longshore notification test {} {}` 发送一条测试消息",
+);
+pub(crate) const NOTIFICATION_TESTED: Word = Word::new("target {} took a trial message", "目标 {} 已收到测试消息");
+pub(crate) const NOTIFICATION_REMOVED: Word = Word::new("target {} hears nothing more", "不再通知目标 {}");
 pub(crate) const RUN_STARTED: Word = Word::new("run `{}` ({}) started", "运行 `{}` ({}) 已开始");
 pub(crate) const RUN_WATCH_HINT: Word =
     Word::new("`longshore run watch {}` follows it", "`longshore run watch {}` 查看进度");

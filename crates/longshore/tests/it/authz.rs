@@ -508,6 +508,13 @@ fn pipeline_attempt(method: &str, path: &str, things: &Things) -> Option<(String
     };
     let url = "https://git.example.org/x.git";
     Some(match (method, path) {
+        ("POST", "/api/v1/git-repos/{id}/notifications") => {
+            let body = json!({"kind": "webhook", "address": "https://h.example.org/x"});
+            (path.replace("{id}", &id.to_string()), Some(body))
+        }
+        (_, path) if path.contains("{target}") => {
+            (path.replace("{id}", &id.to_string()).replace("{target}", "1"), None)
+        }
         ("POST", "/hook/{repo}") => ("/hook/alices".into(), Some(json!({}))),
         ("POST", "/check") => {
             (path.to_owned(), Some(json!({"repo": "alices", "user": "alice", "token": "wrong"})))

@@ -351,6 +351,10 @@ fn answer_as_platform(seen: &Seen) -> Response {
         ("POST", "/api/v1/git-repos/4/test") => {
             fake::ok(&json!({ "commit": "0".repeat(40), "git_ref": "refs/heads/main" }))
         }
+        ("GET", "/api/v1/git-repos/4/notifications") => fake::ok(&json!([views::notification_target()])),
+        ("POST", "/api/v1/git-repos/4/notifications" | "/api/v1/git-repos/4/notifications/2/test") => {
+            fake::ok(&views::notification_target())
+        }
         ("GET", "/api/v1/runs") => fake::page(&[views::run("running"), views::run("succeeded")]),
         ("GET", "/api/v1/runs/5") => fake::ok(&views::run("succeeded")),
         ("POST", "/api/v1/runs" | "/api/v1/runs/5/cancel" | "/api/v1/runs/5/retry") => {
@@ -440,10 +444,16 @@ fn commands(code: &str) -> Vec<Vec<String>> {
         "git-repo set app --description text",
         "git-repo remove app --yes",
         "git-repo test app",
+        "git-repo set app --provider gitlab --status-token FILE --runner ours",
+        "notification list app",
+        "notification add app feishu --secret FILE",
+        "notification test app 2",
+        "notification remove app 2",
         "run list --repo app",
         "run show 5",
         "run start app --ref v1",
         "run start app --follow",
+        "run start CODE --image app:v1",
         "run watch 5",
         "run log 5",
         "run log 5 --follow",

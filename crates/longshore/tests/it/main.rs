@@ -37,6 +37,7 @@ mod machine_images;
 mod machines;
 mod namespaces;
 mod networks;
+mod notifications;
 mod openapi;
 mod pipelines;
 mod pod_gpus;

@@ -112,6 +112,68 @@ async fn the_seeds_flow_makes_an_image_that_can_be_pulled() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_real_push_is_built_by_its_webhook_and_told_to_the_git_server() {
+    let Some(server) = server_with(&[]).await else { return };
+    let alice = server.account("alice").await;
+    let code = Repository::hello(HELLO);
+    let git_server = HttpServer::start(code.root(), Access::default()).await;
+    let body = json!({
+        "repo_name": "app", "url": format!("{}/app.git", git_server.url), "branch": "main", "webhook_secret": "s3cret",
+        "status_token": "CANARY-status",
+    });
+    alice.post("/api/v1/git-repos", body).await.expect(201);
+
+    let commit = code.commit(&[("Dockerfile", running(&["print", "pushed"]).as_bytes())]);
+    let body =
+        json!({"ref": "refs/heads/main", "after": commit, "repository": {"full_name": "app"}}).to_string();
+    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, b"s3cret");
+    let signature = hex::encode(ring::hmac::sign(&key, body.as_bytes()));
+    let request = server.api.request(reqwest::Method::POST, "/hook/app/").body(body);
+    let request = request.header("x-gitea-event", "push").header("x-gitea-signature", signature);
+    let answer = server.api.send(request).await.expect(202).json();
+    let event =
+        alice.get(&format!("/event/?name={}", answer["event"].as_str().unwrap())).await.json()[0].clone();
+    let event = succeeded(&alice, &event["uuid"]).await;
+
+    assert_eq!(event["commit"], json!(commit));
+    assert!(log_of(&alice, &event).await.contains("pushed"));
+    let path = format!("/api/v1/repos/app/statuses/{commit}");
+    let told = eventually("the git server hears how the commit fared", RUN_SECS, || async {
+        let told = git_server.statuses.lock().unwrap().clone();
+        told.last().is_some_and(|(_, _, state)| state == "success").then_some(told)
+    })
+    .await;
+    assert!(
+        told.iter().all(|(told, token, _)| *told == path && token.as_deref() == Some("token CANARY-status")),
+        "{told:?}"
+    );
+
+    // A server of another kind does not take it, and the owner can read so.
+    let bitbucket = json!({
+        "repo_name": "other", "url": format!("{}/app.git", git_server.url), "status_token": "CANARY-status",
+        "options": {"provider": "bitbucket"},
+    });
+    alice.post("/api/v1/git-repos", bitbucket).await.expect(201);
+    let event = start(&alice, "other").await;
+    succeeded(&alice, &event["uuid"]).await;
+    eventually("the owner reads that it was not taken", RUN_SECS, || async {
+        let lines = alice.get("/log/?Repo_name=other&search=did not reach the git server").await.expect(200);
+        assert!(!lines.text.contains("CANARY"));
+        (!lines.json().as_array().unwrap().is_empty()).then_some(())
+    })
+    .await;
+
+    // Another server never hears the token of the first.
+    let repo = alice.get("/api/v1/git-repos?repo_name=app").await.expect(200).json()["data"][0].clone();
+    assert_eq!(repo["has_status_token"], true);
+    let change = json!({"url": "https://other.example.org/app.git", "status_token": "***"});
+    let repo =
+        alice.patch(&format!("/api/v1/git-repos/{}", repo["id"]), change).await.expect(200).json();
+    assert_eq!(repo["has_status_token"], false);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_private_repository_opens_by_its_password_which_is_seen_nowhere() {
     let Some(server) = server_with(&[]).await else { return };
     let alice = server.account("alice").await;
@@ -236,6 +298,88 @@ async fn branches_tags_commits_folders_and_dockerfiles_are_found() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_authority_of_ones_own_is_trusted_when_it_is_given() {
+    // `localhost` has an IPv6 address too.
+    let allowed = ("outbound.allow", "127.0.0.0/8,::1/128");
+    let Some(server) = server_with(&[allowed]).await else { return };
+    let alice = server.account("alice").await;
+    let code = Repository::hello(HELLO);
+    let (git_server, authority) = HttpServer::start_tls(code.root()).await;
+    let url = format!("{}/app.git", git_server.url);
+    let certificates = server.data_dir().join("certificates");
+    std::fs::create_dir(&certificates).unwrap();
+    std::fs::write(certificates.join("ours.pem"), &authority).unwrap();
+    for (name, secret) in [("none", ""), ("named", "ours"), ("unknown", "theirs")] {
+        let body = json!({"repo_name": name, "repo": url, "ca_secret": secret});
+        alice.post("/repo/", body).await.expect(201);
+    }
+    let given = json!({"repo_name": "given", "url": url, "ca_secret": authority});
+    alice.post("/api/v1/git-repos", given).await.expect(201);
+
+    for name in ["given", "named"] {
+        let event = start(&alice, name).await;
+        succeeded(&alice, &event["uuid"]).await;
+    }
+    for (name, said) in [("none", "certificate is not trusted"), ("unknown", "not on the server")] {
+        let event = start(&alice, name).await;
+        let event = ended(&alice, &event["uuid"]).await;
+        assert_eq!(event["reason"], "clone_failed", "{event:#}");
+        assert!(event["message"].as_str().unwrap().contains(said), "{event:#}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn submodules_come_along_when_they_are_wanted_and_only_from_where_they_may() {
+    let Some(server) = server_with(&[]).await else { return };
+    let alice = server.account("alice").await;
+    let library = Repository::new(&[("word", b"from the submodule\n"), ("deep/word", b"deeper\n")]);
+    let dockerfile = "FROM scratch\nCOPY probe /probe\nCOPY lib/word lib/deep/word /\n";
+    let code = Repository::hello(dockerfile);
+    let git_server = HttpServer::start(code.root(), Access::default()).await;
+    std::fs::rename(library.root().join("app.git"), code.root().join("lib.git")).unwrap();
+    let add = |url: &str, path: &str| {
+        let lib = code.root().join("lib.git").display().to_string();
+        git(&code.work(), &["-c", "protocol.file.allow=always", "submodule", "add", "--quiet", &lib, path]);
+        git(&code.work(), &["config", "-f", ".gitmodules", &format!("submodule.{path}.url"), url]);
+        code.push()
+    };
+    add("../lib.git", "lib");
+    let url = format!("{}/app.git", git_server.url);
+    for (name, submodules) in [("with", true), ("without", false)] {
+        let body = json!({"repo_name": name, "url": url, "options": {"submodules": submodules}});
+        alice.post("/api/v1/git-repos", body).await.expect(201);
+    }
+
+    let event = start(&alice, "with").await;
+    succeeded(&alice, &event["uuid"]).await;
+    let event = start(&alice, "without").await;
+    let event = ended(&alice, &event["uuid"]).await;
+    assert_eq!(event["reason"], "build_failed", "{event:#}");
+    for (number, bad) in [
+        "ext::sh -c 'touch /tmp/pwned'",
+        "file:///etc",
+        "http://169.254.169.254/x",
+        "http://u:CANARY@127.0.0.1/x",
+    ]
+    .iter()
+    .enumerate()
+    {
+        add(bad, &format!("bad{number}"));
+        let event = start(&alice, "with").await;
+        let event = ended(&alice, &event["uuid"]).await;
+        assert_eq!(
+            (&event["status"], &event["reason"]),
+            (&json!("4"), &json!("clone_failed")),
+            "{bad}: {event:#}"
+        );
+        assert!(event["message"].as_str().unwrap().contains("submodule"), "{event:#}");
+        git(&code.work(), &["rm", "--quiet", "--force", &format!("bad{number}")]);
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deploy_key_opens_ssh_and_another_host_key_is_told() {
     let Some(server) = server_with(&[]).await else { return };
     let alice = server.account("alice").await;
@@ -351,7 +495,7 @@ async fn a_failing_build_a_cancelled_one_and_a_retry_end_once_each() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_repository_that_is_too_large_or_never_comes_is_given_up() {
-    let limits = [("pipelines.fetch_bytes", "1000000"), ("pipelines.fetch_secs", "3")];
+    let limits = [("pipelines.fetch_bytes", "2097152"), ("pipelines.fetch_secs", "3")];
     let Some(server) = server_with(&limits).await else { return };
     let alice = server.account("alice").await;
     let noise: Vec<u8> = (0..1_000_000_u32)

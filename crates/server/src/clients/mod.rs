@@ -8,8 +8,10 @@
 //! - `registry/`: CNCF Distribution, supervised or external
 
 pub mod git;
+pub mod git_api;
 pub mod helm;
 pub mod helm_repo;
 pub mod http_out;
 pub mod kube;
+pub mod notify;
 pub mod registry;

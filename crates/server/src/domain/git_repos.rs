@@ -383,6 +383,10 @@ fn change_url(
     if !is_same_place || before.as_ref() != Some(&url) {
         new.known_hosts = None;
     }
+    if !is_same_place {
+        // What one server was told in confidence, another one never hears.
+        new.status_token = None;
+    }
     Ok(())
 }
 
@@ -443,19 +447,22 @@ pub(crate) async fn remote(app: &App, caller: &Caller, row: &Row) -> Result<Remo
     let content = &row.content;
     let url: GitUrl = content.url.parse().map_err(Error::internal)?;
     let addresses = app.outbound.addresses(&url.endpoint()?, Trust::from(caller)).await?;
-    let certificate = open(app, row, "ca_secret", content.ca_secret.as_deref())?;
-    let ca_pem = match &certificate {
-        None => None,
-        Some(text) if text.expose().contains("-----BEGIN") => Some(text.expose().to_owned()),
-        Some(name) => Some(named_certificate(app, name.expose()).await?),
-    };
     Ok(Remote {
         addresses: addresses.into_iter().map(|address| address.ip()).collect(),
         credential: credential(app, row)?,
-        ca_pem,
+        ca_pem: authority(app, row).await?,
         ssh_key: open(app, row, "ssh_key", content.ssh_key.as_deref())?,
         known_hosts: content.known_hosts.clone(),
         url,
+    })
+}
+
+/// The certificate of the authority that a repository's git server is signed by, when it has one of its own.
+pub(super) async fn authority(app: &App, row: &Row) -> Result<Option<String>> {
+    Ok(match open(app, row, "ca_secret", row.content.ca_secret.as_deref())? {
+        None => None,
+        Some(text) if text.expose().contains("-----BEGIN") => Some(text.expose().to_owned()),
+        Some(name) => Some(named_certificate(app, name.expose()).await?),
     })
 }
 

@@ -8,7 +8,8 @@
 //!   `logs`: what they print; `stats`: what they use; `events`: what happens to everything; `files`: files in containers;
 //!   `saves`: containers as images; `container_updates`: changing what is there; `volumes`: folders that outlive them
 //! - `machine_images`: which machines hold which images
-//! - `git_repos`, `runs`, `runners`, `run_log`: from a commit to an image; `webhooks`: git servers that tell of pushes
+//! - `git_repos`, `runs`, `runners`, `run_log`: from a commit to an image; `webhooks`: git servers that tell of pushes;
+//!   `notifications`: who is told of runs
 //! - `leases`, `placement`: who gets which graphics processors, and who waits for them; `quotas`: how much an account may have
 //! - `collections`: tidying up the registry
 //! - `clusters`, `namespaces`, `workloads`: Kubernetes; `manifests`: what a file may say;
@@ -42,6 +43,7 @@ pub mod machine_images;
 pub mod machines;
 pub mod manifests;
 pub mod namespaces;
+pub mod notifications;
 mod placement;
 pub mod port_forwards;
 pub mod quotas;

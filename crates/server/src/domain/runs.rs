@@ -19,7 +19,7 @@ use super::audit::{self, Event};
 use super::git_repos::{Names, account_name, visible};
 use super::{builds as build_rules, run_log as log_rules};
 use crate::app::App;
-use crate::blobs::blocking;
+use crate::blobs::{BlobKind, blocking};
 use crate::caller::{Caller, Proof, Subject};
 use crate::clients::git;
 use crate::error::{Error, ErrorKind, Result};
@@ -35,6 +35,10 @@ const MAX_TWINS: u32 = 99;
 const DESCRIPTION_CHARS: usize = 300;
 /// Longest words of an owner's own for a run in characters.
 const KIND_CHARS: usize = 50;
+/// Runs that are removed together.
+const SWEPT_AT_ONCE: u64 = 200;
+/// Days for which deliveries of webhooks are kept.
+const KEEP_DELIVERIES_DAYS: u32 = 30;
 /// How long a follower waits for a sign before it looks for itself.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Digits of a commit that an image is tagged with.
@@ -100,7 +104,8 @@ pub async fn start(app: &App, caller: &Caller, repo: GitRepoId, start: Start<'_>
     }
     let account = account_name(app, row.account_id).await?;
     let subject = Subject { account: row.account_id, name: account };
-    let destination = destination(app, &row, &subject)?;
+    let runner = named_runner(app, &row).await?;
+    let destination = destination(app, &row, runner.as_ref(), &subject)?;
     // Rights and quota are those of a build.
     let reference = destination.reference("latest")?;
     let image = build_rules::admit(app, caller, Some(subject.clone()), reference).await?;
@@ -156,6 +161,14 @@ async fn insert(
 ) -> Result<Option<(RunId, RunnerUuid)>> {
     let tx = app.db.begin().await?;
     git_repos::locked(&tx, repo.id).await?.ok_or_else(|| Error::not_found("git repository", repo.id))?;
+    // Two programs may tell of one push at the same time: the repository's row is held, so that one of them is first.
+    if matches!(new.cause, RunCause::Webhook | RunCause::Poll)
+        && let Some(commit) = new.commit
+        && let Some(run) = runs::unfinished_of_commit(&tx, repo.id, commit).await?
+    {
+        let detail = format!("`{}` builds this commit already", run.name);
+        return Err(Error::conflict("run_exists", detail).with("event", run.name));
+    }
     let waiting = runs::count_queued(&tx, repo.account_id).await?;
     let limit = u64::from(app.config.builds.queued_per_account);
     if waiting >= limit {
@@ -240,10 +253,48 @@ impl Destination {
     }
 }
 
-fn destination(app: &App, row: &git_repos::Row, subject: &Subject) -> Result<Destination> {
+/// The runner that a repository names as its `job`, when there is one: it may say where the image goes.
+async fn named_runner(app: &App, row: &git_repos::Row) -> Result<Option<runners::Content>> {
+    if row.content.job.is_empty() {
+        return Ok(None);
+    }
+    let found = runners::by_name(&app.db, Some(row.account_id), &row.content.job).await?;
+    let Some(runner) = found.into_iter().find(|runner| runner.run_id.is_none()) else { return Ok(None) };
+    let address = runner.content.registry_address.trim_end_matches('/');
+    if !address.is_empty() && !own_registries(app).iter().any(|own| own == address) {
+        let detail = format!(
+            "the runner `{}` names the registry `{address}`, but images go to this server's own registry only",
+            runner.content.name
+        );
+        return Err(Error::invalid("job", detail).hint("leave out its address, or name another runner"));
+    }
+    Ok(Some(runner.content))
+}
+
+/// The names by which this server's registry is known.
+fn own_registries(app: &App) -> [String; 2] {
+    [app.config.registry_name(), app.config.registry_listen.to_string()]
+}
+
+fn destination(
+    app: &App,
+    row: &git_repos::Row,
+    runner: Option<&runners::Content>,
+    subject: &Subject,
+) -> Result<Destination> {
     let wrong = |detail: String| Error::invalid("image", detail);
-    let image = row.content.image.as_str();
-    let own_names = [app.config.registry_name(), app.config.registry_listen.to_string()];
+    // What the repository says itself wins over its runner.
+    let of_runner = runner.filter(|runner| !runner.image_name.is_empty()).map(|runner| {
+        let owner =
+            if runner.image_repo.is_empty() { String::new() } else { format!("{}/", runner.image_repo) };
+        let tag = if runner.image_tag.is_empty() { String::new() } else { format!(":{}", runner.image_tag) };
+        format!("{owner}{}{tag}", runner.image_name)
+    });
+    let image = match &of_runner {
+        Some(image) if row.content.image.is_empty() => image.as_str(),
+        _ => row.content.image.as_str(),
+    };
+    let own_names = own_registries(app);
     let stripped = own_names.iter().find_map(|name| image.strip_prefix(name.as_str())?.strip_prefix('/'));
     let name = stripped.unwrap_or(image);
     let (name, tag) = match name.rsplit_once(':') {
@@ -409,6 +460,7 @@ pub async fn cancel(app: &App, caller: &Caller, id: RunId) -> Result<RunView> {
     if is_waiting {
         runs::finish(&tx, id, &cancelled(&found.steps), now).await?;
         log_rules::note(&tx, &found, "cancelled", now).await?;
+        super::notifications::enqueue(app, &tx, &found, true).await?;
     }
     let target = found.uuid.to_string();
     let event = Event { action: "run.cancel", target: &target, acting_for: Some(found.account_id) };
@@ -462,6 +514,27 @@ pub async fn worker(app: &App, account: AccountId) -> Result<Option<Caller>> {
         ip: None,
         request_id: None,
     }))
+}
+
+/// Removes runs that ended long ago, with their logs, and deliveries of webhooks that nobody looks at any more.
+pub(crate) async fn sweep(app: &App) -> Result<()> {
+    let ago = |days: u32| app.now().plus_secs(-i64::from(days) * 24 * 3600);
+    webhook_deliveries::delete_before(&app.db, ago(KEEP_DELIVERIES_DAYS)).await?;
+    if app.config.pipelines.keep_days == 0 {
+        return Ok(());
+    }
+    loop {
+        let old = runs::ended_before(&app.db, ago(app.config.pipelines.keep_days), SWEPT_AT_ONCE).await?;
+        for run in &old {
+            // The file first: a row without its log says so, a log without its row would stay for ever.
+            let (blobs, name) = (app.blobs.clone(), run.uuid.to_string());
+            blocking(move || blobs.delete(BlobKind::BuildLog, &name)).await?;
+            runs::delete(&app.db, run.id).await?;
+        }
+        if (old.len() as u64) < SWEPT_AT_ONCE {
+            return Ok(());
+        }
+    }
 }
 
 /// The image of a run, whole.

@@ -39,6 +39,7 @@ pub mod link;
 pub mod machine_door;
 pub mod machines;
 pub mod namespaces;
+pub mod notifications;
 pub mod openapi;
 pub mod port_forwards;
 pub mod queue;

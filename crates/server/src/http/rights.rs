@@ -256,6 +256,10 @@ pub const RIGHTS: &[(&str, &str, Access)] = &[
     ("DELETE", "/api/v1/git-repos/{id}", Own),
     ("POST", "/api/v1/git-repos/{id}/test", Own),
     ("GET", "/api/v1/git-repos/{id}/deliveries", Own),
+    ("GET", "/api/v1/git-repos/{id}/notifications", Own),
+    ("POST", "/api/v1/git-repos/{id}/notifications", Own),
+    ("DELETE", "/api/v1/git-repos/{id}/notifications/{target}", Own),
+    ("POST", "/api/v1/git-repos/{id}/notifications/{target}/test", Own),
     // Git servers sign what they send.
     ("POST", "/hook/{repo}", Secret),
     ("GET", "/api/v1/runs", Account),

@@ -11,7 +11,7 @@ use super::routes::{Description, Routes, routes};
 use super::{
     accounts, applications, audit, auth, builds, chart_repos, charts, clusters, collections, console,
     containers, events, files, git_repos, gpus, health, hooks, hosted_charts, images, invites, linger, link,
-    machines, namespaces, openapi, port_forwards, queue, registry, releases, request, runs, terminals,
+    machines, namespaces, notifications, openapi, port_forwards, queue, registry, releases, request, runs, terminals,
     tokens, volumes, workloads,
 };
 use crate::app::App;
@@ -208,6 +208,9 @@ fn all<R: Routes>(routes: R) -> R {
         .routes(routes!(git_repos::test))
         .routes(routes!(hooks::receive))
         .routes(routes!(hooks::deliveries))
+        .routes(routes!(notifications::list, notifications::create))
+        .routes(routes!(notifications::delete))
+        .routes(routes!(notifications::test))
         .routes(routes!(runs::list, runs::start))
         .routes(routes!(runs::get, runs::delete))
         .routes(routes!(runs::cancel))

@@ -5,7 +5,7 @@
 //! - `build_image.rs`: from a context to an image; `bases.rs`: what it builds on; `clean_builds.rs`: what ended builds leave behind
 //! - `save_container.rs`: from a container to an image, where that differs
 //! - `delete_manifest.rs`: removes an image from the registry; `collect_registry.rs`: removes from it what no image needs
-//! - `run_pipeline.rs`: from a commit to a build and to its end
+//! - `run_pipeline.rs`: from a commit to a build and to its end; `tell.rs`: notifications, and how commits fare
 //! - `change_release.rs`: installs, changes and removes releases, through Helm
 
 mod bases;
@@ -16,6 +16,7 @@ mod collect_registry;
 mod delete_manifest;
 mod run_pipeline;
 mod save_container;
+mod tell;
 mod worker;
 
 use store::jobs::{Kind, Row};
@@ -34,6 +35,8 @@ const RELEASE_KINDS: &[Kind] = &[Kind::ChangeRelease];
 /// How many of those run at a time, of all accounts and of one.
 const RELEASES: usize = 8;
 const RELEASES_OF_ACCOUNT: u32 = 3;
+/// Kinds that wait for others than us.
+const TELL_KINDS: &[Kind] = &[Kind::Notify, Kind::ReportStatus];
 /// Kinds that share one worker.
 const OTHER_KINDS: &[Kind] = &[Kind::DeleteImage, Kind::CleanBuilds, Kind::CollectRegistry];
 
@@ -62,6 +65,8 @@ async fn run(app: &App, shared: &Shared, job: &Row) -> Result<()> {
         Kind::CleanBuilds => clean_builds::run(app, shared, job).await,
         Kind::RunPipeline => run_pipeline::run(app, shared, job).await,
         Kind::ChangeRelease => change_release::run(app, job).await,
+        Kind::Notify => tell::notify(app, job).await,
+        Kind::ReportStatus => tell::report_status(app, job).await,
         Kind::DeleteImage => delete_manifest::run(app, job).await,
         Kind::CollectRegistry => collect_registry::run(app, job).await,
     }
@@ -72,6 +77,6 @@ async fn run(app: &App, shared: &Shared, job: &Row) -> Result<()> {
 fn max_attempts(kind: Kind) -> u32 {
     match kind {
         Kind::BuildImage | Kind::RunPipeline | Kind::ChangeRelease | Kind::CollectRegistry => u32::MAX,
-        Kind::DeleteImage | Kind::CleanBuilds => 5,
+        Kind::DeleteImage | Kind::CleanBuilds | Kind::Notify | Kind::ReportStatus => 5,
     }
 }

@@ -18,7 +18,8 @@ use super::worker::persist;
 use crate::app::App;
 use crate::blobs::{Upload, blocking};
 use crate::caller::{Caller, Subject};
-use crate::clients::git::{self, Commit, GitError, Limits, Wanted};
+use crate::clients::git::{self, Commit, GitError, Limits, Reach, Wanted};
+use crate::clients::http_out::Trust;
 use crate::domain::builds::{Admission, Source};
 use crate::domain::{self, run_log};
 use crate::error::{Error, ErrorKind, Result};
@@ -181,6 +182,8 @@ impl Work<'_> {
         persist(app, || async {
             let tx = app.db.begin().await?;
             if runs::set_commit(&tx, run.id, &commit).await? {
+                let building = runs::Row { commit: Some(commit.clone()), ..run.clone() };
+                domain::notifications::enqueue(app, &tx, &building, false).await?;
                 run_log::note(&tx, run, &format!("building commit {commit}"), app.now()).await?;
             }
             tx.commit().await?;
@@ -302,6 +305,7 @@ impl Work<'_> {
             let ended = runs::finish(&tx, run.id, &outcome, now).await?;
             if ended {
                 run_log::note(&tx, run, &line, now).await?;
+                domain::notifications::enqueue(app, &tx, run, true).await?;
                 if let (OperationState::Succeeded, Some(commit)) = (state, run.commit.as_deref()) {
                     git_repos::set_last_commit(&tx, run.git_repo_id, commit).await?;
                 }
@@ -318,6 +322,7 @@ impl Work<'_> {
             self.say(&format!("\n[failed: {}]\n", message.unwrap_or_default())).await;
         }
         app.operation_logs.ended(run.uuid);
+        app.signals.jobs.notify_one();
         Ok(())
     }
 
@@ -426,7 +431,12 @@ async fn fetch(app: &App, job: &Row, run: &runs::Row) -> Result<Handed, Stop> {
             None => git::resolve(folder.path(), &remote, &run.git_ref, limits.time).await?,
         };
         say(app, run.uuid, format!("[commit {}{}]\n", commit.id, shown_ref(&commit.git_ref))).await;
-        let wanted = Wanted { build_path: &repo.content.build_path, dockerfile: &repo.content.dockerfile };
+        let reach = Reach { outbound: &app.outbound, trust: Trust::from(&caller) };
+        let wanted = Wanted {
+            build_path: &repo.content.build_path,
+            dockerfile: &repo.content.dockerfile,
+            submodules: repo.content.options.submodules.then_some(reach),
+        };
         Ok::<_, FetchError>(git::fetch(folder.path(), &remote, &commit, wanted, archive, &limits).await?)
     };
     match fetched.await {

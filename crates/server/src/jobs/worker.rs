@@ -12,10 +12,11 @@ use tracing::Instrument as _;
 use wire::time::Timestamp;
 
 use super::{
-    BUILD_KINDS, OTHER_KINDS, RELEASE_KINDS, RELEASES, RELEASES_OF_ACCOUNT, RUN_KINDS, Shared, build_image,
-    change_release, clean_builds, max_attempts, run,
+    BUILD_KINDS, OTHER_KINDS, RELEASE_KINDS, RELEASES, RELEASES_OF_ACCOUNT, RUN_KINDS, Shared, TELL_KINDS,
+    build_image, change_release, clean_builds, max_attempts, run,
 };
 use crate::app::App;
+use crate::domain;
 use crate::error::{Error, ErrorKind, Result};
 
 /// How long a claim is good without being renewed.
@@ -68,6 +69,7 @@ async fn dispatch(app: App, shared: Arc<Shared>) {
         slots: Arc::new(Semaphore::new(RELEASES)),
         per_account: RELEASES_OF_ACCOUNT,
     };
+    let tells = Pool { kinds: TELL_KINDS, slots: Arc::new(Semaphore::new(4)), per_account: 4 };
     let others = Pool { kinds: OTHER_KINDS, slots: Arc::new(Semaphore::new(1)), per_account: 1 };
     take_back(&app).await;
     loop {
@@ -75,6 +77,7 @@ async fn dispatch(app: App, shared: Arc<Shared>) {
         claim_all(&app, &shared, &builds, &owner).await;
         claim_all(&app, &shared, &runs, &owner).await;
         claim_all(&app, &shared, &releases, &owner).await;
+        claim_all(&app, &shared, &tells, &owner).await;
         tokio::select! {
             () = app.shutdown.cancelled() => return,
             () = app.signals.jobs.notified() => {}
@@ -251,6 +254,9 @@ async fn sweep(app: App) {
         }
         if let Err(error) = change_release::sweep(&app).await {
             tracing::warn!(%error, "cannot remove what is known of old operations on releases");
+        }
+        if let Err(error) = domain::runs::sweep(&app).await {
+            tracing::warn!(%error, "cannot remove runs that ended long ago");
         }
         tokio::select! {
             () = app.shutdown.cancelled() => return,

@@ -62,8 +62,12 @@ async fn look(app: &App, row: &Row) -> Result<()> {
     let git_ref = if commit.git_ref == "HEAD" { "" } else { commit.git_ref.as_str() };
     let start =
         Start { cause: RunCause::Poll, git_ref: Some(git_ref), commit: Some(&commit.id), ..Start::MANUAL };
-    domain::runs::start(app, &caller, row.id, start).await?;
-    Ok(())
+    match domain::runs::start(app, &caller, row.id, start).await {
+        Ok(_) => Ok(()),
+        // A webhook was quicker.
+        Err(error) if error.code == "run_exists" => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Up to a tenth earlier or later, so that what was added together is not asked together.

@@ -240,6 +240,13 @@ pub(super) fn git_repo() -> Value {
     })
 }
 
+pub(super) fn notification_target() -> Value {
+    json!({
+        "id": 2, "kind": "feishu", "address": "https://open.feishu.cn/***", "has_secret": true, "last_result": "sent",
+        "last_at": ago(60), "created_at": ago(86_400),
+    })
+}
+
 pub(super) fn run(state: &str) -> Value {
     let is_final = state == "succeeded";
     json!({

@@ -104,12 +104,17 @@ pub(crate) struct Access {
 /// What was asked: each path, and what came with it for authorisation.
 pub(crate) type Requests = Arc<Mutex<Vec<(String, Option<String>)>>>;
 
+/// What was told of commits: the path, the token, and the state.
+pub(crate) type Statuses = Arc<Mutex<Vec<(String, Option<String>, String)>>>;
+
 /// A git server over HTTP. Ends with the test's runtime.
 pub(crate) struct HttpServer {
     /// `http://127.0.0.1:port`.
     pub(crate) url: String,
     /// Every request: its path, and what it carried for authorisation.
     pub(crate) requests: Requests,
+    /// What it was told of commits, as Gitea takes it.
+    pub(crate) statuses: Statuses,
 }
 
 #[derive(Clone)]
@@ -117,6 +122,25 @@ struct Served {
     root: PathBuf,
     access: Access,
     requests: Requests,
+    statuses: Statuses,
+}
+
+impl Served {
+    fn new(root: &Path, access: Access) -> Self {
+        let (requests, statuses) = (Requests::default(), Statuses::default());
+        Self { root: root.to_owned(), access, requests, statuses }
+    }
+
+    fn router(&self) -> Router {
+        Router::new()
+            .fallback(answer)
+            .layer(axum::extract::DefaultBodyLimit::disable())
+            .with_state(self.clone())
+    }
+
+    fn server(self, url: String) -> HttpServer {
+        HttpServer { url, requests: self.requests, statuses: self.statuses }
+    }
 }
 
 impl HttpServer {
@@ -125,14 +149,50 @@ impl HttpServer {
     pub(crate) async fn start(root: &Path, access: Access) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let requests = Requests::default();
-        let served = Served { root: root.to_owned(), access, requests: Arc::clone(&requests) };
-        let router = Router::new()
-            .fallback(answer)
-            .layer(axum::extract::DefaultBodyLimit::disable())
-            .with_state(served);
+        let served = Served::new(root, access);
+        let router = served.router();
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { url, requests }
+        served.server(url)
+    }
+
+    /// The same over TLS, with a certificate of an authority of its own; the authority's certificate.
+    #[expect(clippy::disallowed_methods, reason = "a test's server ends with the test's runtime")]
+    pub(crate) async fn start_tls(root: &Path) -> (Self, String) {
+        let authority = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(Vec::<String>::new()).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let pem = params.self_signed(&authority).unwrap().pem();
+        let issuer = rcgen::Issuer::new(params, authority);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params =
+            rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &issuer).unwrap();
+        let chain = vec![certificate.der().clone()];
+        let key = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        // Fails only if another test was first.
+        rustls::crypto::ring::default_provider().install_default().ok();
+        let config =
+            rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).unwrap();
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+        let served = Served::new(root, Access::default());
+        let router = served.router();
+        tokio::spawn(async move {
+            loop {
+                let (socket, _) = listener.accept().await.unwrap();
+                let (acceptor, router) = (acceptor.clone(), router.clone());
+                tokio::spawn(async move {
+                    // Whoever does not trust us hangs up.
+                    let Ok(stream) = acceptor.accept(socket).await else { return };
+                    let service = hyper_util::service::TowerToHyperService::new(router);
+                    let io = hyper_util::rt::TokioIo::new(stream);
+                    hyper::server::conn::http1::Builder::new().serve_connection(io, service).await.ok();
+                });
+            }
+        });
+        (served.server(url), pem)
     }
 }
 
@@ -153,6 +213,12 @@ async fn answer(State(served): State<Served>, headers: HeaderMap, request: Reque
     }
     let (parts, body) = request.into_parts();
     let body = axum::body::to_bytes(body, 64 << 20).await.unwrap();
+    if parts.uri.path().contains("/statuses/") {
+        let told: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        let state = told["state"].as_str().unwrap().to_owned();
+        served.statuses.lock().unwrap().push((parts.uri.path().to_owned(), authorisation, state));
+        return StatusCode::CREATED.into_response();
+    }
     backend(&served.root, &parts, &headers, body).await
 }
 

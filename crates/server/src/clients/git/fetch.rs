@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use wire::secret::Secret;
 
 use super::program::{Bounds, GitError, Workplace};
+use super::submodules::{self, Parent, Reach};
 use super::url::{Credential, GitUrl};
 
 /// Bytes of refs that a server may tell.
@@ -75,12 +76,14 @@ pub struct Fetched {
 }
 
 /// What to take from a repository.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Wanted<'a> {
     /// The folder to build, from the root.
     pub build_path: &'a str,
     /// The Dockerfile, from the root or from the folder; `Dockerfile` in the folder when empty.
     pub dockerfile: &'a str,
+    /// How submodules are reached; none when they are not wanted.
+    pub submodules: Option<Reach<'a>>,
 }
 
 /// Whether a text is a commit's whole id.
@@ -168,11 +171,7 @@ pub async fn fetch(
     let secs = limits.time.as_secs();
     let deadline = Instant::now() + limits.time;
     let small = Bounds { deadline, secs, bytes: REFS_BYTES };
-    place.run(&["init", "--quiet", "--bare", "--template=", "repository"], small).await?;
-    // What lies in the repository, whatever it says about archives of itself.
-    std::fs::create_dir_all(folder.join("repository/info"))?;
-    std::fs::write(folder.join("repository/info/attributes"), "* -export-ignore -export-subst\n")?;
-
+    init(&place, small).await?;
     let id = fetch_commit(&place, remote, commit, Bounds { bytes: limits.fetched_bytes, ..small }).await?;
     let build_path = inner_path(wanted.build_path)
         .ok_or_else(|| GitError::NoPath("`build_path` leads out of the repository".to_owned()))?;
@@ -198,19 +197,43 @@ pub async fn fetch(
     let measured = std::sync::Arc::new(archive.try_clone()?);
     let bounds = Bounds { bytes: limits.packed_bytes, ..small };
     let tree = format!("{id}:{build_path}");
-    place
-        .run_measured(&["archive", "--format=tar", &tree], Some(out), bounds, move || {
-            Ok(measured.metadata()?.len())
-        })
-        .await?;
+    let parent = Parent { place: &place, remote, commit: &id, build_path: &build_path };
+    let modules = match wanted.submodules {
+        Some(_) => submodules::find(&parent, small).await?,
+        None => Vec::new(),
+    };
+    // Their empty folders come with them.
+    let without: Vec<String> =
+        modules.iter().map(|module| format!(":(top,literal,exclude){}", module.inside)).collect();
+    // Paths are literal elsewhere; here each says so itself.
+    let mut arguments = vec!["--no-literal-pathspecs", "archive", "--format=tar", &tree];
+    if !without.is_empty() {
+        arguments.extend(["--", ":(top)"]);
+        arguments.extend(without.iter().map(String::as_str));
+    }
+    place.run_measured(&arguments, Some(out), bounds, move || Ok(measured.metadata()?.len())).await?;
+    if let Some(reach) = wanted.submodules {
+        let bounds = Bounds { bytes: limits.fetched_bytes, ..small };
+        submodules::add(&parent, modules, &mut archive, reach, bounds, limits.packed_bytes).await?;
+    }
     let known_hosts = std::fs::read_to_string(folder.join("known_hosts")).unwrap_or_default();
     let is_new = !known_hosts.is_empty() && remote.known_hosts.as_deref() != Some(known_hosts.as_str());
     let bytes = archive.metadata()?.len();
     Ok(Fetched { commit: id, archive, bytes, dockerfile, known_hosts: is_new.then_some(known_hosts) })
 }
 
+/// Makes the repository that a commit is fetched into.
+pub(super) async fn init(place: &Workplace<'_>, bounds: Bounds) -> Result<(), GitError> {
+    place.run(&["init", "--quiet", "--bare", "--template=", "repository"], bounds).await?;
+    // What lies in the repository, whatever it says about archives of itself.
+    let info = place.folder.join("repository/info");
+    std::fs::create_dir_all(&info)?;
+    std::fs::write(info.join("attributes"), "* -export-ignore -export-subst\n")?;
+    Ok(())
+}
+
 /// By its id alone where the server allows that, else by its ref, and the commit that is there now is looked for in it.
-async fn fetch_commit(
+pub(super) async fn fetch_commit(
     place: &Workplace<'_>,
     remote: &Remote,
     commit: &Commit,
@@ -259,14 +282,14 @@ fn folder_bytes(folder: &PathBuf) -> std::io::Result<u64> {
     Ok(bytes)
 }
 
-struct Entry {
+pub(super) struct Entry {
     mode: String,
-    kind: String,
-    id: String,
+    pub(super) kind: String,
+    pub(super) id: String,
 }
 
 /// What a commit has at a path; a link is not followed.
-async fn entry(
+pub(super) async fn entry(
     place: &Workplace<'_>,
     commit: &str,
     path: &str,

@@ -60,6 +60,9 @@ pub enum GitError {
     /// It has no commit at all.
     #[error("the repository is empty: push a commit first")]
     Empty,
+    /// A submodule cannot be had.
+    #[error("the submodule `{0}` cannot be fetched: {1}")]
+    Submodule(String, String),
     /// There is no such file or folder.
     #[error("{0}")]
     NoPath(String),

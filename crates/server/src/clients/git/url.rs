@@ -193,6 +193,14 @@ impl GitUrl {
         format!("{}://{}{port}", self.scheme.as_str(), bracketed(&self.host))
     }
 
+    /// Where the server's own interface is looked for: that of a repository over SSH is at the same host.
+    pub fn web_base(&self) -> String {
+        match self.scheme {
+            Scheme::Ssh => format!("https://{}", bracketed(&self.host)),
+            Scheme::Https | Scheme::Http => self.base(),
+        }
+    }
+
     /// Where connections go, for the rule that says which may be made. Numbers are read as HTTP reads them.
     pub fn endpoint(&self) -> crate::error::Result<Url> {
         let text = format!("http://{}:{}/", bracketed(&self.host), self.port);

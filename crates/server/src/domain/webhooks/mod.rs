@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use sha2::{Digest as _, Sha256};
 use store::git_repos::{self, Row};
-use store::{runs, webhook_deliveries};
+use store::webhook_deliveries;
 use wire::ids::GitRepoId;
 use wire::runs::RunCause;
 use wire::webhooks::{DeliveryAnswer, DeliveryView};
@@ -102,15 +102,6 @@ pub async fn receive(
             Err(error) => Err(error.into()),
         };
     };
-    if let Some(run) = runs::unfinished_of_commit(&app.db, repo.id, &push.commit).await? {
-        let answer = format!("`{}` builds this commit already", run.name);
-        let record = webhook_deliveries::New { answer: &answer, run_id: Some(run.id), ..record };
-        match webhook_deliveries::insert(&app.db, &record).await {
-            Ok(_) | Err(store::Error::Duplicate) => {}
-            Err(error) => return Err(error.into()),
-        }
-        return Ok((false, DeliveryAnswer { event: Some(run.name), ignored: Some(answer) }));
-    }
     let Some(caller) = super::runs::worker(app, repo.account_id).await? else {
         return Ok(ignored("the repository's account cannot be used at the moment"));
     };
@@ -126,6 +117,15 @@ pub async fn receive(
     };
     match super::runs::start(app, &caller, repo.id, start).await {
         Ok(started) => Ok((true, DeliveryAnswer { event: Some(started.run.name), ignored: None })),
+        Err(error) if error.code == "run_exists" => {
+            let event = error.extra.get("event").and_then(|name| name.as_str()).map(str::to_owned);
+            let record = webhook_deliveries::New { status: 200, answer: &error.detail, ..record };
+            match webhook_deliveries::insert(&app.db, &record).await {
+                Ok(_) | Err(store::Error::Duplicate) => {}
+                Err(error) => return Err(error.into()),
+            }
+            Ok((false, DeliveryAnswer { event, ignored: Some(error.detail.clone()) }))
+        }
         Err(error) if error.code == "delivery_seen" => Ok(ignored("this delivery was handled already")),
         Err(error) => Err(error),
     }
