@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use server::Server;
 use server::config::{self, Config, Layer, LogFormat};
+use server::portal_config::{self, PortalConfig};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -32,7 +33,8 @@ impl Settings {
     pub fn load(&self) -> Result<Config> {
         let file = self.settings_file();
         let folder = default_data_dir().map(|folder| ("data_dir".to_owned(), folder));
-        let defaults: Layer = folder.into_iter().collect();
+        let mut defaults: Layer = folder.into_iter().collect();
+        defaults.extend(portal_settings()?.layer);
         Ok(config::load_over(&defaults, file.as_deref(), environment, &self.options)?.config)
     }
 
@@ -48,6 +50,12 @@ impl Settings {
             .or_else(|| Some(PathBuf::from(FILE_NAME)).filter(|file| is_trusted(file)))
             .or_else(|| Some(PathBuf::from(SYSTEM_FILE)).filter(|file| file.exists()))
     }
+}
+
+/// What a CI portal was told, when the server is started in its folder.
+fn portal_settings() -> Result<PortalConfig> {
+    let file = Path::new(portal_config::PLACE);
+    if is_trusted(file) { Ok(portal_config::read(file)?) } else { Ok(PortalConfig::default()) }
 }
 
 /// Whether a file is ours or the system's: in a folder that many write to, somebody else could leave one.
@@ -85,6 +93,9 @@ pub fn serve(settings: &Settings) -> Result<()> {
     start_log(&config)?;
     if let Some(file) = settings.settings_file() {
         tracing::info!("settings are read from `{}`", file.display());
+    }
+    for name in portal_settings()?.unknown {
+        tracing::warn!("`{name}` in `{}` means nothing here", portal_config::PLACE);
     }
     block_on(async {
         let mut stop = StopSignals::new()?;

@@ -775,6 +775,14 @@ pub enum ConfigError {
         /// Where and why.
         message: String,
     },
+    /// The settings of a CI portal cannot be understood.
+    #[error("`{path}`: {message}")]
+    Portal {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        message: String,
+    },
     /// One value is wrong.
     #[error("`{key}` ({source_name}) is not valid: {message}")]
     Value {

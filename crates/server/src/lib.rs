@@ -6,10 +6,9 @@
 //! - `clients/`: one file or folder per outside system
 //! - `jobs/`: one-shot work that survives a restart
 //! - `reconcile/`: makes the world match the store
-//! - `archive/`, `log_lines`, `picture`, `passwords`, `jwt`, `limits`, `network`, `sealing`: pieces without knowledge of the rest
-//! - `archive/`, `chart_index/`, `chart_package`, `log_lines`, `picture`, `passwords`, `jwt`, `limits`, `network`, `sealing`: pieces without knowledge of the rest
+//! - `archive/`, `chart_index/`, `chart_package`, `log_lines`, `picture`, `passwords`, `jwt`, `limits`, `network`, `schedule`, `sealing`: pieces without knowledge of the rest
 //! - `database`: the database from outside a running server, for `longshore db`
-//! - `app`, `config`, `keys`, `blobs`, `caller`, `error`, `chart_syncs`, `gpu_readings`, `operation_logs`, `pulls`, `streams`, `terminals`, `start`, `tls`: what
+//! - `app`, `config`, `portal_config`, `keys`, `blobs`, `caller`, `error`, `chart_syncs`, `gpu_readings`, `operation_logs`, `pulls`, `streams`, `terminals`, `start`, `tls`: what
 //!   everything shares
 
 pub mod app;
@@ -36,8 +35,10 @@ pub mod network;
 pub mod operation_logs;
 pub mod passwords;
 pub mod picture;
+pub mod portal_config;
 pub mod pulls;
 pub mod reconcile;
+pub mod schedule;
 pub mod sealing;
 pub mod start;
 pub mod streams;

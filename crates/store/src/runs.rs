@@ -44,7 +44,7 @@ const COLUMNS: &[&str] = &[
     "ended_at",
 ];
 
-words!(RunCause { Manual = "manual", Webhook = "webhook", Poll = "poll", Retry = "retry" });
+words!(RunCause { Manual = "manual", Webhook = "webhook", Poll = "poll", Retry = "retry", Schedule = "schedule" });
 words!(RunExecutor { Docker = "docker" });
 
 /// A run.

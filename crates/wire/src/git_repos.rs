@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::deploys::DeployTarget;
 use crate::ids::GitRepoId;
 use crate::names::AccountName;
 use crate::secret::Secret;
@@ -65,8 +66,13 @@ pub struct GitRepoOptions {
     pub paths: Vec<String>,
     /// Look for new commits every so many minutes; 0 for never.
     pub poll_minutes: u32,
+    /// Start a run at these times, whether or not there is anything new: cron's five fields, UTC; never when empty.
+    #[schema(example = "30 2 * * 1-5")]
+    pub schedule: String,
     /// The kind of the git server, for `status_token`; guessed from its name when absent.
     pub provider: Option<GitProvider>,
+    /// What is brought up to date with each image.
+    pub deploy: Option<DeployTarget>,
 }
 
 /// A git repository. Secrets are said to be there, never shown.

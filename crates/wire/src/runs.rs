@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::builds::OperationState;
+use crate::deploys::DeployProgress;
 use crate::ids::{BuildId, GitRepoId, RunId, RunLogId, RunnerId, RunnerUuid};
 use crate::names::{AccountName, Digest};
 use crate::secret::Secret;
@@ -21,6 +22,8 @@ pub enum RunCause {
     Poll,
     /// Somebody wanted the same again.
     Retry,
+    /// The repository's `schedule`.
+    Schedule,
 }
 
 /// Where a run is executed.
@@ -41,6 +44,10 @@ pub enum RunStepName {
     Build,
     /// The image is pushed, and what the registry has is verified.
     Push,
+    /// The image is copied to the registry that the repository's runner names.
+    Copy,
+    /// What the repository names is brought up to date, or back when it does not come up.
+    Deploy,
 }
 
 /// A step that has begun.
@@ -54,6 +61,9 @@ pub struct RunStep {
     pub started_at: Timestamp,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
+    /// Of a deploy: what, and what it goes back to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deploy: Option<DeployProgress>,
 }
 
 /// A run.
@@ -79,7 +89,7 @@ pub struct RunView {
     pub kind: String,
     /// Where it is.
     pub state: OperationState,
-    /// Why it ended badly, for programs: `clone_failed`, `build_failed`, `push_failed`, `timeout`, `cancelled`, `lost` …
+    /// Why it ended badly, for programs: `clone_failed`, `build_failed`, `push_failed`, `deploy_failed`, `timeout`, `cancelled`, `lost` …
     pub reason: Option<String>,
     /// Why it ended badly, in plain words.
     pub message: Option<String>,

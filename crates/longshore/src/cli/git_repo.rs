@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Map, Value, json};
-use wire::git_repos::{GitProvider, GitRepoTested, GitRepoView};
+use wire::deploys::DeployTarget;
+use wire::git_repos::{GitProvider, GitRepoOptions, GitRepoTested, GitRepoView};
 use wire::ids::GitRepoId;
 use wire::names::AccountName;
 use wire::page::Page;
@@ -116,6 +117,21 @@ pub(crate) struct ContentArgs {
     /// Look for new commits every so many minutes; 0 for never
     #[arg(long, value_name = "MINUTES")]
     poll: Option<u32>,
+    /// Start a run at these times (cron's five fields, UTC), such as `30 2 * * 1-5`
+    #[arg(long, value_name = "CRON")]
+    schedule: Option<String>,
+    /// A workload that gets each new image: `deployment/NAME`
+    #[arg(long, value_name = "KIND/NAME")]
+    deploy: Option<String>,
+    /// Its namespace
+    #[arg(long, value_name = "NAME", requires = "deploy")]
+    deploy_namespace: Option<String>,
+    /// The container in its pods [default: the one with an image of the same repository]
+    #[arg(long, value_name = "NAME", requires = "deploy")]
+    deploy_container: Option<String>,
+    /// Seconds that its new pods may take [default: 300]
+    #[arg(long, value_name = "SECONDS", requires = "deploy")]
+    deploy_timeout: Option<u32>,
     /// Fetch submodules too
     #[arg(long)]
     submodules: Option<bool>,
@@ -184,25 +200,36 @@ impl ContentArgs {
         let token = self.status_token.as_deref().map(read_file).transpose()?;
         put("status_token", token.map(|text| text.trim().to_owned()));
         put("job", self.runner.clone());
-        let has_options = !self.on_branch.is_empty()
-            || !self.on_path.is_empty()
-            || self.poll.is_some()
-            || self.submodules.is_some()
-            || self.provider.is_some();
-        if has_options {
-            let mut options = before.map(|repo| repo.options.clone()).unwrap_or_default();
-            if !self.on_branch.is_empty() {
-                options.branches = self.on_branch.iter().filter(|text| !text.is_empty()).cloned().collect();
-            }
-            if !self.on_path.is_empty() {
-                options.paths = self.on_path.iter().filter(|text| !text.is_empty()).cloned().collect();
-            }
-            options.poll_minutes = self.poll.unwrap_or(options.poll_minutes);
-            options.submodules = self.submodules.unwrap_or(options.submodules);
-            options.provider = self.provider.map(GitProvider::from).or(options.provider);
+        let before = before.map(|repo| repo.options.clone()).unwrap_or_default();
+        let options = self.options(before.clone());
+        if options != before {
             body.insert("options".to_owned(), serde_json::to_value(options)?);
         }
         Ok(body)
+    }
+
+    /// What was there, changed.
+    fn options(&self, mut options: GitRepoOptions) -> GitRepoOptions {
+        let filled = |list: &[String]| list.iter().filter(|text| !text.is_empty()).cloned().collect();
+        if !self.on_branch.is_empty() {
+            options.branches = filled(&self.on_branch);
+        }
+        if !self.on_path.is_empty() {
+            options.paths = filled(&self.on_path);
+        }
+        options.poll_minutes = self.poll.unwrap_or(options.poll_minutes);
+        options.schedule = self.schedule.clone().unwrap_or(options.schedule);
+        options.submodules = self.submodules.unwrap_or(options.submodules);
+        options.provider = self.provider.map(GitProvider::from).or(options.provider);
+        if let Some(workload) = &self.deploy {
+            options.deploy = (!workload.is_empty()).then(|| DeployTarget {
+                workload: Some(workload.clone()),
+                namespace: self.deploy_namespace.clone(),
+                pod_container: self.deploy_container.clone(),
+                timeout_secs: self.deploy_timeout,
+            });
+        }
+        options
     }
 }
 
@@ -351,6 +378,8 @@ async fn show(session: &Session, text: &str) -> anyhow::Result<()> {
         ("runs on pushes to", filled(repo.options.branches.join(", "))),
         ("runs on changes of", filled(repo.options.paths.join(", "))),
         ("looks every", (poll > 0).then(|| human::duration(i64::from(poll) * 60))),
+        ("runs at", filled(repo.options.schedule)),
+        ("deploys to", repo.options.deploy.and_then(|target| target.workload)),
         ("last commit", repo.last_commit),
         ("added", Some(human::ago(repo.created_at, environment::now(), session.printer.language))),
     ])

@@ -85,7 +85,8 @@ pub(crate) async fn run(command: NotificationCommand, session: &Session) -> anyh
                 "address": git_repo::read_stdin()?.trim(),
                 "secret": secret.as_deref().map(str::trim),
             });
-            let answer = session.client.post(&["api", "v1", "git-repos", &repo, "notifications"], &body).await?;
+            let answer =
+                session.client.post(&["api", "v1", "git-repos", &repo, "notifications"], &body).await?;
             if session.shown_as_json(&answer)? {
                 return Ok(());
             }
@@ -102,7 +103,8 @@ pub(crate) async fn run(command: NotificationCommand, session: &Session) -> anyh
         }
         NotificationCommand::Remove { repo, id } => {
             let (repo, id) = (git_repo::find(session, &repo).await?.id.to_string(), id.to_string());
-            let answer = session.client.delete(&["api", "v1", "git-repos", &repo, "notifications", &id]).await?;
+            let answer =
+                session.client.delete(&["api", "v1", "git-repos", &repo, "notifications", &id]).await?;
             session.done(&answer, words::NOTIFICATION_REMOVED, &[&id])
         }
     }

@@ -273,7 +273,8 @@ pub(crate) const NOTIFICATION_TEST_HINT: Word = Word::new(
     "`longshore notification test {} {}` sends a trial message",
     "`longshore notification test {} {}` 发送一条测试消息",
 );
-pub(crate) const NOTIFICATION_TESTED: Word = Word::new("target {} took a trial message", "目标 {} 已收到测试消息");
+pub(crate) const NOTIFICATION_TESTED: Word =
+    Word::new("target {} took a trial message", "目标 {} 已收到测试消息");
 pub(crate) const NOTIFICATION_REMOVED: Word = Word::new("target {} hears nothing more", "不再通知目标 {}");
 pub(crate) const RUN_STARTED: Word = Word::new("run `{}` ({}) started", "运行 `{}` ({}) 已开始");
 pub(crate) const RUN_WATCH_HINT: Word =

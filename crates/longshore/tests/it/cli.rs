@@ -444,6 +444,7 @@ fn commands(code: &str) -> Vec<Vec<String>> {
         "git-repo set app --description text",
         "git-repo remove app --yes",
         "git-repo test app",
+        "git-repo set app --schedule @daily --deploy deployment/web --deploy-namespace test",
         "git-repo set app --provider gitlab --status-token FILE --runner ours",
         "notification list app",
         "notification add app feishu --secret FILE",

@@ -85,7 +85,13 @@ struct Done {
 
 /// `longshore db …` on a data folder.
 fn db(data_dir: &Path, words: &[&str]) -> Done {
+    db_in(Path::new("."), data_dir, words)
+}
+
+/// The same, started in a folder.
+fn db_in(folder: &Path, data_dir: &Path, words: &[&str]) -> Done {
     let done = Command::new(env!("CARGO_BIN_EXE_longshore"))
+        .current_dir(folder)
         .arg("db")
         .args(words)
         .arg("--data-dir")
@@ -246,6 +252,33 @@ async fn a_server_runs_on_each_kind_of_database() {
         assert_eq!(ready["parts"][0]["ready"], true, "{part}: {ready}");
         server.stop();
         drop(server);
+    }
+}
+
+#[test]
+fn the_settings_of_a_ci_portal_are_heard_in_its_folder() {
+    let portal = tempfile::tempdir().unwrap();
+    let data = portal.path().join("data");
+    std::fs::create_dir(portal.path().join("conf")).unwrap();
+    let tell = |text: &str| std::fs::write(portal.path().join("conf/configure_server.json"), text).unwrap();
+    tell("{\"port\": 99999}");
+    let refused = db_in(portal.path(), &data, &["status"]);
+    assert_eq!(refused.code, 1);
+    assert!(refused.stderr.contains("conf/configure_server.json"), "{}", refused.stderr);
+
+    for part in ["mysql", "postgres"] {
+        let Some(database) = Database::make(part) else { continue };
+        let url: reqwest::Url = database.url.parse().unwrap();
+        let section = json!({
+            "host": url.host_str(), "PORT": url.port().unwrap().to_string(), "user": url.username(),
+            "passwd": url.password(), "db": database.name,
+        });
+        tell(&json!({part: section}).to_string());
+        let made = db_in(portal.path(), &data, &["migrate"]);
+        assert_eq!(made.code, 0, "{part}: {}", made.stderr);
+        let heard = db_in(portal.path(), &data, &["status", "--json"]);
+        let named = db(&data, &["status", "--json", "--database-url", &database.url]);
+        assert_eq!((heard.code, heard.stdout), (0, named.stdout), "{part}: {}", heard.stderr);
     }
 }
 

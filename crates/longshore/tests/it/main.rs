@@ -19,6 +19,7 @@ mod collections;
 mod console;
 mod containers;
 mod database;
+mod deploys;
 mod documents;
 mod engine;
 mod events;

@@ -8,7 +8,9 @@ use crate::support::archives::{HELLO, running};
 use crate::support::builds::pull;
 use crate::support::eventually;
 use crate::support::git::{Access, HttpServer, Repository, SshServer, git};
+use crate::support::machine::{self, Registry};
 use crate::support::process::ServerProcess;
+use crate::support::registry::MANIFEST;
 use crate::support::server::TestServer;
 
 const RUN_SECS: u64 = 60;
@@ -167,8 +169,7 @@ async fn a_real_push_is_built_by_its_webhook_and_told_to_the_git_server() {
     let repo = alice.get("/api/v1/git-repos?repo_name=app").await.expect(200).json()["data"][0].clone();
     assert_eq!(repo["has_status_token"], true);
     let change = json!({"url": "https://other.example.org/app.git", "status_token": "***"});
-    let repo =
-        alice.patch(&format!("/api/v1/git-repos/{}", repo["id"]), change).await.expect(200).json();
+    let repo = alice.patch(&format!("/api/v1/git-repos/{}", repo["id"]), change).await.expect(200).json();
     assert_eq!(repo["has_status_token"], false);
     server.stop().await;
 }
@@ -326,6 +327,181 @@ async fn an_authority_of_ones_own_is_trusted_when_it_is_given() {
         assert_eq!(event["reason"], "clone_failed", "{event:#}");
         assert!(event["message"].as_str().unwrap().contains(said), "{event:#}");
     }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_is_copied_to_the_registry_that_its_runner_names() {
+    let Some(server) = server_with(&[]).await else { return };
+    let alice = server.account("alice").await;
+    let elsewhere = Registry::start().await;
+    let code = Repository::hello(HELLO);
+    let commit = git(&code.work(), &["rev-parse", "HEAD"]);
+    let git_server = HttpServer::start(code.root(), Access::default()).await;
+    let url = format!("{}/app.git", git_server.url);
+    let address = format!("http://{}", elsewhere.address);
+    for (name, address, password) in [
+        ("good", address.as_str(), machine::PASSWORD),
+        ("shut", address.as_str(), "CANARY-wrong"),
+        ("inside", "http://169.254.169.254", "CANARY-inside"),
+        ("nobody", "http://127.0.0.1:1", "CANARY-nobody"),
+    ] {
+        let job = json!({
+            "name": name, "REGISTORY_ADD": address, "REGISTRY_NAME": machine::USER, "REGISTRY_PASS": password,
+            "IMAGE_REPO": "team/web", "IMAGE_NAME": "app",
+        });
+        alice.post("/job/", job).await.expect(201);
+        alice.post("/repo/", json!({"repo_name": name, "repo": url, "job": name})).await.expect(201);
+    }
+
+    let event = start(&alice, "good").await;
+    let event = succeeded(&alice, &event["uuid"]).await;
+    assert_eq!(event["image"], "alice/good", "ours has it as well");
+    let job = alice.get(&format!("/job/?event={}", event["id"])).await.expect(200).json();
+    assert_eq!(
+        (&job[0]["REGISTORY_ADD"], &job[0]["IMAGE_REPO"], &job[0]["IMAGE_NAME"], &job[0]["REGISTRY_PASS"]),
+        (&json!(address), &json!("team/web"), &json!("app"), &json!("***"))
+    );
+    let run = alice.get(&format!("/api/v1/runs/{}", event["id"])).await.expect(200).json();
+    let steps: Vec<_> = run["steps"].as_array().unwrap().iter().map(|step| step["name"].clone()).collect();
+    assert_eq!(steps, ["fetch", "build", "push", "copy"]);
+    for tag in [event["Image_tag"].as_str().unwrap(), &commit[..12]] {
+        let there = reqwest::Client::builder().no_proxy().build().unwrap();
+        let there = there.get(format!("{address}/v2/team/web/app/manifests/{tag}"));
+        let there = there.basic_auth(machine::USER, Some(machine::PASSWORD)).header("accept", MANIFEST);
+        let there = there.send().await.unwrap();
+        assert_eq!(there.status().as_u16(), 200, "{tag}");
+        assert_eq!(
+            there.headers()["docker-content-digest"].to_str().unwrap(),
+            event["digest"].as_str().unwrap()
+        );
+    }
+
+    // Once more: all of it is there already. Then what cannot be.
+    let again = start(&alice, "good").await;
+    succeeded(&alice, &again["uuid"]).await;
+    for (name, said) in [
+        ("shut", "does not let us in"),
+        ("inside", "inside a network"),
+        ("nobody", "does not take connections"),
+    ] {
+        let event = start(&alice, name).await;
+        let event = ended(&alice, &event["uuid"]).await;
+        assert_eq!((&event["status"], &event["reason"]), (&json!("4"), &json!("push_failed")), "{event:#}");
+        assert!(event["message"].as_str().unwrap().contains(said), "{event:#}");
+        let log = log_of(&alice, &event).await;
+        assert!(!log.contains("CANARY") && !event.to_string().contains("CANARY"), "{log}");
+    }
+    // A password is for its registry: with another address it is gone.
+    let moved = json!({"name": "good", "REGISTORY_ADD": "http://127.0.0.1:2", "REGISTRY_PASS": "***"});
+    assert_eq!(alice.patch("/job/", moved).await.expect(200).json()["REGISTRY_PASS"], "");
+    for bad in ["ftp://x", "h/path", "u:p@h"] {
+        let job = json!({"name": bad, "REGISTORY_ADD": bad, "IMAGE_NAME": "app"});
+        alice.post("/job/", job).await.expect(201);
+        alice
+            .post("/repo/", json!({"repo_name": format!("to {bad}"), "repo": url, "job": bad}))
+            .await
+            .expect(201);
+        alice.post("/event/", json!({"repo": format!("to {bad}")})).await.expect(400);
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_second_run_takes_what_the_first_one_made() {
+    let Some(server) = server_with(&[]).await else { return };
+    let alice = server.account("alice").await;
+    let dockerfile =
+        format!("{}COPY word /word\nRUN [\"/probe\", \"print\", \"after\"]\n", running(&["print", "before"]));
+    let code = Repository::hello(&dockerfile);
+    code.commit(&[("word", b"one\n")]);
+    let git_server = HttpServer::start(code.root(), Access::default()).await;
+    let url = format!("{}/app.git", git_server.url);
+    alice.post("/repo/", json!({"repo_name": "app", "repo": url})).await.expect(201);
+    // How many steps were taken, and how many were done.
+    let counted = async || {
+        let event = start(&alice, "app").await;
+        let event = succeeded(&alice, &event["uuid"]).await;
+        let log = log_of(&alice, &event).await;
+        let times = |text: &str| log.lines().filter(|line| line.trim() == text).count();
+        (log.matches("Using cache").count(), times("before"), times("after"), event["digest"].clone())
+    };
+
+    let (taken, before, after, first) = counted().await;
+    assert_eq!((taken, before, after), (0, 1, 1));
+    let (taken, before, after, second) = counted().await;
+    assert_eq!((taken, before, after), (4, 0, 0), "every step but FROM was taken");
+    assert_eq!(second, first, "the same image");
+    code.commit(&[("word", b"two\n")]);
+    let (taken, before, after, third) = counted().await;
+    assert_eq!((taken, before, after), (2, 0, 1), "what follows a change is done anew");
+    assert_ne!(third, first);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_clock_starts_runs_and_new_commits_are_found() {
+    let Some(server) = server_with(&[]).await else { return };
+    let alice = server.account("alice").await;
+    let code = Repository::hello(HELLO);
+    let git_server = HttpServer::start(code.root(), Access::default()).await;
+    let url = format!("{}/app.git", git_server.url);
+    let add = async |name: &str, options: Value| {
+        alice.post("/api/v1/git-repos", json!({"repo_name": name, "url": url, "options": options})).await
+    };
+    for bad in ["every day", "* * * *", "0 0 30 2 *", "* * * * * *"] {
+        let wrong = add("bad", json!({"schedule": bad})).await.expect(422).json();
+        assert!(wrong["errors"]["options.schedule"].is_array(), "{wrong:#}");
+    }
+    let polled = add("polled", json!({"poll_minutes": 1})).await.expect(201).json();
+    let nightly = add("nightly", json!({"schedule": "* * * * *"})).await.expect(201).json();
+    let runs_of = async |repo: &Value| {
+        let found = alice.get(&format!("/api/v1/runs?git_repo_id={}", repo["id"])).await.expect(200).json();
+        found["data"].as_array().unwrap().clone()
+    };
+    let next_look = async |repo: &Value| {
+        let id = wire::ids::GitRepoId(repo["id"].as_i64().unwrap());
+        store::git_repos::get(&server.app.db, id).await.unwrap().unwrap().next_look_at
+    };
+    // Its time has come: the minute that goes on, or went on when it was asked for last.
+    let is_due = async |repo: &Value| {
+        let id = wire::ids::GitRepoId(repo["id"].as_i64().unwrap());
+        let now = server.app.now().0;
+        let minute = Some(wire::time::Timestamp(now - now.rem_euclid(60_000_000)));
+        let planned = next_look(repo).await;
+        assert!(planned > minute, "it is planned for later");
+        assert!(store::git_repos::set_next_look(&server.app.db, id, planned, minute).await.unwrap());
+        minute
+    };
+    let has_looked = async |repo: &Value, minute| {
+        eventually("it has looked", RUN_SECS, || async { (next_look(repo).await > minute).then_some(()) })
+            .await;
+    };
+
+    let minute = is_due(&polled).await;
+    is_due(&nightly).await;
+    let (first, scheduled) = eventually("both have started", RUN_SECS, || async {
+        Some((runs_of(&polled).await.pop()?, runs_of(&nightly).await.pop()?))
+    })
+    .await;
+    assert_eq!((&first["cause"], &scheduled["cause"]), (&json!("poll"), &json!("schedule")));
+    alice.patch(&format!("/api/v1/git-repos/{}", nightly["id"]), json!({"options": {}})).await.expect(200);
+    assert_eq!(next_look(&nightly).await, None);
+    has_looked(&polled, minute).await;
+    succeeded(&alice, &first["uuid"]).await;
+
+    // Without anything new nothing starts.
+    let minute = is_due(&polled).await;
+    has_looked(&polled, minute).await;
+    let commit = code.commit(&[("Dockerfile", running(&["print", "new"]).as_bytes())]);
+    is_due(&polled).await;
+    let second = eventually("the new commit is built", RUN_SECS, || async {
+        runs_of(&polled).await.into_iter().find(|run| run["commit"] == json!(commit))
+    })
+    .await;
+    let second = succeeded(&alice, &second["uuid"]).await;
+    assert_eq!(second["commit"], json!(commit));
+    assert_eq!(runs_of(&polled).await.len(), 2, "what was built already was not built again");
     server.stop().await;
 }
 

@@ -1,12 +1,15 @@
 //! One file or folder per outside system.
 //!
-//! - `git/`: git servers, through the `git` program
+//! - `foreign_registry`: registries that people name, to which images are copied
+//! - `git/`: git servers, through the `git` program; `git_api`: telling them how commits fare
 //! - `helm`: releases, through the `helm` program
 //! - `helm_repo`: indexes of Helm repositories
 //! - `http_out/`: whatever people give an address of, with the rule which addresses may be reached
 //! - `kube/`: Kubernetes clusters
+//! - `notify`: programs and group robots that hear of runs
 //! - `registry/`: CNCF Distribution, supervised or external
 
+pub mod foreign_registry;
 pub mod git;
 pub mod git_api;
 pub mod helm;

@@ -13,7 +13,7 @@ use wire::notifications::NotificationKind;
 use wire::secret::Secret;
 use wire::time::Timestamp;
 
-use super::http_out::{Outbound, Request, Trust};
+use super::http_out::{self, Outbound, Request, Trust};
 use crate::error::{Error, ErrorKind, Result};
 
 /// How long an answer may take.
@@ -77,7 +77,7 @@ pub async fn send(
     let told = tokio::time::timeout(PATIENCE, async {
         let answer = outbound.send(request).await?;
         let status = answer.status();
-        let text = read(answer).await?;
+        let text = http_out::read(answer, ANSWER_BYTES).await?;
         Ok::<_, Error>((status, text))
     });
     let timed_out =
@@ -90,7 +90,7 @@ pub async fn send(
         return Ok(());
     }
     // Robots answer 200 to what they refuse.
-    let answer: Value = serde_json::from_str(&text).unwrap_or_default();
+    let answer: Value = serde_json::from_slice(&text).unwrap_or_default();
     let code = ["errcode", "code", "StatusCode"].iter().find_map(|name| answer[name].as_i64());
     match code {
         None | Some(0) => Ok(()),
@@ -100,18 +100,6 @@ pub async fn send(
 
 fn refused(detail: String) -> Error {
     Error::new(ErrorKind::BadGateway, "notification_failed", detail)
-}
-
-async fn read(mut answer: reqwest::Response) -> Result<String> {
-    let mut bytes = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(|error| super::http_out::failed(&error))? {
-        let room = ANSWER_BYTES.saturating_sub(bytes.len());
-        bytes.extend_from_slice(&chunk[..chunk.len().min(room)]);
-        if bytes.len() >= ANSWER_BYTES {
-            break;
-        }
-    }
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn mac(key: &[u8], text: &[u8]) -> String {

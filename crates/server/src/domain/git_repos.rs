@@ -10,6 +10,7 @@ use wire::git_repos::{
 use wire::ids::{AccountId, GitRepoId};
 use wire::names::AccountName;
 use wire::secret::Secret;
+use wire::time::Timestamp;
 
 use super::accounts::{self, Named};
 use super::audit::{self, Event};
@@ -19,6 +20,7 @@ use crate::caller::Caller;
 use crate::clients::git::{self, Credential, GitError, GitUrl, Given, Remote};
 use crate::clients::http_out::Trust;
 use crate::error::{Error, ErrorKind, Result};
+use crate::schedule::Schedule;
 
 /// Repositories that one account may have.
 const PER_ACCOUNT: u64 = 1_000;
@@ -112,18 +114,24 @@ fn taken(error: store::Error, name: &str) -> Error {
     }
 }
 
-/// When the git server is looked at next, after a change of how often.
+/// A repository's schedule, when it has one.
+pub(crate) fn schedule_of(options: &GitRepoOptions) -> Option<Schedule> {
+    if options.schedule.is_empty() { None } else { Schedule::parse(&options.schedule).ok() }
+}
+
+/// When the git server is looked at or a run starts next, after a change of how often.
 async fn plan_look(
     app: &App,
     tx: &store::Tx,
     id: GitRepoId,
-    from: Option<wire::time::Timestamp>,
+    from: Option<Timestamp>,
     options: &GitRepoOptions,
 ) -> Result<()> {
-    let to = match options.poll_minutes {
-        0 => None,
-        minutes => Some(app.now().plus_secs(i64::from(minutes) * 60)),
-    };
+    let now = app.now();
+    let minutes = i64::from(options.poll_minutes);
+    let look = (minutes > 0).then(|| now.plus_secs(minutes * 60));
+    let run = schedule_of(options).and_then(|schedule| schedule.next_after(now));
+    let to = look.into_iter().chain(run).min();
     if from.is_some() || to.is_some() {
         git_repos::set_next_look(tx, id, from, to).await?;
     }
@@ -216,7 +224,8 @@ pub async fn update(
     let content = changed(app, &row.uuid, &row.content, change)?;
     let name = content.repo_name.clone();
     git_repos::update_content(&tx, id, &content, app.now()).await.map_err(|error| taken(error, &name))?;
-    if content.options.poll_minutes != row.content.options.poll_minutes {
+    let times = |options: &GitRepoOptions| (options.poll_minutes, options.schedule.clone());
+    if times(&content.options) != times(&row.content.options) {
         plan_look(app, &tx, id, row.next_look_at, &content.options).await?;
     }
     let target = id.to_string();
@@ -288,7 +297,7 @@ fn changed(app: &App, uuid: &str, old: &Content, change: &GitRepoUpdate) -> Resu
         wrong.add("image", "`image` is not the name of an image, such as `app` or `owner/app`");
     }
     if let Some(options) = &change.options {
-        check_options(&mut wrong, options);
+        check_options(&mut wrong, options, app.now());
         new.options = options.clone();
     }
     let seal = |column: &'static str, secret: &Secret| seal(app, uuid, column, secret);
@@ -390,7 +399,7 @@ fn change_url(
     Ok(())
 }
 
-fn check_options(wrong: &mut Wrong, options: &GitRepoOptions) {
+fn check_options(wrong: &mut Wrong, options: &GitRepoOptions, now: Timestamp) {
     for (field, list) in [("options.branches", &options.branches), ("options.paths", &options.paths)] {
         let is_good = |text: &String| {
             (1..=lengths::BRANCH).contains(&text.chars().count()) && !text.chars().any(char::is_control)
@@ -398,6 +407,20 @@ fn check_options(wrong: &mut Wrong, options: &GitRepoOptions) {
         if list.len() > MAX_FILTERS || !list.iter().all(is_good) {
             wrong.add(field, format!("`{field}` has at most {MAX_FILTERS} lines of at most 150 characters"));
         }
+    }
+    if !options.schedule.is_empty() {
+        match Schedule::parse(&options.schedule) {
+            Ok(schedule) if schedule.next_after(now).is_some() => {}
+            Ok(_) => wrong.add("options.schedule", "`options.schedule` never comes"),
+            Err(error) => {
+                let what =
+                    format!("`options.schedule` is not cron's five fields, such as `30 2 * * 1-5`: {error}");
+                wrong.add("options.schedule", what);
+            }
+        }
+    }
+    if let Some(target) = &options.deploy {
+        super::deploys::check(wrong, target);
     }
     if options.poll_minutes > MAX_POLL_MINUTES {
         wrong.add("options.poll_minutes", format!("`options.poll_minutes` is at most {MAX_POLL_MINUTES}"));

@@ -9,7 +9,7 @@
 //!   `saves`: containers as images; `container_updates`: changing what is there; `volumes`: folders that outlive them
 //! - `machine_images`: which machines hold which images
 //! - `git_repos`, `runs`, `runners`, `run_log`: from a commit to an image; `webhooks`: git servers that tell of pushes;
-//!   `notifications`: who is told of runs
+//!   `notifications`: who is told of runs; `deploys`: what is brought up to date with what they made
 //! - `leases`, `placement`: who gets which graphics processors, and who waits for them; `quotas`: how much an account may have
 //! - `collections`: tidying up the registry
 //! - `clusters`, `namespaces`, `workloads`: Kubernetes; `manifests`: what a file may say;
@@ -29,6 +29,7 @@ pub mod collections;
 mod container_names;
 pub mod container_updates;
 pub mod containers;
+pub mod deploys;
 pub mod events;
 pub mod files;
 pub mod git_repos;

@@ -3,16 +3,21 @@
 use store::PageOf;
 use store::filtered::Filter;
 use store::runners::{self, Content, Row};
+use store::{git_repos, runs};
 use wire::git_repos::{MASK, lengths};
-use wire::ids::{RunnerId, RunnerUuid};
-use wire::names::AccountName;
+use wire::ids::{RunId, RunnerId, RunnerUuid};
+use wire::names::{AccountName, Digest, Tag};
 use wire::runs::{RunnerUpdate, RunnerView};
+use wire::secret::Secret;
 
 use super::audit::{self, Event};
 use super::git_repos::{Names, Wrong, account_name, visible};
 use crate::app::App;
 use crate::caller::Caller;
+use crate::clients::foreign_registry::{self, ForeignRegistry};
 use crate::clients::git::{GitUrl, Given};
+use crate::clients::http_out::{Credential, Trust};
+use crate::clients::registry::Repository;
 use crate::error::{Error, Result};
 
 /// Longest words of a runner in characters.
@@ -133,6 +138,10 @@ fn changed(app: &App, uuid: RunnerUuid, old: &Content, change: &RunnerUpdate) ->
     if new.name.is_empty() {
         wrong.add("name", "`name` is missing");
     }
+    // Another registry never hears the password of the first.
+    if new.registry_address != old.registry_address {
+        new.registry_password = None;
+    }
     if let Some(path) = &change.repo_path {
         new.repo_path = masked(&wrong.text("repo_path", path.expose(), TEXT_CHARS));
     }
@@ -162,6 +171,78 @@ fn masked(path: &str) -> String {
 /// What the password of a runner is sealed for.
 pub(super) fn purpose(uuid: RunnerUuid) -> String {
     format!("runners.registry_password {uuid}")
+}
+
+/// The names by which this server's registry is known.
+pub(super) fn own_registries(app: &App) -> [String; 2] {
+    [app.config.registry_name(), app.config.registry_listen.to_string()]
+}
+
+/// Whether an address is that of this server's registry.
+pub(super) fn is_own_registry(app: &App, address: &str) -> bool {
+    own_registries(app).iter().any(|own| own == address)
+}
+
+/// The password of a runner, sealed for another one.
+pub(super) fn password_for(app: &App, from: &Row, to: RunnerUuid) -> Result<Option<String>> {
+    let Some(password) = password(app, from)? else { return Ok(None) };
+    app.keys.sealing.seal(&purpose(to), &password).map(Some)
+}
+
+fn password(app: &App, row: &Row) -> Result<Option<Secret>> {
+    let sealed = row.content.registry_password.as_deref();
+    sealed.map(|sealed| app.keys.sealing.open(&purpose(row.uuid), sealed)).transpose()
+}
+
+/// The runner of a run whose image goes to another registry too.
+pub(crate) async fn copies_elsewhere(app: &App, run: RunId) -> Result<Option<Row>> {
+    let runner = runners::of_run(&app.db, run).await?;
+    Ok(runner.filter(|runner| !is_own_registry(app, runner.content.registry_address.trim_end_matches('/'))))
+}
+
+/// Where a runner's image goes, in words.
+pub(crate) fn shown_destination(content: &Content) -> String {
+    let address = content.registry_address.trim_end_matches('/');
+    let host = address.split_once("://").map_or(address, |(_, host)| host);
+    format!("{host}/{}:{}", repository(content), content.image_tag)
+}
+
+fn repository(content: &Content) -> String {
+    match content.image_repo.as_str() {
+        "" => content.image_name.clone(),
+        project => format!("{project}/{}", content.image_name),
+    }
+}
+
+/// Copies a run's image to the registry that its runner names, under the run's tag and its commit's.
+pub(crate) async fn copy_image(
+    app: &App,
+    caller: &Caller,
+    run: &runs::Row,
+    runner: &Row,
+    digest: &Digest,
+) -> Result<()> {
+    let content = &runner.content;
+    let base = foreign_registry::base_of(content.registry_address.trim_end_matches('/'))?;
+    let credential = password(app, runner)?
+        .map(|password| Credential { username: content.registry_name.clone(), password });
+    let authority = match git_repos::get(&app.db, run.git_repo_id).await? {
+        Some(repo) => super::git_repos::authority(app, &repo).await?,
+        None => None,
+    };
+    let to = ForeignRegistry {
+        base,
+        repository: repository(content),
+        credential,
+        authority: authority.as_deref(),
+        trust: Trust::from(caller),
+    };
+    let mut tags: Vec<Tag> = vec![run.image_tag.parse()?];
+    if let Some(commit) = &run.commit {
+        tags.push(super::runs::commit_tag(commit)?);
+    }
+    let from: Repository = run.image.parse()?;
+    foreign_registry::copy(app, &from, digest, &to, &tags).await
 }
 
 fn view(row: Row, account: AccountName) -> RunnerView {

@@ -21,7 +21,7 @@ use super::{builds as build_rules, run_log as log_rules};
 use crate::app::App;
 use crate::blobs::{BlobKind, blocking};
 use crate::caller::{Caller, Proof, Subject};
-use crate::clients::git;
+use crate::clients::{foreign_registry, git};
 use crate::error::{Error, ErrorKind, Result};
 use crate::operation_logs::Progress;
 
@@ -105,7 +105,19 @@ pub async fn start(app: &App, caller: &Caller, repo: GitRepoId, start: Start<'_>
     let account = account_name(app, row.account_id).await?;
     let subject = Subject { account: row.account_id, name: account };
     let runner = named_runner(app, &row).await?;
-    let destination = destination(app, &row, runner.as_ref(), &subject)?;
+    let elsewhere = runner.as_ref().map(|runner| elsewhere(app, &row, runner)).transpose()?.flatten();
+    let destination = match &elsewhere {
+        Some(elsewhere) => {
+            let tag = if row.content.tag.is_empty() {
+                elsewhere.tag.clone()
+            } else {
+                Some(row.content.tag.parse()?)
+            };
+            let repo = cut(&slug(&row.content.repo_name), IMAGE_REPO_CHARS).parse()?;
+            Destination { owner: Some(subject.owner()), repo, tag }
+        }
+        None => destination(app, &row, runner.as_ref().map(|runner| &runner.content), &subject)?,
+    };
     // Rights and quota are those of a build.
     let reference = destination.reference("latest")?;
     let image = build_rules::admit(app, caller, Some(subject.clone()), reference).await?;
@@ -134,7 +146,8 @@ pub async fn start(app: &App, caller: &Caller, repo: GitRepoId, start: Start<'_>
             retry_of: start.retry_of,
             now,
         };
-        match insert(app, caller, &row, &subject.name, &new, start.delivery).await {
+        let runner = told(app, &row, runner.as_ref(), elsewhere.as_ref(), &subject.name, &new)?;
+        match insert(app, caller, &row, &runner, &new, start.delivery).await {
             Ok(Some((id, runner_uuid))) => {
                 tracing::info!(run.id = %id, account = %subject.name, image = %image, "run accepted");
                 metrics::counter!("longshore_runs_accepted_total").increment(1);
@@ -155,7 +168,7 @@ async fn insert(
     app: &App,
     caller: &Caller,
     repo: &git_repos::Row,
-    account: &AccountName,
+    (uuid, content): &(RunnerUuid, runners::Content),
     new: &runs::New<'_>,
     delivery: Option<&webhook_deliveries::New<'_>>,
 ) -> Result<Option<(RunId, RunnerUuid)>> {
@@ -190,24 +203,8 @@ async fn insert(
             error => error.into(),
         })?;
     }
-    let (owner, name) = new.image.split_once('/').unwrap_or(("", new.image));
-    let content = runners::Content {
-        name: new.job.to_owned(),
-        kind: new.kind.to_owned(),
-        registry_address: app.config.registry_name(),
-        registry_name: account.to_string(),
-        registry_password: None,
-        image_repo: owner.to_owned(),
-        image_name: name.to_owned(),
-        image_tag: new.image_tag.to_owned(),
-        repo_path: repo.content.url.clone(),
-        repo_dockerfile: repo.content.dockerfile.clone(),
-        build_path: repo.content.build_path.clone(),
-        description: String::new(),
-    };
-    let uuid = RunnerUuid(uuid::Uuid::now_v7());
-    let runner =
-        runners::New { uuid, account_id: repo.account_id, run_id: Some(id), content: &content, now: new.now };
+    let (uuid, run_id) = (*uuid, Some(id));
+    let runner = runners::New { uuid, account_id: repo.account_id, run_id, content, now: new.now };
     runners::insert(&tx, &runner).await?;
     let target = new.uuid.to_string();
     let line = run_log::New {
@@ -235,6 +232,48 @@ async fn insert(
     Ok(Some((id, uuid)))
 }
 
+/// What a run's runner is told: all that a change of the repository or of the named runner must not change while it runs. What
+/// a repository says itself wins over the runner that it names.
+fn told(
+    app: &App,
+    repo: &git_repos::Row,
+    named: Option<&runners::Row>,
+    elsewhere: Option<&Elsewhere>,
+    account: &AccountName,
+    new: &runs::New<'_>,
+) -> Result<(RunnerUuid, runners::Content)> {
+    let own_or = |own: &str, named: Option<&String>| {
+        let named = named.map(String::as_str).unwrap_or_default();
+        if own.is_empty() { named.to_owned() } else { own.to_owned() }
+    };
+    let uuid = RunnerUuid(uuid::Uuid::now_v7());
+    let of_named = named.map(|named| &named.content);
+    let (owner, name) = new.image.split_once('/').unwrap_or(("", new.image));
+    let mut content = runners::Content {
+        name: new.job.to_owned(),
+        kind: new.kind.to_owned(),
+        registry_address: app.config.registry_name(),
+        registry_name: account.to_string(),
+        registry_password: None,
+        image_repo: owner.to_owned(),
+        image_name: name.to_owned(),
+        image_tag: new.image_tag.to_owned(),
+        repo_path: repo.content.url.clone(),
+        repo_dockerfile: own_or(&repo.content.dockerfile, of_named.map(|named| &named.repo_dockerfile)),
+        build_path: own_or(&repo.content.build_path, of_named.map(|named| &named.build_path)),
+        description: String::new(),
+    };
+    if let (Some(elsewhere), Some(named)) = (elsewhere, named) {
+        let (image_repo, name) = elsewhere.repository.rsplit_once('/').unwrap_or(("", &elsewhere.repository));
+        elsewhere.address.clone_into(&mut content.registry_address);
+        named.content.registry_name.clone_into(&mut content.registry_name);
+        content.registry_password = super::runners::password_for(app, named, uuid)?;
+        image_repo.clone_into(&mut content.image_repo);
+        name.clone_into(&mut content.image_name);
+    }
+    Ok((uuid, content))
+}
+
 /// Where a repository's images go.
 struct Destination {
     owner: Option<wire::names::Owner>,
@@ -254,26 +293,53 @@ impl Destination {
 }
 
 /// The runner that a repository names as its `job`, when there is one: it may say where the image goes.
-async fn named_runner(app: &App, row: &git_repos::Row) -> Result<Option<runners::Content>> {
+async fn named_runner(app: &App, row: &git_repos::Row) -> Result<Option<runners::Row>> {
     if row.content.job.is_empty() {
         return Ok(None);
     }
     let found = runners::by_name(&app.db, Some(row.account_id), &row.content.job).await?;
-    let Some(runner) = found.into_iter().find(|runner| runner.run_id.is_none()) else { return Ok(None) };
-    let address = runner.content.registry_address.trim_end_matches('/');
-    if !address.is_empty() && !own_registries(app).iter().any(|own| own == address) {
-        let detail = format!(
-            "the runner `{}` names the registry `{address}`, but images go to this server's own registry only",
-            runner.content.name
-        );
-        return Err(Error::invalid("job", detail).hint("leave out its address, or name another runner"));
-    }
-    Ok(Some(runner.content))
+    Ok(found.into_iter().find(|runner| runner.run_id.is_none()))
 }
 
-/// The names by which this server's registry is known.
-fn own_registries(app: &App) -> [String; 2] {
-    [app.config.registry_name(), app.config.registry_listen.to_string()]
+/// Where an image is copied to, when the runner names another registry than this server's.
+struct Elsewhere {
+    address: String,
+    repository: String,
+    tag: Option<Tag>,
+}
+
+fn elsewhere(app: &App, row: &git_repos::Row, runner: &runners::Row) -> Result<Option<Elsewhere>> {
+    let content = &runner.content;
+    let address = content.registry_address.trim_end_matches('/');
+    if address.is_empty() || super::runners::is_own_registry(app, address) {
+        return Ok(None);
+    }
+    let wrong = |error: Error| {
+        let detail = format!("the runner `{}`: {}", content.name, error.detail);
+        Error { field: Some("job".to_owned()), ..Error::new(ErrorKind::Invalid, error.code, detail) }
+    };
+    foreign_registry::base_of(address).map_err(wrong)?;
+    let host = address.split_once("://").map_or(address, |(_, host)| host);
+    let image = row.content.image.as_str();
+    let image = image.strip_prefix(host).and_then(|rest| rest.strip_prefix('/')).unwrap_or(image);
+    let (image, image_tag) = match image.rsplit_once(':') {
+        Some((image, tag)) if !tag.contains('/') => (image, tag),
+        _ => (image, content.image_tag.as_str()),
+    };
+    let name =
+        if content.image_name.is_empty() { slug(&row.content.repo_name) } else { content.image_name.clone() };
+    let of_runner = if content.image_repo.is_empty() {
+        name
+    } else {
+        format!("{}/{name}", content.image_repo.trim_matches('/'))
+    };
+    let repository = if image.is_empty() { of_runner } else { image.to_owned() };
+    if !foreign_registry::is_repository(&repository) {
+        let detail = format!("`{repository}` (IMAGE_REPO, IMAGE_NAME) is no name of an image in a registry");
+        return Err(wrong(Error::invalid("job", detail)));
+    }
+    let tag = (!image_tag.is_empty()).then(|| image_tag.parse::<Tag>()).transpose()?;
+    Ok(Some(Elsewhere { address: address.to_owned(), repository, tag }))
 }
 
 fn destination(
@@ -294,7 +360,7 @@ fn destination(
         Some(image) if row.content.image.is_empty() => image.as_str(),
         _ => row.content.image.as_str(),
     };
-    let own_names = own_registries(app);
+    let own_names = super::runners::own_registries(app);
     let stripped = own_names.iter().find_map(|name| image.strip_prefix(name.as_str())?.strip_prefix('/'));
     let name = stripped.unwrap_or(image);
     let (name, tag) = match name.rsplit_once(':') {

@@ -5,7 +5,7 @@
 //! - `build_image.rs`: from a context to an image; `bases.rs`: what it builds on; `clean_builds.rs`: what ended builds leave behind
 //! - `save_container.rs`: from a container to an image, where that differs
 //! - `delete_manifest.rs`: removes an image from the registry; `collect_registry.rs`: removes from it what no image needs
-//! - `run_pipeline.rs`: from a commit to a build and to its end; `tell.rs`: notifications, and how commits fare
+//! - `run_pipeline.rs`: from a commit to a build and to its end; `deploy.rs`: its last step; `tell.rs`: notifications, and how commits fare
 //! - `change_release.rs`: installs, changes and removes releases, through Helm
 
 mod bases;
@@ -14,6 +14,7 @@ mod change_release;
 mod clean_builds;
 mod collect_registry;
 mod delete_manifest;
+mod deploy;
 mod run_pipeline;
 mod save_container;
 mod tell;

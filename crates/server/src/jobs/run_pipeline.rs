@@ -5,8 +5,9 @@
 use std::time::Duration;
 
 use store::jobs::{self, Row};
-use store::{builds, git_repos, runs};
+use store::{builds, git_repos, runners, runs};
 use wire::builds::{BuildPhase, OperationState};
+use wire::deploys::DeployProgress;
 use wire::ids::BuildId;
 use wire::images::ImageTag;
 use wire::names::{Digest, ImageName};
@@ -32,8 +33,8 @@ const MAX_FETCHES: u32 = 3;
 /// How often the build and the run's own row are looked at without a sign.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
-/// Why a run ended without an image.
-enum Stop {
+/// Why a run ended otherwise than well.
+pub(super) enum Stop {
     /// A reason for programs, words for people.
     Failed(&'static str, String),
     /// Somebody gave it up, or it had ended before.
@@ -84,11 +85,11 @@ pub(super) async fn run(app: &App, shared: &Shared, job: &Row) -> Result<()> {
 }
 
 /// One attempt.
-struct Work<'a> {
-    app: &'a App,
+pub(super) struct Work<'a> {
+    pub(super) app: &'a App,
     job: &'a Row,
-    run: runs::Row,
-    steps: Vec<RunStep>,
+    pub(super) run: runs::Row,
+    pub(super) steps: Vec<RunStep>,
 }
 
 impl Work<'_> {
@@ -114,9 +115,12 @@ impl Work<'_> {
         let build = self.follow().await?;
         match build.state {
             OperationState::Succeeded => {
-                let digest = build.digest.clone();
+                let missing = || Stop::Failed("lost", "the build did not say what it made".to_owned());
+                let digest = build.digest.clone().ok_or_else(missing)?;
                 self.tag_commit(&build).await;
-                digest.ok_or_else(|| Stop::Failed("lost", "the build did not say what it made".to_owned()))
+                self.copy(&digest).await?;
+                self.deploy(&digest).await?;
+                Ok(digest)
             }
             OperationState::Cancelled => Err(Stop::Cancelled),
             _ => {
@@ -132,7 +136,8 @@ impl Work<'_> {
         }
     }
 
-    async fn is_cancelled(&self) -> Result<bool> {
+    /// Whether somebody gave the run up.
+    pub(super) async fn is_cancelled(&self) -> Result<bool> {
         let row = runs::get(&self.app.db, self.run.id).await?;
         Ok(row.is_none_or(|row| row.cancel_requested || row.state.is_final()))
     }
@@ -164,9 +169,28 @@ impl Work<'_> {
         if self.steps.last().is_some_and(|step| step.name == name && step.ended_at.is_none()) {
             return Ok(());
         }
+        self.push_step(name, began, None);
+        self.store_steps().await
+    }
+
+    /// Notes how bringing something up to date goes. What is done is known before it is done.
+    pub(super) async fn enter_deploy(&mut self, progress: &DeployProgress) -> Result<(), Stop> {
+        let now = self.app.now();
+        match self.steps.iter_mut().find(|step| step.name == RunStepName::Deploy) {
+            Some(step) => step.deploy = Some(progress.clone()),
+            None => self.push_step(RunStepName::Deploy, now, Some(progress.clone())),
+        }
+        self.store_steps().await
+    }
+
+    fn push_step(&mut self, name: RunStepName, began: Timestamp, deploy: Option<DeployProgress>) {
         close(&mut self.steps, OperationState::Succeeded, began);
         self.steps.retain(|step| step.name != name);
-        self.steps.push(RunStep { name, state: OperationState::Running, started_at: began, ended_at: None });
+        let (state, started_at) = (OperationState::Running, began);
+        self.steps.push(RunStep { name, state, started_at, ended_at: None, deploy });
+    }
+
+    async fn store_steps(&self) -> Result<(), Stop> {
         let (app, run, steps) = (self.app, &self.run, &self.steps);
         if !persist(app, || async { Ok(runs::set_steps(&app.db, run.id, steps).await?) }).await? {
             return Err(Stop::Cancelled);
@@ -229,7 +253,9 @@ impl Work<'_> {
             {
                 self.enter(RunStepName::Build, started_at).await?;
             }
-            if is_past_building {
+            // A later attempt finds the build ended long ago.
+            let is_later = |step: &RunStep| matches!(step.name, RunStepName::Copy | RunStepName::Deploy);
+            if is_past_building && !self.steps.iter().any(is_later) {
                 self.enter(RunStepName::Push, app.now()).await?;
             }
             if build.state.is_final() {
@@ -272,6 +298,38 @@ impl Work<'_> {
         };
         if let Err(error) = tagged.await {
             tracing::warn!(%error, run.id = %self.run.id, "an image does not get its commit as a tag");
+        }
+    }
+
+    /// Copies the image to where the runner says, when that is another registry. What is there already is not sent again.
+    async fn copy(&mut self, digest: &Digest) -> Result<(), Stop> {
+        let (app, run) = (self.app, self.run.clone());
+        let has_begun_later = self.steps.iter().any(|step| step.name == RunStepName::Deploy);
+        let Some(runner) = domain::runners::copies_elsewhere(app, run.id).await?.filter(|_| !has_begun_later)
+        else {
+            return Ok(());
+        };
+        let Some(caller) = domain::runs::worker(app, run.account_id).await? else {
+            return Err(Stop::Failed("lost", "the account cannot be used at the moment".to_owned()));
+        };
+        self.enter(RunStepName::Copy, app.now()).await?;
+        let destination = domain::runners::shown_destination(&runner.content);
+        self.say(&format!("\n[copying to {destination}]\n")).await;
+        let copied = tokio::select! {
+            copied = domain::runners::copy_image(app, &caller, &run, &runner, digest) => copied,
+            () = until_cancelled(app, &run) => return Err(Stop::Cancelled),
+        };
+        match copied {
+            Ok(()) => {
+                run_log::note(&app.db, &run, &format!("copied to {destination}"), app.now()).await?;
+                Ok(())
+            }
+            Err(error) if is_passing(&error) && self.job.attempt < MAX_FETCHES => Err(Stop::Again(error)),
+            Err(error) if is_passing(&error) || is_final(&error) => {
+                let message = format!("the image does not get to {destination}: {}", with_hint(&error));
+                Err(Stop::Failed("push_failed", message))
+            }
+            Err(error) => Err(Stop::Again(error)),
         }
     }
 
@@ -327,7 +385,7 @@ impl Work<'_> {
     }
 
     /// Writes into the run's log. A disk that takes no more loses lines, never the run.
-    async fn say(&self, text: &str) {
+    pub(super) async fn say(&self, text: &str) {
         say(self.app, self.run.uuid, text.to_owned()).await;
     }
 }
@@ -343,11 +401,29 @@ async fn say(app: &App, uuid: BuildId, text: String) {
     }
 }
 
-fn with_hint(error: &Error) -> String {
+pub(super) fn with_hint(error: &Error) -> String {
     match &error.hint {
         Some(hint) => format!("{error}; {hint}"),
         None => error.to_string(),
     }
+}
+
+/// Whether another try may do better, because somebody outside of us did not answer well.
+fn is_passing(error: &Error) -> bool {
+    matches!(error.kind, ErrorKind::BadGateway | ErrorKind::GatewayTimeout | ErrorKind::Unavailable)
+}
+
+/// Whether another try is of no use.
+pub(super) fn is_final(error: &Error) -> bool {
+    matches!(
+        error.kind,
+        ErrorKind::Malformed
+            | ErrorKind::Invalid
+            | ErrorKind::Forbidden
+            | ErrorKind::NotFound
+            | ErrorKind::Conflict
+            | ErrorKind::TooLarge
+    )
 }
 
 /// Ends the step that runs, if one does.
@@ -432,9 +508,13 @@ async fn fetch(app: &App, job: &Row, run: &runs::Row) -> Result<Handed, Stop> {
         };
         say(app, run.uuid, format!("[commit {}{}]\n", commit.id, shown_ref(&commit.git_ref))).await;
         let reach = Reach { outbound: &app.outbound, trust: Trust::from(&caller) };
+        // As it was when the run was asked for: the runner has it from the repository, or from the one that it names.
+        let runner =
+            runners::of_run(&app.db, run.id).await.map_err(Error::from)?.map(|runner| runner.content);
+        let runner = runner.unwrap_or_default();
         let wanted = Wanted {
-            build_path: &repo.content.build_path,
-            dockerfile: &repo.content.dockerfile,
+            build_path: &runner.build_path,
+            dockerfile: &runner.repo_dockerfile,
             submodules: repo.content.options.submodules.then_some(reach),
         };
         Ok::<_, FetchError>(git::fetch(folder.path(), &remote, &commit, wanted, archive, &limits).await?)

@@ -1,4 +1,4 @@
-//! Looks at git servers for new commits, for repositories that are not told by webhooks.
+//! Looks at git servers for new commits, for repositories that are not told by webhooks, and starts runs by the clock.
 
 use std::time::Duration;
 
@@ -44,11 +44,22 @@ pub(super) async fn run(app: App) {
 }
 
 /// The next time is stored before the look, so that a git server that hangs delays nobody for long, and of several servers
-/// one looks.
+/// one looks. Scheduled times that passed while no server ran become one run.
 async fn look(app: &App, row: &Row) -> Result<()> {
-    let secs = i64::from(row.content.options.poll_minutes).saturating_mul(60);
-    let next = (secs > 0).then(|| app.now().plus_secs(secs + jitter(app, secs)));
-    if !git_repos::set_next_look(&app.db, row.id, row.next_look_at, next).await? || secs == 0 {
+    let (now, options) = (app.now(), &row.content.options);
+    let schedule = domain::git_repos::schedule_of(options);
+    let secs = i64::from(options.poll_minutes).saturating_mul(60);
+    let next_look = (secs > 0).then(|| now.plus_secs(secs + jitter(app, secs)));
+    let next_run = schedule.as_ref().and_then(|schedule| schedule.next_after(now));
+    let next = next_look.into_iter().chain(next_run).min();
+    if !git_repos::set_next_look(&app.db, row.id, row.next_look_at, next).await? {
+        return Ok(());
+    }
+    let Some(due) = row.next_look_at else { return Ok(()) };
+    if schedule.is_some_and(|schedule| schedule.has_between(due, now)) {
+        return start_scheduled(app, row).await;
+    }
+    if secs == 0 {
         return Ok(());
     }
     let Some(caller) = domain::runs::worker(app, row.account_id).await? else { return Ok(()) };
@@ -68,6 +79,12 @@ async fn look(app: &App, row: &Row) -> Result<()> {
         Err(error) if error.code == "run_exists" => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+async fn start_scheduled(app: &App, row: &Row) -> Result<()> {
+    let Some(caller) = domain::runs::worker(app, row.account_id).await? else { return Ok(()) };
+    let start = Start { cause: RunCause::Schedule, ..Start::MANUAL };
+    domain::runs::start(app, &caller, row.id, start).await.map(drop)
 }
 
 /// Up to a tenth earlier or later, so that what was added together is not asked together.

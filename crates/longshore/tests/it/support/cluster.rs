@@ -5,6 +5,7 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
@@ -158,11 +159,15 @@ impl Cluster {
 /// An address that pods and nodes reach, for a server that listens on this machine alone.
 pub(crate) struct Gate {
     address: String,
-    listener: TcpListener,
+    listener: Mutex<Option<TcpListener>>,
+    target: Target,
 }
 
+/// Where connections are carried, which may change.
+type Target = Arc<Mutex<String>>;
+
 /// Carries every connection of a listener to a target until told to stop.
-fn carry(listener: TcpListener, target: String, stop: CancellationToken) {
+fn carry(listener: TcpListener, target: Target, stop: CancellationToken) {
     let tasks = TaskTracker::new();
     let further = tasks.clone();
     tasks.spawn(async move {
@@ -171,7 +176,7 @@ fn carry(listener: TcpListener, target: String, stop: CancellationToken) {
                 () = stop.cancelled() => return,
                 client = listener.accept() => client.unwrap().0,
             };
-            let (stop, target) = (stop.clone(), target.clone());
+            let (stop, target) = (stop.clone(), target.lock().unwrap().clone());
             further.spawn(async move {
                 if let Ok(mut server) = TcpStream::connect(target).await {
                     tokio::select! {
@@ -187,16 +192,20 @@ fn carry(listener: TcpListener, target: String, stop: CancellationToken) {
 impl Gate {
     pub(crate) async fn open(ip: &str) -> Self {
         let listener = TcpListener::bind((ip, 0)).await.unwrap();
-        Self { address: listener.local_addr().unwrap().to_string(), listener }
+        let address = listener.local_addr().unwrap().to_string();
+        Self { address, listener: Mutex::new(Some(listener)), target: Target::default() }
     }
 
     pub(crate) fn address(&self) -> &str {
         &self.address
     }
 
-    /// Carries every connection there, until the test ends.
-    pub(crate) fn lead_to(self, target: String) {
-        carry(self.listener, target, CancellationToken::new());
+    /// Carries every connection there from now on, until the test ends.
+    pub(crate) fn lead_to(&self, target: String) {
+        *self.target.lock().unwrap() = target;
+        if let Some(listener) = self.listener.lock().unwrap().take() {
+            carry(listener, Arc::clone(&self.target), CancellationToken::new());
+        }
     }
 }
 
@@ -213,7 +222,7 @@ impl Cable {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let open = CancellationToken::new();
-        carry(listener, target.clone(), open.clone());
+        carry(listener, Arc::new(Mutex::new(target.clone())), open.clone());
         Self { address, target, open }
     }
 
@@ -256,6 +265,6 @@ impl Cable {
         self.cut();
         let listener = self.listen().await;
         self.open = CancellationToken::new();
-        carry(listener, self.target.clone(), self.open.clone());
+        carry(listener, Arc::new(Mutex::new(self.target.clone())), self.open.clone());
     }
 }

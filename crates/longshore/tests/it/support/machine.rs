@@ -36,8 +36,10 @@ use super::eventually;
 pub(crate) const PATIENCE: Duration = Duration::from_mins(5);
 
 /// The password holds what the two alphabets of base64 write differently.
-const USER: &str = "alice";
-const PASSWORD: &str = "pass~?>";
+/// Who is let into [`Registry`].
+pub(crate) const USER: &str = "alice";
+/// The password there.
+pub(crate) const PASSWORD: &str = "pass~?>";
 const HTPASSWD: &str = "alice:$2b$04$Ssun5yaakEitJTLAzPs5HuJMvknTNFqA8MVh0hknBeAezxHsX8gGu\n";
 
 /// A machine with its agent and the hub that it is connected to.
@@ -360,7 +362,7 @@ pub(crate) struct Registry {
 }
 
 impl Registry {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let port = free_port();
         let address = format!("127.0.0.1:{port}");

@@ -22,6 +22,7 @@ pub(crate) struct Room {
     pub(crate) henry: Api,
     pub(crate) name: String,
     pub(crate) namespace: String,
+    gate: Option<Gate>,
 }
 
 impl Room {
@@ -52,7 +53,18 @@ impl Room {
             (server.api.get("/readyz").await.status == 200).then_some(())
         })
         .await;
-        Some(Self::furnish(cluster, server).await)
+        let room = Self::furnish(cluster, server).await;
+        Some(Self { gate: Some(gate), ..room })
+    }
+
+    /// The same with a server that was stopped and started again.
+    pub(crate) async fn restarted(self) -> Self {
+        let server = self.server.restart().await;
+        if let Some(gate) = &self.gate {
+            gate.lead_to(server.registry.clone());
+        }
+        let henry = server.login(&self.name, &format!("{} password", self.name)).await;
+        Self { server, henry, ..self }
     }
 
     pub(crate) async fn furnish(cluster: Cluster, server: TestServer) -> Self {
@@ -65,7 +77,7 @@ impl Room {
             .await
             .expect(200);
         let namespace = format!("{name}-test");
-        Self { cluster, server, henry, name, namespace }
+        Self { cluster, server, henry, name, namespace, gate: None }
     }
 
     pub(crate) async fn close(self) {

@@ -169,11 +169,34 @@ impl Outbound {
         Err(redirect_refused(&format!("more than {MAX_REDIRECTS} times")))
     }
 
+    /// Sends a body that is too large to hold, and follows nothing. `patience` is for the whole.
+    pub async fn upload(
+        &self,
+        request: Request<'_>,
+        body: reqwest::Body,
+        patience: Duration,
+    ) -> Result<Response> {
+        check_url(request.url)?;
+        let sent = self.exchange(&request, request.url, Some(body), patience);
+        tokio::time::timeout(patience, sent).await.map_err(|_| timed_out("sending to the server"))?
+    }
+
     async fn hop(&self, request: &Request<'_>, url: &Url) -> Result<Response> {
+        let body = request.body.clone().map(reqwest::Body::from);
+        self.exchange(request, url, body, SILENCE).await
+    }
+
+    async fn exchange(
+        &self,
+        request: &Request<'_>,
+        url: &Url,
+        body: Option<reqwest::Body>,
+        silence: Duration,
+    ) -> Result<Response> {
         let addresses = self.addresses(url, request.trust).await?;
         let mut builder = reqwest::Client::builder()
             .connect_timeout(CONNECT_PATIENCE)
-            .read_timeout(SILENCE)
+            .read_timeout(silence)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .http1_only()
@@ -200,8 +223,8 @@ impl Outbound {
         if let Some(credential) = request.credential.filter(|_| is_same_place) {
             out = out.basic_auth(&credential.username, Some(credential.password.expose()));
         }
-        if let Some(body) = &request.body {
-            out = out.body(body.clone());
+        if let Some(body) = body {
+            out = out.body(body);
         }
         out.send().await.map_err(|error| failed(&error))
     }
@@ -213,6 +236,18 @@ impl Outbound {
         let made = Arc::new(tls_config(&[])?);
         Ok(self.tls.get_or_init(|| made))
     }
+}
+
+/// The beginning of an answer's body, at most so many bytes.
+pub async fn read(mut answer: Response, limit: usize) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    while bytes.len() < limit
+        && let Some(chunk) = answer.chunk().await.map_err(|error| failed(&error))?
+    {
+        let room = limit - bytes.len();
+        bytes.extend_from_slice(&chunk[..chunk.len().min(room)]);
+    }
+    Ok(bytes)
 }
 
 /// Whether the text is an address that we fetch from: `http` or `https`, a host, nothing secret in it.

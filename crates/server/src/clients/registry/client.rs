@@ -17,6 +17,8 @@ use crate::error::{Error, Result};
 
 /// How long the registry may take for one request.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long one blob may take that is handed on.
+const TRANSFER_PATIENCE: Duration = Duration::from_hours(6);
 
 /// A manifest as the registry keeps it.
 #[derive(Clone, Debug)]
@@ -140,20 +142,35 @@ pub async fn blob_size(app: &App, repository: &Repository, digest: &Digest) -> R
 pub async fn config(app: &App, repository: &Repository, digest: &Digest) -> Result<Option<Bytes>> {
     let path = format!("/v2/{repository}/blobs/{digest}");
     let request = request(app, Method::GET, &path, one(repository, &[Action::Pull])).await?;
-    let mut answer = send(request).await?;
-    // A registry with its content elsewhere (S3) sends us there; its operator chose that address.
-    if answer.status().is_redirection()
-        && let Some(there) = answer.headers().get(header::LOCATION).and_then(|value| value.to_str().ok())
-        && let Ok(there) = answer.url().join(there)
-    {
-        answer = send(app.registry.http.get(there).timeout(PATIENCE)).await?;
-    }
+    let answer = elsewhere(app, send(request).await?, PATIENCE).await?;
     match answer.status() {
         StatusCode::OK => {}
         StatusCode::NOT_FOUND => return Ok(None),
         _ => return Err(unexpected(&answer)),
     }
     Ok(read(answer, MAX_CONFIG_BYTES).await?.filter(|bytes| digest_of(bytes) == *digest))
+}
+
+/// Follows a registry with its content elsewhere (S3); its operator chose that address.
+async fn elsewhere(app: &App, answer: reqwest::Response, patience: Duration) -> Result<reqwest::Response> {
+    let there = answer.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
+    match there.filter(|_| answer.status().is_redirection()).map(|there| answer.url().join(there)) {
+        Some(Ok(there)) => send(app.registry.http.get(there).timeout(patience)).await,
+        _ => Ok(answer),
+    }
+}
+
+/// A blob's content, to be read on; none when the repository does not have it.
+pub async fn blob(app: &App, repository: &Repository, digest: &Digest) -> Result<Option<reqwest::Response>> {
+    let path = format!("/v2/{repository}/blobs/{digest}");
+    let request = request(app, Method::GET, &path, one(repository, &[Action::Pull])).await?;
+    let answer = send(request.timeout(TRANSFER_PATIENCE)).await?;
+    let answer = elsewhere(app, answer, TRANSFER_PATIENCE).await?;
+    match answer.status() {
+        StatusCode::OK => Ok(Some(answer)),
+        StatusCode::NOT_FOUND => Ok(None),
+        _ => Err(unexpected(&answer)),
+    }
 }
 
 /// Stores a blob; its digest.

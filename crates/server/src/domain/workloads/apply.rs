@@ -104,7 +104,7 @@ pub async fn apply(app: &App, caller: &Caller, application: Application<'_>) -> 
     Ok(done)
 }
 
-fn to_text(object: &Value) -> Result<String> {
+pub(super) fn to_text(object: &Value) -> Result<String> {
     serde_json::to_string_pretty(object).map_err(Error::internal)
 }
 

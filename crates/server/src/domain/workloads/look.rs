@@ -11,7 +11,7 @@ use wire::names::NamespaceName;
 use wire::page::{MAX_LIMIT, Page, PageQuery};
 use wire::workloads::{PodView, Replicas, ServicePort, WorkloadKind, WorkloadState, WorkloadView};
 
-use super::{clusters, is_ours, kind_of, logs, namespaces, path_of};
+use super::{Rollout, clusters, is_ours, kind_of, logs, namespaces, path_of};
 use crate::app::App;
 use crate::caller::{Caller, Subject};
 use crate::clients::kube::{As, Cluster, Failure};
@@ -198,6 +198,47 @@ async fn object_of(
         Some(object) => Ok(Some(object)),
         None => Ok(cluster.find(As::Tenant(&namespace.name), path).await?.map(Arc::new)),
     }
+}
+
+/// How the pods of a workload take an image. Only those that have it say whether it fails: the old ones may be the reason for
+/// the new image.
+pub(super) async fn rollout_of(
+    cluster: &Cluster,
+    namespace: &Namespace,
+    kind: WorkloadKind,
+    path: &str,
+    container: &str,
+    digest: &str,
+) -> Result<Rollout, Failure> {
+    let Some(object) = cluster.find(As::Tenant(&namespace.name), path).await? else {
+        return Ok(Rollout::Superseded);
+    };
+    let has_image = |pod: &Value| {
+        let containers = pod["containers"].as_array().into_iter().flatten();
+        let mut of_name = containers.filter(|found| found["name"] == container);
+        of_name.any(|found| found["image"].as_str().is_some_and(|image| image.ends_with(digest)))
+    };
+    if !has_image(&object["spec"]["template"]["spec"]) {
+        return Ok(Rollout::Superseded);
+    }
+    let (is_done, _, message) = rollout(kind, &object);
+    if is_done {
+        return Ok(Rollout::Done);
+    }
+    for condition in object["status"]["conditions"].as_array().into_iter().flatten() {
+        if condition["type"] == "ReplicaFailure" && condition["status"] == "True" {
+            let text = condition["message"].as_str().unwrap_or_default();
+            return Ok(Rollout::Failing(format!("{message}: {}", plain_refusal(text))));
+        }
+    }
+    let selector = selector_of(&object["spec"]["selector"]["matchLabels"]);
+    let pods = pods_of(cluster, &namespace.name, &selector).await?;
+    let own = pods.iter().filter(|pod| has_image(&pod["spec"]));
+    Ok(match own.filter_map(trouble).min_by_key(|(severity, _)| *severity) {
+        Some((0, text)) => Rollout::Failing(format!("{message}: {text}")),
+        Some((_, text)) => Rollout::Going(format!("{message}: {text}")),
+        None => Rollout::Going(message),
+    })
 }
 
 /// Whether all pods are new and answer; how many there are; and what is missing, in words.

@@ -1,0 +1,148 @@
+//! Deploys on a real cluster: what a pipeline makes is rolled out, and taken back when it does not come up.
+
+use serde_json::{Value, json};
+
+use crate::support::api::Api;
+use crate::support::eventually;
+use crate::support::git::{Access, HttpServer, Repository};
+use crate::support::room::{POD_SECS, Room, deployment};
+
+/// Seconds that a run with a rollout may take.
+const RUN_SECS: u64 = 90;
+
+/// A web server that shows a word.
+fn good(word: &str) -> String {
+    format!(
+        "FROM scratch\nCOPY busybox /bin/busybox\nLABEL word={word}\nCOPY Dockerfile /www/index.html\n\
+         CMD [\"/bin/busybox\", \"httpd\", \"-f\", \"-p\", \"8000\", \"-h\", \"/www\"]\n"
+    )
+}
+
+/// A program that ends at once.
+const BROKEN: &str = "FROM scratch\nCOPY busybox /bin/busybox\nCMD [\"/bin/busybox\", \"false\"]\n";
+/// A program that runs and never answers.
+const SILENT: &str =
+    "FROM scratch\nCOPY busybox /bin/busybox\nCMD [\"/bin/busybox\", \"sleep\", \"100000\"]\n";
+
+async fn start(api: &Api, repo: &Value) -> Value {
+    api.post("/api/v1/runs", json!({"git_repo_id": repo["id"]})).await.expect(202).json()
+}
+
+async fn ended(api: &Api, run: &Value) -> Value {
+    let path = format!("/api/v1/runs/{}", run["id"]);
+    eventually("the run ends", RUN_SECS, || async {
+        let run = api.get(&path).await.expect(200).json();
+        matches!(run["state"].as_str(), Some("succeeded" | "failed" | "cancelled")).then_some(run)
+    })
+    .await
+}
+
+fn deploy_step(run: &Value) -> Option<Value> {
+    run["steps"].as_array().unwrap().iter().find(|step| step["name"] == "deploy").cloned()
+}
+
+/// The image of the deployment, as the cluster has it.
+fn image(room: &Room) -> String {
+    let object = room.cluster.object(&["-n", &room.namespace, "deployment", "web"]).unwrap();
+    object["spec"]["template"]["spec"]["containers"][0]["image"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_run_made_is_rolled_out_and_taken_back_when_it_does_not_come_up() {
+    let Some(room) = Room::whole_with(&[("outbound.allow", "127.0.0.0/8")]).await else { return };
+    let busybox = std::fs::read("/bin/busybox").expect("busybox-static is installed");
+    let code = Repository::new(&[("Dockerfile", good("first").as_bytes()), ("busybox+x", &busybox)]);
+    let git_server = HttpServer::start(code.root(), Access::default()).await;
+    let options = json!({"deploy": {"workload": "deployment/web", "namespace": "test", "timeout_secs": 60}});
+    let body = json!({"repo_name": "app", "url": format!("{}/app.git", git_server.url), "options": options});
+    let repo = room.henry.post("/api/v1/git-repos", body).await.expect(201).json();
+    for deploy in
+        [json!({"workload": "service/web", "namespace": "test"}), json!({"workload": "deployment/web"})]
+    {
+        let change = json!({"options": {"deploy": deploy}});
+        room.henry.patch(&format!("/api/v1/git-repos/{}", repo["id"]), change).await.expect(422);
+    }
+
+    // There is nothing to bring up to date yet: the image is made all the same.
+    let run = start(&room.henry, &repo).await;
+    let run = ended(&room.henry, &run).await;
+    assert_eq!((&run["state"], &run["reason"]), (&json!("failed"), &json!("deploy_failed")), "{run:#}");
+    assert!(run["message"].as_str().unwrap().contains("there is no deployment `web`"), "{run:#}");
+    let first = format!("{}:{}", run["image"].as_str().unwrap(), run["image_tag"].as_str().unwrap());
+    let manifest = deployment(&first, "");
+    room.henry
+        .post("/api/v1/workloads", json!({"manifest": manifest, "namespace": "test"}))
+        .await
+        .expect(200);
+    room.rolled_out().await;
+    let before = image(&room);
+
+    code.commit(&[("Dockerfile", good("second").as_bytes())]);
+    let run = start(&room.henry, &repo).await;
+    let run = ended(&room.henry, &run).await;
+    assert_eq!(run["state"], "succeeded", "{run:#}");
+    let second = image(&room);
+    assert!(second.ends_with(run["digest"].as_str().unwrap()), "{second}");
+    let step = deploy_step(&run).unwrap();
+    assert_eq!((&step["state"], &step["deploy"]["before"]), (&json!("succeeded"), &json!(before)));
+    assert_eq!(step["deploy"]["target"]["pod_container"], "web");
+    room.rolled_out().await;
+
+    code.commit(&[("Dockerfile", BROKEN.as_bytes())]);
+    let run = start(&room.henry, &repo).await;
+    let run = ended(&room.henry, &run).await;
+    assert_eq!((&run["state"], &run["reason"]), (&json!("failed"), &json!("deploy_failed")), "{run:#}");
+    let message = run["message"].as_str().unwrap();
+    assert!(message.contains("exit code 1") && message.contains("again"), "{run:#}");
+    assert_eq!(image(&room), second);
+    room.rolled_out().await;
+
+    // A server that stops while pods are on their way goes on with them, and a run that is given up goes back.
+    code.commit(&[("Dockerfile", SILENT.as_bytes())]);
+    let run = start(&room.henry, &repo).await;
+    let path = format!("/api/v1/runs/{}", run["id"]);
+    eventually("the new pod is on its way", POD_SECS, || async {
+        let run = room.henry.get(&path).await.expect(200).json();
+        (deploy_step(&run).is_some() && image(&room) != second).then_some(())
+    })
+    .await;
+    let room = room.restarted().await;
+    let run_now = room.henry.get(&path).await.expect(200).json();
+    assert_eq!(run_now["state"], "running", "{run_now:#}");
+    room.henry.post(&format!("{path}/cancel"), json!({})).await;
+    let run = ended(&room.henry, &run).await;
+    assert_eq!(run["state"], "cancelled", "{run:#}");
+    assert_eq!(image(&room), second);
+    let ends =
+        room.henry.get(&format!("/log/?event_uuid={}&search=cancelled", run["uuid"].as_str().unwrap())).await;
+    assert_eq!(ends.expect(200).json().as_array().unwrap().len(), 1, "it ended once");
+    room.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deploy_reaches_ones_own_workloads_only() {
+    let Some(room) = Room::whole_with(&[("outbound.allow", "127.0.0.0/8")]).await else { return };
+    let busybox = std::fs::read("/bin/busybox").expect("busybox-static is installed");
+    let code = Repository::new(&[("Dockerfile", good("evil").as_bytes()), ("busybox+x", &busybox)]);
+    let git_server = HttpServer::start(code.root(), Access::default()).await;
+    room.henry
+        .post("/api/v1/workloads", json!({"manifest": deployment("busybox", ""), "namespace": "test"}))
+        .await
+        .expect(200);
+    let before = image(&room);
+    let mallory = room.server.account(&crate::support::cluster::unique("mallory")).await;
+
+    for namespace in [room.namespace.as_str(), "test", "kube-system"] {
+        let options = json!({"deploy": {"workload": "deployment/web", "namespace": namespace}});
+        let name = format!("to-{namespace}");
+        let body =
+            json!({"repo_name": name, "url": format!("{}/app.git", git_server.url), "options": options});
+        let repo = mallory.post("/api/v1/git-repos", body).await.expect(201).json();
+        let run = start(&mallory, &repo).await;
+        let run = ended(&mallory, &run).await;
+        assert_eq!((&run["state"], &run["reason"]), (&json!("failed"), &json!("deploy_failed")), "{run:#}");
+        assert!(run["message"].as_str().unwrap().contains("there is no namespace"), "{run:#}");
+    }
+    assert_eq!(image(&room), before);
+    room.close().await;
+}
