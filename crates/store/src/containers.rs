@@ -59,6 +59,7 @@ const COLUMNS: &[&str] = &[
     "wished_limits",
     "restart_policy",
     "restarts",
+    "made_from",
 ];
 
 words!(ContainerState {
@@ -176,6 +177,21 @@ pub struct Row {
     pub restart_policy: RestartPolicy,
     /// How often it was started again without having run for a while in between.
     pub restarts: u32,
+    /// The image that the engine's container was made from, by its digest; none = the row's.
+    pub made_from: Option<Digest>,
+}
+
+/// An image for a container.
+#[derive(Clone, Copy, Debug)]
+pub struct OfImage<'a> {
+    /// The image.
+    pub id: ImageId,
+    /// Its name.
+    pub name: &'a str,
+    /// Its repository, `owner/repo`.
+    pub repository: &'a str,
+    /// Its digest.
+    pub digest: &'a Digest,
 }
 
 /// What makes a container.
@@ -251,6 +267,11 @@ impl Row {
         ACTIVE.contains(&self.state) || (self.desired == Desired::Running && self.queued_at.is_none())
     }
 
+    /// Whether what the engine has was made from another image than it is to have now.
+    pub fn is_outdated(&self) -> bool {
+        self.engine_id.is_some() && self.made_from.as_ref().is_some_and(|made| *made != self.image_digest)
+    }
+
     /// A change to a state that keeps exit code, engine id and attempt, and has no reason.
     pub fn change(&self, state: ContainerState) -> StateChange<'_> {
         StateChange {
@@ -299,6 +320,7 @@ fn row(row: &QueryResult) -> Result<Row> {
         wished_limits: cells.opt_json("wished_limits")?,
         restart_policy: cells.opt_word("restart_policy")?.unwrap_or_default(),
         restarts: cells.opt_count("restarts")?.unwrap_or(0),
+        made_from: cells.opt_parsed("made_from")?,
     })
 }
 
@@ -386,6 +408,7 @@ pub async fn insert(c: &dyn Conn, new: &New) -> Result<Row> {
         wished_limits: None,
         restart_policy: new.restart_policy,
         restarts: 0,
+        made_from: None,
     })
 }
 
@@ -561,6 +584,27 @@ pub async fn place(
         claim_ports(&c.on(), row.id, machine, &spec.ports).await?;
     }
     Ok(true)
+}
+
+/// Gives a container another image, from which it is made anew the next time that it starts; its disk goes with the old one.
+pub async fn set_image(c: &dyn Conn, row: &Row, image: OfImage<'_>, now: Timestamp) -> Result<bool> {
+    let made_from = row.made_from.as_ref().unwrap_or(&row.image_digest);
+    let cells = [
+        ("image_id", image.id.0.into()),
+        ("image_name", image.name.into()),
+        ("image_repository", image.repository.into()),
+        ("image_digest", image.digest.as_str().into()),
+        ("made_from", made_from.as_str().into()),
+        ("copy_of", None::<String>.into()),
+        ("updated_at", now.0.into()),
+    ];
+    Ok(c.on().change(TABLE, &update_of(row.id, cells)).await? > 0)
+}
+
+/// Notes which image the engine's container was made from.
+pub async fn set_made_from(c: &dyn Conn, id: ContainerId, digest: &Digest) -> Result<bool> {
+    let query = update_of(id, [("made_from", digest.as_str().into())]);
+    Ok(c.on().change(TABLE, &query).await? > 0)
 }
 
 /// Notes that a machine has copied the disk of the container with this engine's id; none = it has no copy.

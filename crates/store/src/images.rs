@@ -238,6 +238,16 @@ pub async fn by_name(c: &dyn Conn, name: &ImageName) -> Result<Option<Row>> {
     c.on().row(&query).await?.as_ref().map(row).transpose()
 }
 
+/// The newest image of a repository with a digest, under whatever tag.
+pub async fn by_digest(c: &dyn Conn, owner: &Owner, repo: &RepoName, digest: &Digest) -> Result<Option<Row>> {
+    let mut query = select(TABLE, COLUMNS);
+    query
+        .cond_where(in_repository(owner, repo).add(Expr::col("digest").eq(digest.as_str())))
+        .order_by("id", Order::Desc)
+        .limit(1);
+    c.on().row(&query).await?.as_ref().map(row).transpose()
+}
+
 fn is_named(name: &ImageName) -> Condition {
     in_repository(&name.owner, &name.repo).add(Expr::col("tag").eq(name.tag.as_str()))
 }

@@ -257,6 +257,7 @@ pub(crate) const TABLES: &[Table] = &[
             opt(int("ends_at")),
             opt(text("restart_policy")),
             opt(int("restarts")),
+            opt(text("made_from")),
         ],
     ),
     table(

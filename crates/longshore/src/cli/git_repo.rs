@@ -120,7 +120,7 @@ pub(crate) struct ContentArgs {
     /// Start a run at these times (cron's five fields, UTC), such as `30 2 * * 1-5`
     #[arg(long, value_name = "CRON")]
     schedule: Option<String>,
-    /// A workload that gets each new image: `deployment/NAME`
+    /// A workload that gets each new image (`deployment/NAME`), or a container (`container/NAME`)
     #[arg(long, value_name = "KIND/NAME")]
     deploy: Option<String>,
     /// Its namespace
@@ -222,8 +222,10 @@ impl ContentArgs {
         options.submodules = self.submodules.unwrap_or(options.submodules);
         options.provider = self.provider.map(GitProvider::from).or(options.provider);
         if let Some(workload) = &self.deploy {
+            let container = workload.strip_prefix("container/").map(str::to_owned);
             options.deploy = (!workload.is_empty()).then(|| DeployTarget {
-                workload: Some(workload.clone()),
+                workload: container.is_none().then(|| workload.clone()),
+                container,
                 namespace: self.deploy_namespace.clone(),
                 pod_container: self.deploy_container.clone(),
                 timeout_secs: self.deploy_timeout,
@@ -379,7 +381,7 @@ async fn show(session: &Session, text: &str) -> anyhow::Result<()> {
         ("runs on changes of", filled(repo.options.paths.join(", "))),
         ("looks every", (poll > 0).then(|| human::duration(i64::from(poll) * 60))),
         ("runs at", filled(repo.options.schedule)),
-        ("deploys to", repo.options.deploy.and_then(|target| target.workload)),
+        ("deploys to", repo.options.deploy.and_then(|target| target.workload.or(target.container))),
         ("last commit", repo.last_commit),
         ("added", Some(human::ago(repo.created_at, environment::now(), session.printer.language))),
     ])

@@ -6,6 +6,7 @@ use crate::support::api::Api;
 use crate::support::eventually;
 use crate::support::git::{Access, HttpServer, Repository};
 use crate::support::room::{POD_SECS, Room, deployment};
+use crate::support::server::TestServer;
 
 /// Seconds that a run with a rollout may take.
 const RUN_SECS: u64 = 90;
@@ -145,4 +146,75 @@ async fn a_deploy_reaches_ones_own_workloads_only() {
     }
     assert_eq!(image(&room), before);
     room.close().await;
+}
+
+/// A program that runs for good, told from others by a word.
+fn sleeping(word: &str) -> String {
+    format!("FROM scratch\nCOPY probe /probe\nLABEL word={word}\nCMD [\"/probe\", \"sleep\"]\n")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_container_is_made_anew_from_what_a_run_made_and_back() {
+    if crate::support::engine().is_none() {
+        return;
+    }
+    let server = TestServer::start_with(&[("outbound.allow", "127.0.0.0/8")]).await;
+    let alice = server.account("alice").await;
+    let code = Repository::hello(&sleeping("first"));
+    let git_server = HttpServer::start(code.root(), Access::default()).await;
+    let options = json!({"deploy": {"container": "web", "timeout_secs": 60}});
+    let body = json!({"repo_name": "app", "url": format!("{}/app.git", git_server.url), "options": options});
+    let repo = alice.post("/api/v1/git-repos", body).await.expect(201).json();
+    let run = start(&alice, &repo).await;
+    let run = ended(&alice, &run).await;
+    assert!(run["message"].as_str().unwrap().contains("there is no container `web`"), "{run:#}");
+    let first = format!("{}:{}", run["image"].as_str().unwrap(), run["image_tag"].as_str().unwrap());
+    let new = json!({"name": "web", "image": first, "env": {"MODE": "kept"}});
+    let made = alice.post("/api/v1/containers", new).await.expect(201).json();
+    let running = async || {
+        eventually("the container runs", RUN_SECS, || async {
+            let web = alice.get("/api/v1/containers/web").await.expect(200).json();
+            (web["state"] == "running").then_some(web)
+        })
+        .await
+    };
+    running().await;
+
+    code.commit(&[("Dockerfile", sleeping("second").as_bytes())]);
+    let run = start(&alice, &repo).await;
+    let run = ended(&alice, &run).await;
+    assert_eq!(run["state"], "succeeded", "{run:#}");
+    let web = running().await;
+    assert_eq!((&web["id"], &web["env"]["MODE"]), (&made["id"], &json!("kept")));
+    let second = format!("{}:{}", run["image"].as_str().unwrap(), run["image_tag"].as_str().unwrap());
+    assert_eq!(web["image"], second.as_str());
+    let address = crate::support::engine().unwrap();
+    let label = |wanted: &str| {
+        let words = ["ps", "--filter", &format!("label=word={wanted}"), "--format", "{{.ID}}"];
+        crate::support::machine::docker(&address, &words)
+    };
+    assert_ne!(label("second"), "", "the engine runs the new one");
+
+    code.commit(&[("Dockerfile", b"FROM scratch\nCOPY probe /probe\nCMD [\"/probe\", \"fail\", \"7\"]\n")]);
+    let run = start(&alice, &repo).await;
+    let run = ended(&alice, &run).await;
+    assert_eq!((&run["state"], &run["reason"]), (&json!("failed"), &json!("deploy_failed")), "{run:#}");
+    let message = run["message"].as_str().unwrap();
+    assert!(message.contains("exit code 7") && message.contains("again"), "{run:#}");
+    let web = running().await;
+    assert!(web["image"].as_str().unwrap().starts_with("alice/app:"), "{web:#}");
+    assert_ne!(label("second"), "", "the engine runs the one before");
+
+    // Who stopped it wants it stopped.
+    alice.post("/api/v1/containers/web/stop", json!({})).await.expect(202);
+    eventually("it is stopped", RUN_SECS, || async {
+        let web = alice.get("/api/v1/containers/web").await.expect(200).json();
+        (web["state"] == "stopped").then_some(())
+    })
+    .await;
+    code.commit(&[("Dockerfile", sleeping("third").as_bytes())]);
+    let run = start(&alice, &repo).await;
+    let run = ended(&alice, &run).await;
+    assert!(run["message"].as_str().unwrap().contains("is stopped"), "{run:#}");
+    server.stop().await;
 }

@@ -264,7 +264,7 @@ impl Reconciler {
 
     async fn create(&self, row: &Row, is_again: bool) -> Result<Next> {
         // Its copy has all that the image has.
-        let has_copy = row.copy_of.is_some();
+        let has_copy = row.copy_of.is_some() && !row.is_outdated();
         let state = if has_copy { ContainerState::Starting } else { ContainerState::Pulling };
         let begun = StateChange { exit_code: None, attempt: row.attempt.max(1), ..row.change(state) };
         let Some(row) = self.write(row, &begun, Wish::Keep).await? else { return Ok(Next::Again) };
@@ -292,6 +292,8 @@ impl Reconciler {
             // Not just made: the plan knows what to say of it.
             return Ok(Next::Again);
         }
+        // Before the engine's id: with an older one it is made anew once more, with a newer one it would be missed.
+        containers::set_made_from(&self.app.db, row.id, &row.image_digest).await?;
         let change = StateChange { engine_id: Some(&made.engine_id), ..row.change(ContainerState::Starting) };
         self.write(&row, &change, Wish::Keep).await.map(|_| Next::Again)
     }

@@ -149,7 +149,7 @@ pub(super) async fn create(
         account: account.clone(),
         image: image(row),
         spec: row.spec.clone(),
-        is_from_copy: row.copy_of.is_some(),
+        is_from_copy: row.copy_of.is_some() && !row.is_outdated(),
     };
     until_shutdown(app, async { Ok(app.hub.call(&row.machine_id, &call, CALL_TIMEOUT).await?) }).await
 }

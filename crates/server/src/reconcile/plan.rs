@@ -114,8 +114,12 @@ fn plan_running(
 ) -> Step {
     if let Some(container) = own {
         return match container.state {
-            // So that it stands still once, and gets them.
-            ObservedState::Running if row.restart_requested && row.wished_limits.is_some() => Step::Stop,
+            // So that it stands still once, and gets them, or is made anew.
+            ObservedState::Running
+                if row.restart_requested && (row.wished_limits.is_some() || row.is_outdated()) =>
+            {
+                Step::Stop
+            }
             ObservedState::Running if row.restart_requested => Step::Restart,
             ObservedState::Running if row.state == ContainerState::Running => Step::Rest,
             ObservedState::Running => Step::RecordRunning,
@@ -130,15 +134,18 @@ fn plan_running(
         Some(_) => Step::RecordForeign,
         None if row.engine_id.is_none() => Step::Create { is_again: false },
         // Its old container was removed to make room for the new one.
-        None if row.copy_of == row.engine_id => Step::Create { is_again: false },
+        None if row.copy_of == row.engine_id || row.is_outdated() => Step::Create { is_again: false },
         None if is_sure => Step::RecordGone,
         None => Step::Look,
     }
 }
 
 /// Starts a container that is made, or makes it anew when it was made with other graphics processors than it has now. What
-/// is on its disk is kept first; one that never ran has nothing there.
+/// is on its disk is kept first; one that never ran has nothing there. One that gets another image begins with that.
 fn begin(row: &Row, container: &ObservedContainer) -> Step {
+    if row.is_outdated() {
+        return Step::Create { is_again: true };
+    }
     let sorted = |gpus: &[GpuId]| {
         let mut gpus = gpus.to_vec();
         gpus.sort_unstable();
@@ -270,6 +277,7 @@ mod tests {
             wished_limits: None,
             restart_policy: wire::containers::RestartPolicy::No,
             restarts: 0,
+            made_from: None,
         }
     }
 
@@ -319,6 +327,22 @@ mod tests {
             plan(&with(row, None), &present("foreign", ObservedState::Running), true),
             Step::RecordForeign
         );
+    }
+
+    #[test]
+    fn another_image_is_taken_at_the_next_start() {
+        let old = format!("sha256:{}", "b".repeat(64)).parse().unwrap();
+        let row = Row { made_from: Some(old), ..row(Desired::Running, Running, Some("a")) };
+        let restarting = Row { restart_requested: true, ..row.clone() };
+        let again = Step::Create { is_again: true };
+
+        assert_eq!(plan(&row, &present("a", ObservedState::Running), true), Step::Rest);
+        assert_eq!(plan(&restarting, &present("a", ObservedState::Running), true), Step::Stop);
+        assert_eq!(plan(&restarting, &present("a", ObservedState::Exited), true), again);
+        assert_eq!(plan(&restarting, &View::Absent, true), Step::Create { is_again: false });
+        let made =
+            Row { made_from: Some(row.image_digest.clone()), engine_id: Some("new".into()), ..restarting };
+        assert_eq!(plan(&made, &present("new", ObservedState::Created), true), Step::Start);
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod m0007_pipelines;
 mod m0008_collections;
 mod m0010_machine_images;
 mod m0011_releases;
+mod m0012_container_images;
 
 /// The table that says which steps were applied.
 const TABLE: &str = "schema_migrations";
@@ -46,6 +47,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0008_collections::Migration),
             Box::new(m0010_machine_images::Migration),
             Box::new(m0011_releases::Migration),
+            Box::new(m0012_container_images::Migration),
         ]
     }
 

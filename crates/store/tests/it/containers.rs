@@ -14,6 +14,41 @@ async fn world(db: &TestDb) -> (AccountId, MachineId, ImageId) {
 }
 
 db_test! {
+    async fn a_container_that_gets_another_image_knows_what_it_was_made_from(db: &TestDb) {
+        let c = &**db;
+        let (alice, machine, image) = world(db).await;
+        let made = containers::insert(c, &new_container(alice, "web", &machine, image, &[])).await.unwrap();
+        let change = StateChange { engine_id: Some("0123abcd"), ..made.change(ContainerState::Running) };
+        containers::set_state(c, made.id, &change, later(1)).await.unwrap();
+        containers::set_copy_of(c, made.id, Some("0123abcd")).await.unwrap();
+        let row = async || containers::get(c, made.id).await.unwrap().unwrap();
+        let other = images::insert(c, &new_image("alice/app:v2", 2)).await.unwrap();
+        let of_image = containers::OfImage {
+            id: other.id,
+            name: "alice/app:v2",
+            repository: "alice/app",
+            digest: &other.digest,
+        };
+
+        let before = row().await;
+        assert!(!before.is_outdated());
+        assert!(containers::set_image(c, &before, of_image, later(2)).await.unwrap());
+        let outdated = row().await;
+        assert!(outdated.is_outdated());
+        assert_eq!((outdated.image_id, outdated.image_name.as_str()), (other.id, "alice/app:v2"));
+        assert_eq!((outdated.made_from, outdated.copy_of), (Some(before.image_digest.clone()), None));
+        // A third one before the second was made: what the engine has is still of the first.
+        let back = containers::OfImage { id: image, name: "alice/app:v1", digest: &before.image_digest, ..of_image };
+        assert!(containers::set_image(c, &row().await, back, later(3)).await.unwrap());
+        assert!(!row().await.is_outdated());
+        assert!(containers::set_made_from(c, made.id, &other.digest).await.unwrap());
+        assert!(row().await.is_outdated());
+        assert_eq!(images::by_digest(c, &other.owner, &other.repo, &other.digest).await.unwrap().unwrap().id, other.id);
+        assert_eq!(images::by_digest(c, &other.owner, &"none".parse().unwrap(), &other.digest).await.unwrap(), None);
+    }
+}
+
+db_test! {
     async fn a_container_keeps_every_column(db: &TestDb) {
         let c = &**db;
         let (alice, machine, image) = world(db).await;
