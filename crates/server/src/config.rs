@@ -269,6 +269,13 @@ pub const SETTINGS: &[Setting] = &[
         Some("90"),
         "Days for which runs that have ended are kept, with their logs; images stay. 0 for ever.",
     ),
+    setting(
+        "mail.url",
+        Kind::Text,
+        None,
+        "Mail server for notifications: `smtps://user:password@host` (TLS), `smtp://user:password@host?tls=required` (STARTTLS) or `smtp://host:25` (in the clear).",
+    ),
+    setting("mail.from", Kind::Text, None, "Sender of e-mail, such as `Longshore <ci@example.org>`."),
     setting("containers.per_account", Kind::Number, Some("100"), "Containers that one account may have."),
     setting(
         "containers.kept_log_bytes",
@@ -534,6 +541,8 @@ pub struct Config {
     pub registry: RegistryConfig,
     /// Requests to addresses that users give.
     pub outbound: OutboundConfig,
+    /// E-mail.
+    pub mail: MailConfig,
     /// The log.
     pub log: LogConfig,
 }
@@ -735,6 +744,14 @@ pub struct RegistryConfig {
 #[expect(missing_docs, reason = "described once, in SETTINGS")]
 pub struct OutboundConfig {
     pub allow: Vec<String>,
+}
+
+/// E-mail.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MailConfig {
+    pub url: Option<Secret>,
+    pub from: Option<String>,
 }
 
 /// The log.
@@ -1004,6 +1021,9 @@ impl Config {
             return invalid(
                 "`registry_advertise` is `host:port` without `http://`, such as `registry.example.org:5000`",
             );
+        }
+        if let Err(error) = crate::clients::mail::check(&self.mail) {
+            return invalid(&error);
         }
         let ranges = [("trusted_proxies", &self.trusted_proxies), ("outbound.allow", &self.outbound.allow)];
         for (key, range) in

@@ -95,7 +95,8 @@ fn understood(content: &Map<String, Value>) -> Result<PortalConfig, String> {
         set("public_url", url.to_owned());
     }
     if let Some(address) = of(Meaning::Registry) {
-        set("registry_advertise", address.trim_end_matches('/').to_owned());
+        let host = address.split_once("://").map_or(address, |(_, host)| host);
+        set("registry_advertise", host.trim_end_matches('/').to_owned());
     }
     if let Some(url) = of(Meaning::DatabaseUrl) {
         set("database_url", url.to_owned());
@@ -218,7 +219,7 @@ mod tests {
         }
         assert_eq!(
             layer_of(
-                r#"{"db": {"engine": "postgresql", "host": "h", "name": "ci"}, "registry": {"address": "10.0.0.1:5000/"}}"#
+                r#"{"db": {"engine": "postgresql", "host": "h", "name": "ci"}, "registry": {"address": "http://10.0.0.1:5000/"}}"#
             ),
             pairs(&[("database_url", "postgres://h:5432/ci"), ("registry_advertise", "10.0.0.1:5000")])
         );

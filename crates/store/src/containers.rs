@@ -183,7 +183,7 @@ pub struct Row {
 
 /// An image for a container.
 #[derive(Clone, Copy, Debug)]
-pub struct OfImage<'a> {
+pub struct NewImage<'a> {
     /// The image.
     pub id: ImageId,
     /// Its name.
@@ -587,7 +587,7 @@ pub async fn place(
 }
 
 /// Gives a container another image, from which it is made anew the next time that it starts; its disk goes with the old one.
-pub async fn set_image(c: &dyn Conn, row: &Row, image: OfImage<'_>, now: Timestamp) -> Result<bool> {
+pub async fn set_image(c: &dyn Conn, row: &Row, image: NewImage<'_>, now: Timestamp) -> Result<bool> {
     let made_from = row.made_from.as_ref().unwrap_or(&row.image_digest);
     let cells = [
         ("image_id", image.id.0.into()),

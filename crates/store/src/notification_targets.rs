@@ -19,6 +19,7 @@ words!(NotificationKind {
     Feishu = "feishu",
     Dingtalk = "dingtalk",
     Wecom = "wecom",
+    Email = "email",
 });
 
 /// Somebody or something that hears of runs.

@@ -19,6 +19,8 @@ pub enum NotificationKind {
     Dingtalk,
     /// A group robot of 企业微信.
     Wecom,
+    /// A letter to a mailbox.
+    Email,
 }
 
 /// Who is told.
@@ -47,7 +49,7 @@ pub struct NotificationTargetView {
 pub struct NotificationTargetCreate {
     /// How.
     pub kind: NotificationKind,
-    /// Where: the address that the robot or the program gave.
+    /// Where: the address that the robot or the program gave, or of a mailbox.
     #[schema(value_type = String)]
     pub address: Secret,
     /// What notifications are signed with.

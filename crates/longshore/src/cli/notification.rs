@@ -60,6 +60,8 @@ pub(crate) enum Kind {
     Dingtalk,
     /// A group robot of 企业微信
     Wecom,
+    /// E-mail
+    Email,
 }
 
 impl From<Kind> for NotificationKind {
@@ -69,6 +71,7 @@ impl From<Kind> for NotificationKind {
             Kind::Feishu => Self::Feishu,
             Kind::Dingtalk => Self::Dingtalk,
             Kind::Wecom => Self::Wecom,
+            Kind::Email => Self::Email,
         }
     }
 }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::support::api::Api;
 use crate::support::eventually;
 use crate::support::git::{Access, HttpServer, Repository};
+use crate::support::process::ServerProcess;
 use crate::support::room::{POD_SECS, Room, deployment};
 use crate::support::server::TestServer;
 
@@ -217,4 +218,44 @@ async fn a_container_is_made_anew_from_what_a_run_made_and_back() {
     let run = ended(&alice, &run).await;
     assert!(run["message"].as_str().unwrap().contains("is stopped"), "{run:#}");
     server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_killed_during_a_deploy_goes_on_with_it() {
+    let Some(mut server) = ServerProcess::start(&[("outbound.allow", "127.0.0.0/8")]).await else { return };
+    let alice = server.account("alice").await;
+    let code = Repository::hello(&sleeping("zero"));
+    let git_server = HttpServer::start(code.root(), Access::default()).await;
+    let body = json!({"repo_name": "app", "url": format!("{}/app.git", git_server.url)});
+    let repo = alice.post("/api/v1/git-repos", body).await.expect(201).json();
+    let run = start(&alice, &repo).await;
+    let run = ended(&alice, &run).await;
+    let image = format!("{}:{}", run["image"].as_str().unwrap(), run["image_tag"].as_str().unwrap());
+    alice.post("/api/v1/containers", json!({"name": "web", "image": image})).await.expect(201);
+    let change = json!({"options": {"deploy": {"container": "web"}}});
+    alice.patch(&format!("/api/v1/git-repos/{}", repo["id"]), change).await.expect(200);
+
+    for phase in ["pulling", "starting", "running"] {
+        code.commit(&[("Dockerfile", sleeping(phase).as_bytes())]);
+        let run = start(&alice, &repo).await;
+        // Killed as soon as it is seen there, or when that has passed unseen.
+        let path = format!("/api/v1/runs/{}", run["id"]);
+        eventually("the deploy has come so far", RUN_SECS, || async {
+            let run = alice.get(&path).await.expect(200).json();
+            let step = deploy_step(&run)?;
+            let web = alice.get("/api/v1/containers/web").await.expect(200).json();
+            (web["state"] == phase || step["state"] != "running").then_some(())
+        })
+        .await;
+        server.kill();
+        server.start_again().await;
+        let run = ended(&alice, &run).await;
+        assert_eq!(run["state"], "succeeded", "{phase}: {run:#}");
+        let web = alice.get("/api/v1/containers/web").await.expect(200).json();
+        let image = format!("{}:{}", run["image"].as_str().unwrap(), run["image_tag"].as_str().unwrap());
+        assert_eq!((&web["state"], &web["image"]), (&json!("running"), &json!(image)), "{phase}");
+        let uuid = run["uuid"].as_str().unwrap();
+        let ends = alice.get(&format!("/log/?event_uuid={uuid}&search=succeeded")).await.expect(200).json();
+        assert_eq!(ends.as_array().unwrap().len(), 1, "{ends:#}");
+    }
 }

@@ -111,11 +111,11 @@ async fn whoever_is_to_hear_of_a_run_hears_of_it_signed() {
     assert_eq!(targets[0]["last_result"], "sent");
     assert_eq!(targets[4]["last_result"], "it answered 500");
     assert!(targets[5]["last_result"].as_str().unwrap().contains("310000"), "{targets:#}");
-    let test = format!("{path}/{}/test", targets[4]["id"]);
-    let refused = alice.send(alice.request(reqwest::Method::POST, &test)).await.expect(502).json();
+    let trial = format!("{path}/{}/test", targets[4]["id"]);
+    let refused = alice.send(alice.request(reqwest::Method::POST, &trial)).await.expect(502).json();
     assert_eq!(refused["code"], "notification_failed");
-    let test = format!("{path}/{}/test", targets[0]["id"]);
-    alice.send(alice.request(reqwest::Method::POST, &test)).await.expect(200);
+    let trial = format!("{path}/{}/test", targets[0]["id"]);
+    alice.send(alice.request(reqwest::Method::POST, &trial)).await.expect(200);
     alice.delete(&format!("{path}/{}", targets[0]["id"])).await.expect(204);
     assert_eq!(alice.get(&path).await.json().as_array().unwrap().len(), 5);
     server.stop().await;
@@ -131,10 +131,106 @@ async fn addresses_inside_are_not_told_anything() {
     let path = format!("/api/v1/git-repos/{}/notifications", repo["id"]);
     let target = alice.post(&path, json!({"kind": "webhook", "address": url})).await.expect(201).json();
 
-    let test = format!("{path}/{}/test", target["id"]);
-    let refused = alice.send(alice.request(reqwest::Method::POST, &test)).await.expect(422).json();
+    let trial = format!("{path}/{}/test", target["id"]);
+    let refused = alice.send(alice.request(reqwest::Method::POST, &trial)).await.expect(422).json();
 
     assert_eq!(refused["code"], "address_refused");
     assert!(heard.lock().unwrap().is_empty());
+    server.stop().await;
+}
+
+/// A mail server that takes every letter, and none for `full@…`: the letters, as they came.
+#[expect(clippy::disallowed_methods, reason = "a test's server ends with the test's runtime")]
+async fn mail_server() -> (String, Arc<Mutex<Vec<String>>>) {
+    use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+
+    async fn serve(socket: tokio::net::TcpStream, letters: Arc<Mutex<Vec<String>>>) -> std::io::Result<()> {
+        let mut stream = BufReader::new(socket);
+        stream.write_all(b"220 mail ESMTP\r\n").await?;
+        let mut line = String::new();
+        while stream.read_line(&mut line).await? > 0 {
+            let answer = match line.split([' ', '\r']).next().unwrap_or_default() {
+                "EHLO" => "250-mail\r\n250 AUTH PLAIN\r\n",
+                "AUTH" => "235 2.7.0 welcome\r\n",
+                "RCPT" if line.contains("full@") => "552 5.2.2 mailbox full\r\n",
+                "MAIL" | "RCPT" | "RSET" | "NOOP" => "250 2.1.0 ok\r\n",
+                "DATA" => {
+                    stream.write_all(b"354 go on\r\n").await?;
+                    let mut letter = String::new();
+                    while !letter.ends_with("\r\n.\r\n") && stream.read_line(&mut letter).await? > 0 {}
+                    letters.lock().unwrap().push(letter);
+                    "250 2.0.0 taken\r\n"
+                }
+                _ => "221 2.0.0 bye\r\n",
+            };
+            stream.write_all(answer.as_bytes()).await?;
+            line.clear();
+        }
+        Ok(())
+    }
+    let letters = Arc::<Mutex<Vec<String>>>::default();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let taken = Arc::clone(&letters);
+    tokio::spawn(async move {
+        loop {
+            let (socket, _) = listener.accept().await.unwrap();
+            // Whoever hangs up in the middle sends no letter.
+            let taken = Arc::clone(&taken);
+            tokio::spawn(async move { serve(socket, taken).await.ok() });
+        }
+    });
+    (address, letters)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn letters_are_sent_where_there_is_a_mail_server() {
+    let (address, letters) = mail_server().await;
+    let url = format!("smtp://robot:CANARY-mail@{address}");
+    let settings = [("mail.url", url.as_str()), ("mail.from", "Longshore <ci@example.org>")];
+    let server = TestServer::without_engine(&settings).await;
+    let alice = server.account("alice").await;
+    let repo = json!({"repo_name": "app", "url": "https://127.0.0.1/team/app.git", "branch": "1".repeat(40)});
+    let repo = alice.post("/api/v1/git-repos", repo).await.expect(201).json();
+    let path = format!("/api/v1/git-repos/{}/notifications", repo["id"]);
+    for bad in ["alice", "https://example.org", "a@b\r\nBcc: c@example.org"] {
+        alice.post(&path, json!({"kind": "email", "address": bad})).await.expect(422);
+    }
+    let target = alice.post(&path, json!({"kind": "email", "address": "alice@example.org"})).await;
+    assert_eq!(target.expect(201).json()["address"], "alice@example.org");
+    let full =
+        alice.post(&path, json!({"kind": "email", "address": "full@example.org"})).await.expect(201).json();
+
+    let trial = format!("{path}/{}/test", full["id"]);
+    let refused = alice.send(alice.request(reqwest::Method::POST, &trial)).await.expect(502).json();
+    assert_eq!(
+        (&refused["code"], &refused["detail"]),
+        (&json!("notification_failed"), &json!("the mail server answered 552"))
+    );
+    let again = alice.send(alice.request(reqwest::Method::POST, &trial)).await.expect(429).json();
+    assert_eq!(again["code"], "too_many_letters");
+
+    let run = alice.post("/api/v1/runs", json!({"git_repo_id": repo["id"]})).await.expect(202).json();
+    let letter =
+        eventually("the letter comes", 60, || async { letters.lock().unwrap().first().cloned() }).await;
+
+    assert!(letter.contains("To: alice@example.org") && letter.contains("ci@example.org"), "{letter}");
+    assert!(
+        letter.contains(&format!("Message-ID: <run_{}_", run["uuid"].as_str().unwrap().replace('-', ""))),
+        "{letter}"
+    );
+    assert!(!alice.get(&path).await.expect(200).text.contains("CANARY"));
+    server.stop().await;
+
+    let server = TestServer::without_engine(&[]).await;
+    let alice = server.account("alice").await;
+    let repo = json!({"repo_name": "app", "url": "https://h.example.org/team/app.git"});
+    let repo = alice.post("/api/v1/git-repos", repo).await.expect(201).json();
+    let path = format!("/api/v1/git-repos/{}/notifications", repo["id"]);
+    let target =
+        alice.post(&path, json!({"kind": "email", "address": "alice@example.org"})).await.expect(201).json();
+    let trial = format!("{path}/{}/test", target["id"]);
+    let refused = alice.send(alice.request(reqwest::Method::POST, &trial)).await.expect(422).json();
+    assert_eq!(refused["code"], "no_mail_server");
     server.stop().await;
 }

@@ -6,6 +6,7 @@
 //! - `helm_repo`: indexes of Helm repositories
 //! - `http_out/`: whatever people give an address of, with the rule which addresses may be reached
 //! - `kube/`: Kubernetes clusters
+//! - `mail`: e-mail
 //! - `notify`: programs and group robots that hear of runs
 //! - `registry/`: CNCF Distribution, supervised or external
 
@@ -16,5 +17,6 @@ pub mod helm;
 pub mod helm_repo;
 pub mod http_out;
 pub mod kube;
+pub mod mail;
 pub mod notify;
 pub mod registry;

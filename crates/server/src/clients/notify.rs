@@ -70,6 +70,7 @@ pub async fn send(
             sign_dingtalk(&mut url, target.secret, message);
             json!({"msgtype": "text", "text": {"content": message.text}}).to_string()
         }
+        NotificationKind::Email => return Err(Error::internal("a letter is not sent by HTTP")),
         NotificationKind::Wecom => json!({"msgtype": "text", "text": {"content": message.text}}).to_string(),
     };
     let request =

@@ -2,7 +2,7 @@
 //! are a wish like any other: the reconciler has the machine apply them, at once where the engine can, otherwise as soon as
 //! the container does not run.
 
-use store::containers::{self, Desired, OfImage, Placement, Row};
+use store::containers::{self, Desired, NewImage, Placement, Row};
 use store::{accounts, gpu_leases, images, machines};
 use wire::containers::{ContainerState, ContainerUpdate, ContainerView};
 use wire::images::ImageState;
@@ -105,8 +105,8 @@ pub(crate) async fn set_image(app: &App, caller: &Caller, id: &str, image: &str)
         }
         let repository = format!("{}/{}", image.owner, image.repo);
         let digest = &image.digest;
-        let of_image = OfImage { id: image.id, name: &name, repository: &repository, digest };
-        containers::set_image(&tx, &row, of_image, app.now()).await?;
+        let new_image = NewImage { id: image.id, name: &name, repository: &repository, digest };
+        containers::set_image(&tx, &row, new_image, app.now()).await?;
         let target = row.name.as_str();
         let event = Event { action: "container.set_image", target, acting_for: Some(row.account_id) };
         audit::record(app, caller, &tx, event).await?;

@@ -6,7 +6,7 @@ use store::notification_targets::{self as targets, Row};
 use store::{Conn, git_repos, jobs, runs};
 use wire::builds::OperationState;
 use wire::ids::{GitRepoId, NotificationTargetId};
-use wire::notifications::{NotificationTargetCreate, NotificationTargetView};
+use wire::notifications::{NotificationKind, NotificationTargetCreate, NotificationTargetView};
 use wire::secret::Secret;
 
 use super::audit::{self, Event};
@@ -16,13 +16,16 @@ use crate::caller::Caller;
 use crate::clients::git::GitUrl;
 use crate::clients::git_api::{self, CommitStatus, Receiver};
 use crate::clients::http_out::Trust;
+use crate::clients::mail::{self, Letter};
 use crate::clients::notify::{self, Message, Target};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// Targets of one repository.
 const PER_REPO: usize = 20;
 /// Longest address or secret in characters.
 const MAX_CHARS: usize = 1_000;
+/// Seconds between two trial letters to one mailbox.
+const LETTER_PAUSE_SECS: i64 = 60;
 
 fn purpose(uuid: &str, column: &str) -> String {
     format!("notification_targets.{column} {uuid}")
@@ -38,8 +41,12 @@ pub async fn create(
     let found = super::git_repos::find(app, caller, repo).await?;
     let mut wrong = Wrong::default();
     let address = new.address.expose().trim();
-    let is_address = address.starts_with("https://") || address.starts_with("http://");
-    if !is_address
+    let is_url = address.starts_with("https://") || address.starts_with("http://");
+    if new.kind == NotificationKind::Email {
+        if !mail::is_address(address) {
+            wrong.add("address", "`address` is that of a mailbox, such as `alice@example.org`");
+        }
+    } else if !is_url
         || address.chars().count() > MAX_CHARS
         || address.chars().any(|c| c.is_control() || c == ' ')
     {
@@ -109,6 +116,12 @@ pub async fn test(
     id: NotificationTargetId,
 ) -> Result<NotificationTargetView> {
     let row = find(app, caller, repo, id).await?;
+    // Letters go to mailboxes of people who did not ask for them.
+    let again_at = row.last_at.filter(|_| row.kind == NotificationKind::Email);
+    if again_at.is_some_and(|last| last.plus_secs(LETTER_PAUSE_SECS) > app.now()) {
+        let detail = "this mailbox got a letter a moment ago";
+        return Err(Error::new(ErrorKind::TooMany(60), "too_many_letters", detail).hint("wait a minute"));
+    }
     let message = Message {
         id: &format!("test_{}", uuid::Uuid::now_v7().simple()),
         text: "Longshore: this is a test / 这是一条测试消息",
@@ -127,6 +140,11 @@ async fn deliver(app: &App, trust: Trust, row: &Row, message: &Message<'_>) -> R
     let secret = row.secret.as_deref();
     let secret =
         secret.map(|sealed| app.keys.sealing.open(&purpose(&row.uuid, "secret"), sealed)).transpose()?;
+    if row.kind == NotificationKind::Email {
+        let subject = message.text.lines().next().unwrap_or_default();
+        let letter = Letter { to: address.expose(), subject, text: message.text, id: message.id };
+        return mail::send(&app.config.mail, &letter).await;
+    }
     let target = Target { kind: row.kind, address: &address, secret: secret.as_ref() };
     notify::send(&app.outbound, trust, &target, message).await
 }
@@ -242,19 +260,26 @@ pub(crate) async fn note_unreported(app: &App, run: &runs::Row, error: &Error) -
 
 fn view(app: &App, row: Row) -> Result<NotificationTargetView> {
     let address = app.keys.sealing.open(&purpose(&row.uuid, "address"), &row.address)?;
-    // The rest of such an address is a secret by itself.
     let text = address.expose();
+    if row.kind == NotificationKind::Email {
+        return Ok(shown(row, text.to_owned()));
+    }
+    // The rest of such an address is a secret by itself.
     let end = text.find("://").map_or(0, |at| at + 3);
     let end = text[end..].find(['/', '?', '#']).map_or(text.len(), |at| end + at);
     let host = text[..end].rsplit_once('@').map_or(&text[..end], |(_, host)| host);
-    let shown = if host.contains("://") { host.to_owned() } else { format!("https://{host}") };
-    Ok(NotificationTargetView {
+    let origin = if host.contains("://") { host.to_owned() } else { format!("https://{host}") };
+    Ok(shown(row, format!("{origin}/***")))
+}
+
+fn shown(row: Row, address: String) -> NotificationTargetView {
+    NotificationTargetView {
         id: row.id,
         kind: row.kind,
-        address: format!("{shown}/***"),
+        address,
         has_secret: row.secret.is_some(),
         last_result: row.last_result,
         last_at: row.last_at,
         created_at: row.created_at,
-    })
+    }
 }

@@ -52,7 +52,7 @@ pub async fn delete(
 /// Sends a trial message; what is wrong is said in plain words.
 #[utoipa::path(post, path = "/api/v1/git-repos/{id}/notifications/{target}/test", tag = "notifications",
     params(("id" = i64, Path, description = "The repository's number"), ("target" = i64, Path, description = "The target's number")),
-    responses((status = 200, body = NotificationTargetView), (status = 404, body = Problem), (status = 422, body = Problem, description = "The address may not be reached"), (status = 502, body = Problem), (status = 504, body = Problem)))]
+    responses((status = 200, body = NotificationTargetView), (status = 404, body = Problem), (status = 422, body = Problem, description = "The address may not be reached, or there is no mail server"), (status = 429, body = Problem), (status = 502, body = Problem), (status = 504, body = Problem)))]
 pub async fn test(
     State(app): State<App>,
     caller: Caller,

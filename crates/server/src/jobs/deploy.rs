@@ -28,33 +28,37 @@ impl Work<'_> {
         let Some(caller) = domain::runs::worker(app, self.run.account_id).await? else {
             return Err(failed("the account cannot be used at the moment"));
         };
-        let mut progress = match self.deploy_progress() {
-            Some(progress) => progress,
-            None => {
-                let repo = git_repos::get(&app.db, self.run.git_repo_id).await?;
-                let Some(target) = repo.and_then(|repo| repo.content.options.deploy) else { return Ok(()) };
-                if self.is_cancelled().await? {
-                    return Err(Stop::Cancelled);
-                }
-                let progress = match deploys::plan(app, &caller, &self.run, &target).await {
-                    Err(error) if is_final(&error) => return Err(failed(&with_hint(&error))),
-                    progress => progress?,
-                };
-                self.enter_deploy(&progress).await?;
-                self.say(&format!("\n[deploying to {}]\n", deploys::shown(&progress.target))).await;
-                progress
-            }
+        let begun = match self.deploy_progress() {
+            None => self.begin_deploy(&caller).await?,
+            some => some,
         };
+        let Some(mut progress) = begun else { return Ok(()) };
         if progress.undone_because.is_none() {
             let image = deploys::image_of(&self.run, digest);
-            let why = match self.bring_up(&caller, &progress, &image).await? {
-                None => return Ok(()),
-                Some(why) => why,
-            };
-            progress.undone_because = Some(why);
+            progress.undone_because = self.bring_up(&caller, &progress, &image).await?;
+            if progress.undone_because.is_none() {
+                return Ok(());
+            }
             self.enter_deploy(&progress).await?;
         }
         self.undo(&caller, &progress).await
+    }
+
+    /// Looks at what is to be brought up to date, and notes it; none when the repository names nothing.
+    async fn begin_deploy(&mut self, caller: &Caller) -> Result<Option<DeployProgress>, Stop> {
+        let app = self.app;
+        let repo = git_repos::get(&app.db, self.run.git_repo_id).await?;
+        let Some(target) = repo.and_then(|repo| repo.content.options.deploy) else { return Ok(None) };
+        if self.is_cancelled().await? {
+            return Err(Stop::Cancelled);
+        }
+        let progress = match deploys::plan(app, caller, &self.run, &target).await {
+            Err(error) if is_final(&error) => return Err(failed(&with_hint(&error))),
+            progress => progress?,
+        };
+        self.enter_deploy(&progress).await?;
+        self.say(&format!("\n[deploying to {}]\n", deploys::shown(&progress.target))).await;
+        Ok(Some(progress))
     }
 
     fn deploy_progress(&self) -> Option<DeployProgress> {

@@ -64,7 +64,7 @@ async fn run(app: &App, shared: &Shared, job: &Row) -> Result<()> {
     match job.kind {
         Kind::BuildImage => build_image::run(app, shared, job).await,
         Kind::CleanBuilds => clean_builds::run(app, shared, job).await,
-        Kind::RunPipeline => run_pipeline::run(app, shared, job).await,
+        Kind::RunPipeline => Box::pin(run_pipeline::run(app, shared, job)).await,
         Kind::ChangeRelease => change_release::run(app, job).await,
         Kind::Notify => tell::notify(app, job).await,
         Kind::ReportStatus => tell::report_status(app, job).await,

@@ -23,7 +23,7 @@ db_test! {
         containers::set_copy_of(c, made.id, Some("0123abcd")).await.unwrap();
         let row = async || containers::get(c, made.id).await.unwrap().unwrap();
         let other = images::insert(c, &new_image("alice/app:v2", 2)).await.unwrap();
-        let of_image = containers::OfImage {
+        let second = containers::NewImage {
             id: other.id,
             name: "alice/app:v2",
             repository: "alice/app",
@@ -32,13 +32,13 @@ db_test! {
 
         let before = row().await;
         assert!(!before.is_outdated());
-        assert!(containers::set_image(c, &before, of_image, later(2)).await.unwrap());
+        assert!(containers::set_image(c, &before, second, later(2)).await.unwrap());
         let outdated = row().await;
         assert!(outdated.is_outdated());
         assert_eq!((outdated.image_id, outdated.image_name.as_str()), (other.id, "alice/app:v2"));
         assert_eq!((outdated.made_from, outdated.copy_of), (Some(before.image_digest.clone()), None));
         // A third one before the second was made: what the engine has is still of the first.
-        let back = containers::OfImage { id: image, name: "alice/app:v1", digest: &before.image_digest, ..of_image };
+        let back = containers::NewImage { id: image, name: "alice/app:v1", digest: &before.image_digest, ..second };
         assert!(containers::set_image(c, &row().await, back, later(3)).await.unwrap());
         assert!(!row().await.is_outdated());
         assert!(containers::set_made_from(c, made.id, &other.digest).await.unwrap());
