@@ -103,8 +103,11 @@ fn understood(content: &Map<String, Value>) -> Result<PortalConfig, String> {
     } else if let Some(host) = of(Meaning::DatabaseHost) {
         let name =
             of(Meaning::DatabaseName).ok_or("the database's host is given, and its name is missing")?;
-        let is_postgres =
-            of(Meaning::DatabaseEngine).is_some_and(|engine| engine.to_lowercase().contains("postgres"));
+        // The engine is said, or it is in the section's own name.
+        let is_postgres = match of(Meaning::DatabaseEngine) {
+            Some(engine) => engine.to_lowercase().contains("postgres"),
+            None => content.keys().any(|name| plain(name).starts_with("postgres")),
+        };
         let (scheme, default_port) = if is_postgres { ("postgres", "5432") } else { ("mysql", "3306") };
         let port = of(Meaning::DatabasePort).unwrap_or(default_port);
         port.parse::<u16>().map_err(|_| format!("`{port}` is no port of a database"))?;
@@ -222,6 +225,10 @@ mod tests {
                 r#"{"db": {"engine": "postgresql", "host": "h", "name": "ci"}, "registry": {"address": "http://10.0.0.1:5000/"}}"#
             ),
             pairs(&[("database_url", "postgres://h:5432/ci"), ("registry_advertise", "10.0.0.1:5000")])
+        );
+        assert_eq!(
+            layer_of(r#"{"postgres": {"host": "h", "name": "ci"}}"#),
+            pairs(&[("database_url", "postgres://h:5432/ci")])
         );
     }
 

@@ -151,6 +151,7 @@ fn answer_as_platform(seen: &Seen) -> Response {
         }
         ("GET", "/api/v1/audit") => fake::page(&[views::audit()]),
         ("GET", "/api/v1/charts") => fake::page(&[views::chart()]),
+        ("POST", "/api/v1/charts") => fake::raw_json(201, &views::chart().to_string()),
         ("GET", "/api/v1/charts/bitnami/nginx/versions") => fake::page(&[json!({
             "version": "1.1.0", "app_version": "1.27", "created_at": views::ago(3600), "digest": "a".repeat(64), "urls": ["nginx-1.1.0.tgz"], "deprecated": false,
         })]),
@@ -404,6 +405,8 @@ fn commands(code: &str) -> Vec<Vec<String>> {
         "chart list database --repo bitnami",
         "chart versions bitnami/nginx --range ^1",
         "chart show bitnami/nginx",
+        "chart upload FILE",
+        "chart delete alice/web 1.0.0 --yes",
         "release list --namespace test --repo bitnami",
         "release show web",
         "release install web bitnami/nginx --set replicas=2",

@@ -11,8 +11,8 @@ use super::routes::{Description, Routes, routes};
 use super::{
     accounts, applications, audit, auth, builds, chart_repos, charts, clusters, collections, console,
     containers, events, files, git_repos, gpus, health, hooks, hosted_charts, images, invites, linger, link,
-    machines, namespaces, notifications, openapi, port_forwards, queue, registry, releases, request, runs, terminals,
-    tokens, volumes, workloads,
+    machines, namespaces, notifications, openapi, port_forwards, queue, registry, releases, request, runs,
+    terminals, tokens, volumes, workloads,
 };
 use crate::app::App;
 
