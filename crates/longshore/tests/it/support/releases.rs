@@ -116,7 +116,7 @@ impl Harbour {
 
     /// Helm as henry himself calls it, with a kubeconfig of his own.
     pub(crate) async fn own_helm(&self) -> OwnHelm {
-        let made = self.henry.post("/api/v1/namespaces/test/kubeconfig", json!({})).await.expect(200).json();
+        let made = self.henry.post("/api/v1/namespaces/test/kubeconfig", json!({})).await.expect(201).json();
         let kubeconfig = self.server.folder().join("henrys.kubeconfig");
         std::fs::write(&kubeconfig, made["kubeconfig"].as_str().unwrap()).unwrap();
         OwnHelm { kubeconfig, folder: self.server.folder().to_owned(), namespace: self.namespace.clone() }
