@@ -6,10 +6,8 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use store::{builds, jobs};
-use tokio::sync::watch;
 use wire::builds::{BuildKind, BuildView, OperationState};
 use wire::ids::{BuildId, MachineId};
 use wire::names::{ImageName, ImageReference, RepoName};
@@ -17,20 +15,17 @@ use wire::page::{MAX_LIMIT, Page, PageQuery};
 
 use super::accounts::{self, Named};
 use super::audit::{self, Event};
+use super::operation_log::OperationLog;
 use crate::app::App;
 use crate::archive::{self, ArchiveError};
 use crate::blobs::{BlobKind, Blobs, Upload, blocking, discard};
 use crate::caller::{Caller, Subject};
 use crate::error::{Error, ErrorKind, Result};
-use crate::operation_logs::Progress;
 
 /// Bytes gathered before they are written to a context.
 const WRITE_BYTES: usize = 256 << 10;
 /// Bytes of log that go along with a failure.
 const TAIL_BYTES: u64 = 4 << 10;
-/// How long a follower waits for a sign before it looks for itself: another server may be building.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
-
 /// A build that its caller may make: the answer to everything that can be decided before the archive is there.
 #[derive(Clone, Debug)]
 pub struct Admission {
@@ -502,59 +497,32 @@ pub struct Log {
     id: BuildId,
 }
 
-impl Log {
-    /// Reads on from an offset: the bytes consumed and the text. Nothing at the end of what is there.
-    pub async fn read(&self, offset: u64) -> Result<(u64, String)> {
-        let (app, id) = (self.app.clone(), self.id);
-        blocking(move || app.operation_logs.read(id, offset)).await
+impl OperationLog for Log {
+    type View = BuildView;
+
+    fn app(&self) -> &App {
+        &self.app
     }
 
-    /// The build now.
-    pub async fn view(&self) -> Result<BuildView> {
+    fn id(&self) -> BuildId {
+        self.id
+    }
+
+    async fn view(&self) -> Result<BuildView> {
         view(&self.app, get_row(&self.app, self.id).await?).await
     }
 
-    /// The build now, and what happens to it from now on.
-    pub async fn follow(&self) -> Result<(BuildView, Changes)> {
-        let mut progress = self.app.operation_logs.follow(self.id);
-        let seen = *progress.borrow_and_update();
-        let build = self.view().await?;
-        if build.state.is_final() {
-            // Asking left an entry behind that nobody else would remove.
-            self.app.operation_logs.ended(self.id);
-        }
-        Ok((build, Changes { progress, seen }))
-    }
-}
-
-/// Hears of changes to a build and its log.
-pub struct Changes {
-    progress: watch::Receiver<Progress>,
-    seen: Progress,
-}
-
-impl Changes {
-    /// Waits until there may be something new; true when the build's row may have changed too.
-    pub async fn next(&mut self) -> bool {
-        match tokio::time::timeout(LOOK_EVERY, self.progress.changed()).await {
-            // Nobody writes any more, here at least.
-            Ok(Err(_)) => {
-                tokio::time::sleep(LOOK_EVERY).await;
-                true
-            }
-            Err(_) => true,
-            Ok(Ok(())) => {
-                let now = *self.progress.borrow_and_update();
-                let is_row = now.revision != self.seen.revision || now.has_ended != self.seen.has_ended;
-                self.seen = now;
-                is_row
-            }
-        }
+    fn state(view: &BuildView) -> OperationState {
+        view.state
     }
 
-    /// Waits until the build's row may have changed.
-    pub async fn of_row(&mut self) {
-        while !self.next().await {}
+    /// The log's length followers see themselves.
+    fn is_same(before: &BuildView, after: &BuildView) -> bool {
+        let shown = |build: &BuildView| {
+            let build = BuildView { log_bytes: 0, ..build.clone() };
+            serde_json::to_string(&build).unwrap_or_default()
+        };
+        shown(before) == shown(after)
     }
 }
 

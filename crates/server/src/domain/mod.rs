@@ -16,6 +16,7 @@
 //!   `port_forwards`: ways to ports of pods and services
 //! - `chart_repos`, `chart_sync`, `charts`: Helm repositories, and the charts in them; `hosted_charts`: those that accounts keep here
 //! - `releases`: charts that are installed into namespaces
+//! - `operation_log`: what builds, runs and operations on releases print, for whoever may read it
 //! - `audit`: who changed what; `readiness`: whether the server can work
 
 pub mod accounts;
@@ -45,6 +46,7 @@ pub mod machines;
 pub mod manifests;
 pub mod namespaces;
 pub mod notifications;
+pub mod operation_log;
 mod placement;
 pub mod port_forwards;
 pub mod quotas;

@@ -1,13 +1,10 @@
 //! Runs: from a wish to a row in the queue, and everything that can be asked of a run afterwards. The work itself is
 //! `jobs/run_pipeline.rs`.
 
-use std::time::Duration;
-
 use sha2::{Digest as _, Sha256};
 use store::filtered::Filter;
 use store::runs::Row;
 use store::{PageOf, git_repos, jobs, run_log, runners, runs, webhook_deliveries};
-use tokio::sync::watch;
 use wire::accounts::AccountState;
 use wire::builds::OperationState;
 use wire::ids::{AccountId, BuildId, GitRepoId, RunId, RunnerUuid};
@@ -17,13 +14,13 @@ use wire::time::Timestamp;
 
 use super::audit::{self, Event};
 use super::git_repos::{Names, account_name, visible};
+use super::operation_log::OperationLog;
 use super::{builds as build_rules, run_log as log_rules};
 use crate::app::App;
 use crate::blobs::{BlobKind, blocking};
 use crate::caller::{Caller, Proof, Subject};
 use crate::clients::{foreign_registry, git};
 use crate::error::{Error, ErrorKind, Result};
-use crate::operation_logs::Progress;
 
 /// The longest name of an image repository.
 const IMAGE_REPO_CHARS: usize = 128;
@@ -39,8 +36,6 @@ const KIND_CHARS: usize = 50;
 const SWEPT_AT_ONCE: u64 = 200;
 /// Days for which deliveries of webhooks are kept.
 const KEEP_DELIVERIES_DAYS: u32 = 30;
-/// How long a follower waits for a sign before it looks for itself.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Digits of a commit that an image is tagged with.
 const SHORT_COMMIT: usize = 12;
 
@@ -628,45 +623,24 @@ pub struct Log {
     account: AccountName,
 }
 
-impl Log {
-    /// Reads on from an offset: the bytes consumed and the text. Nothing at the end of what is there.
-    pub async fn read(&self, offset: u64) -> Result<(u64, String)> {
-        let (app, uuid) = (self.app.clone(), self.uuid);
-        blocking(move || app.operation_logs.read(uuid, offset)).await
+impl OperationLog for Log {
+    type View = RunView;
+
+    fn app(&self) -> &App {
+        &self.app
     }
 
-    /// The run now.
-    pub async fn view(&self) -> Result<RunView> {
+    fn id(&self) -> BuildId {
+        self.uuid
+    }
+
+    async fn view(&self) -> Result<RunView> {
         let row = runs::get(&self.app.db, self.id).await?;
         row.map(|row| view(row, self.account.clone())).ok_or_else(|| Error::not_found("run", self.id))
     }
 
-    /// The run now, and what happens to it from now on.
-    pub async fn follow(&self) -> Result<(RunView, Changes)> {
-        let mut progress = self.app.operation_logs.follow(self.uuid);
-        progress.mark_unchanged();
-        let run = self.view().await?;
-        if run.state.is_final() {
-            // Asking left an entry behind that nobody else would remove.
-            self.app.operation_logs.ended(self.uuid);
-        }
-        Ok((run, Changes { progress }))
-    }
-}
-
-/// Hears of changes to a run and its log.
-pub struct Changes {
-    progress: watch::Receiver<Progress>,
-}
-
-impl Changes {
-    /// Waits until there may be something new.
-    pub async fn next(&mut self) {
-        let heard = tokio::time::timeout(LOOK_EVERY, self.progress.changed()).await;
-        if matches!(heard, Ok(Err(_))) {
-            // Nobody writes any more, here at least.
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
+    fn state(view: &RunView) -> OperationState {
+        view.state
     }
 }
 

@@ -1,11 +1,8 @@
 //! `/api/v1/builds`.
 
-use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest as _, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::sse::Event;
 use axum::response::{IntoResponse as _, Response};
-use futures::Stream;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 use wire::builds::{BuildView, LogChunk, OperationState};
@@ -15,10 +12,10 @@ use wire::page::{Page, PageQuery};
 use wire::problem::Problem;
 
 use super::extract::{self, Fields, Params, Path};
-use super::sse;
+use super::operation_log::{self, LogQuery};
 use crate::app::App;
 use crate::caller::Caller;
-use crate::domain::builds::{self, Filter, Log, Source};
+use crate::domain::builds::{self, Filter, Source};
 use crate::error::{Error, Result};
 
 /// What to list.
@@ -151,28 +148,6 @@ pub async fn cancel(
     Ok((status, axum::Json(view)))
 }
 
-/// Where and how to read a log.
-#[derive(Debug, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-pub struct LogQuery {
-    /// Bytes to pass over.
-    offset: Option<u64>,
-    /// Answer an event stream that goes on until the end, as `Accept: text/event-stream` does.
-    follow: Option<bool>,
-}
-
-impl LogQuery {
-    /// Bytes to pass over.
-    pub(super) fn offset(&self) -> u64 {
-        self.offset.unwrap_or(0)
-    }
-
-    /// Whether to go on; none when the query does not say.
-    pub(super) fn follow(&self) -> Option<bool> {
-        self.follow
-    }
-}
-
 /// A build's log: as text as far as it has come, or as an event stream that goes on. The stream has the events `log` (a
 /// `LogChunk`; its id is the offset behind it, so that `Last-Event-ID` goes on there), `state` (the build, whenever it
 /// has changed) and, at the end, `end` (the build in its final state).
@@ -187,87 +162,5 @@ pub async fn log(
     headers: HeaderMap,
 ) -> Result<Response> {
     let log = builds::log(&app, &caller, id).await?;
-    let offset = query.offset.unwrap_or(0);
-    if query.follow.unwrap_or_else(|| sse::is_wanted(&headers)) {
-        let offset = sse::last_event_id(&headers).unwrap_or(offset);
-        return Ok(sse::answer(&app, events(log, offset)));
-    }
-    let text = Body::from_stream(text(log, offset));
-    Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response())
-}
-
-/// The log from an offset to where it ends now.
-fn text(log: Log, mut offset: u64) -> impl Stream<Item = Result<Bytes, Error>> {
-    async_stream::try_stream! {
-        loop {
-            let (bytes, text) = log.read(offset).await?;
-            if bytes == 0 {
-                break;
-            }
-            offset += bytes;
-            yield Bytes::from(text);
-        }
-    }
-}
-
-/// The log from an offset to the build's end, with the build's states between.
-fn events(log: Log, mut offset: u64) -> impl Stream<Item = Event> {
-    async_stream::stream! {
-        let (mut build, mut changes) = match log.follow().await {
-            Ok(found) => found,
-            Err(error) => {
-                yield failed(&error);
-                return;
-            }
-        };
-        yield sse::event("state", &build);
-        loop {
-            // The last text is written before the final state is stored, so what is read now is all when that is final.
-            let is_final = build.state.is_final();
-            loop {
-                let (bytes, text) = match log.read(offset).await {
-                    Ok(read) => read,
-                    Err(error) => {
-                        yield failed(&error);
-                        return;
-                    }
-                };
-                if bytes == 0 {
-                    break;
-                }
-                let chunk = LogChunk { offset, text };
-                offset += bytes;
-                yield sse::event("log", &chunk).id(offset.to_string());
-            }
-            if is_final {
-                yield sse::event("end", &build);
-                return;
-            }
-            if changes.next().await {
-                match log.view().await {
-                    Ok(view) => {
-                        if !is_same(&build, &view) {
-                            yield sse::event("state", &view);
-                        }
-                        build = view;
-                    }
-                    // A database that is busy: the client still hears what is written.
-                    Err(error) => tracing::debug!(%error, "cannot look at a build that is followed"),
-                }
-            }
-        }
-    }
-}
-
-/// Whether followers need not hear of the difference: the log's length they see themselves.
-fn is_same(before: &BuildView, after: &BuildView) -> bool {
-    let shown = |build: &BuildView| {
-        let build = BuildView { log_bytes: 0, ..build.clone() };
-        serde_json::to_string(&build).unwrap_or_default()
-    };
-    shown(before) == shown(after)
-}
-
-fn failed(error: &Error) -> Event {
-    sse::event("error", &super::error::problem(error))
+    Ok(operation_log::answer(&app, log, &query, &headers))
 }

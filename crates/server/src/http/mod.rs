@@ -41,6 +41,7 @@ pub mod machines;
 pub mod namespaces;
 pub mod notifications;
 pub mod openapi;
+pub mod operation_log;
 pub mod port_forwards;
 pub mod queue;
 pub mod registry;

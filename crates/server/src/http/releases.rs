@@ -1,11 +1,8 @@
 //! `/api/releases` and `/api/release-operations`: installing charts, and what is done to what was installed.
 
-use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::sse::Event;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
-use futures::Stream;
 use wire::builds::LogChunk;
 use wire::ids::ReleaseOperationId;
 use wire::page::{Page, PageQuery};
@@ -16,13 +13,12 @@ use wire::releases::{
     ReleaseUpgrade, ReleaseValuesView, ReleaseView,
 };
 
-use super::builds::LogQuery;
 use super::extract::{Json, Params, Path};
-use super::sse;
+use super::operation_log::{self, LogQuery};
 use crate::app::App;
 use crate::caller::Caller;
-use crate::domain::releases::{self, Admitted, Log};
-use crate::error::{Error, Result};
+use crate::domain::releases::{self, Admitted};
+use crate::error::Result;
 
 /// A plan is an answer; what will be done is only accepted.
 fn answer(admitted: Admitted) -> Response {
@@ -209,77 +205,5 @@ pub async fn operation_log(
     headers: HeaderMap,
 ) -> Result<Response> {
     let log = releases::log(&app, &caller, id).await?;
-    let offset = query.offset();
-    if query.follow().unwrap_or_else(|| sse::is_wanted(&headers)) {
-        let offset = sse::last_event_id(&headers).unwrap_or(offset);
-        return Ok(sse::answer(&app, events(log, offset)));
-    }
-    let text = Body::from_stream(text(log, offset));
-    Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response())
-}
-
-/// The log from an offset to where it ends now.
-fn text(log: Log, mut offset: u64) -> impl Stream<Item = Result<Bytes, Error>> {
-    async_stream::try_stream! {
-        loop {
-            let (bytes, text) = log.read(offset).await?;
-            if bytes == 0 {
-                break;
-            }
-            offset += bytes;
-            yield Bytes::from(text);
-        }
-    }
-}
-
-/// The log from an offset to the operation's end, with its states between.
-fn events(log: Log, mut offset: u64) -> impl Stream<Item = Event> {
-    async_stream::stream! {
-        let (mut operation, mut changes) = match log.follow().await {
-            Ok(found) => found,
-            Err(error) => {
-                yield failed(&error);
-                return;
-            }
-        };
-        yield sse::event("state", &operation);
-        loop {
-            // The last text is written before the final state is stored, so what is read now is all when that is final.
-            let is_final = operation.state.is_final();
-            loop {
-                let (bytes, text) = match log.read(offset).await {
-                    Ok(read) => read,
-                    Err(error) => {
-                        yield failed(&error);
-                        return;
-                    }
-                };
-                if bytes == 0 {
-                    break;
-                }
-                let chunk = LogChunk { offset, text };
-                offset += bytes;
-                yield sse::event("log", &chunk).id(offset.to_string());
-            }
-            if is_final {
-                yield sse::event("end", &operation);
-                return;
-            }
-            changes.next().await;
-            match log.view().await {
-                Ok(view) => {
-                    if serde_json::to_string(&view).ok() != serde_json::to_string(&operation).ok() {
-                        yield sse::event("state", &view);
-                    }
-                    operation = view;
-                }
-                // A database that is busy: the client still hears what is written.
-                Err(error) => tracing::debug!(%error, "cannot look at an operation that is followed"),
-            }
-        }
-    }
-}
-
-fn failed(error: &Error) -> Event {
-    sse::event("error", &super::error::problem(error))
+    Ok(operation_log::answer(&app, log, &query, &headers))
 }

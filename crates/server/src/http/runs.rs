@@ -1,11 +1,8 @@
 //! `/api/v1/runs`.
 
-use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::sse::Event;
-use axum::response::{IntoResponse as _, Response};
-use futures::Stream;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
 use serde::Deserialize;
 use store::filtered::{Filter, Wanted};
 use utoipa::IntoParams;
@@ -15,14 +12,13 @@ use wire::page::{Page, PageQuery};
 use wire::problem::Problem;
 use wire::runs::{RunStart, RunView};
 
-use super::builds::LogQuery;
 use super::extract::{Json, Params, Path};
-use super::sse;
+use super::operation_log::{self, LogQuery};
 use crate::app::App;
 use crate::caller::Caller;
 use crate::domain::accounts::{self, Named};
-use crate::domain::runs::{self, Log, Start};
-use crate::error::{Error, Result};
+use crate::domain::runs::{self, Start};
+use crate::error::Result;
 
 /// What to list.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -154,78 +150,5 @@ pub async fn log(
     headers: HeaderMap,
 ) -> Result<Response> {
     let log = runs::log(&app, &caller, id).await?;
-    let offset = query.offset();
-    if query.follow().unwrap_or_else(|| sse::is_wanted(&headers)) {
-        let offset = sse::last_event_id(&headers).unwrap_or(offset);
-        return Ok(sse::answer(&app, events(log, offset)));
-    }
-    let text = Body::from_stream(text(log, offset));
-    Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response())
-}
-
-/// The log from an offset to where it ends now.
-fn text(log: Log, mut offset: u64) -> impl Stream<Item = Result<Bytes, Error>> {
-    async_stream::try_stream! {
-        loop {
-            let (bytes, text) = log.read(offset).await?;
-            if bytes == 0 {
-                break;
-            }
-            offset += bytes;
-            yield Bytes::from(text);
-        }
-    }
-}
-
-/// The log from an offset to the run's end, with the run's states between.
-fn events(log: Log, mut offset: u64) -> impl Stream<Item = Event> {
-    async_stream::stream! {
-        let (mut run, mut changes) = match log.follow().await {
-            Ok(found) => found,
-            Err(error) => {
-                yield failed(&error);
-                return;
-            }
-        };
-        yield sse::event("state", &run);
-        loop {
-            // The last text is written before the final state is stored, so what is read now is all when that is final.
-            let is_final = run.state.is_final();
-            loop {
-                let (bytes, text) = match log.read(offset).await {
-                    Ok(read) => read,
-                    Err(error) => {
-                        yield failed(&error);
-                        return;
-                    }
-                };
-                if bytes == 0 {
-                    break;
-                }
-                let chunk = LogChunk { offset, text };
-                offset += bytes;
-                yield sse::event("log", &chunk).id(offset.to_string());
-            }
-            if is_final {
-                yield sse::event("end", &run);
-                return;
-            }
-            changes.next().await;
-            match log.view().await {
-                Ok(view) => {
-                    let is_same = serde_json::to_string(&view).ok() == serde_json::to_string(&run).ok();
-                    if !is_same {
-                        yield sse::event("state", &view);
-                    }
-                    run = view;
-                }
-                // A database that is busy: the client still hears what is written.
-                Err(error) => tracing::debug!(%error, "cannot look at a run that is followed"),
-            }
-        }
-    }
-}
-
-fn failed(error: &Error) -> Event {
-    sse::event("error", &super::error::problem(error))
+    Ok(operation_log::answer(&app, log, &query, &headers))
 }

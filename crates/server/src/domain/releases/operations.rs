@@ -1,10 +1,7 @@
 //! What is done to releases: each a row, a job and a log, which can be followed and read when the release is gone.
 
-use std::time::Duration;
-
 use store::jobs;
 use store::release_operations::{self, Row};
-use tokio::sync::watch;
 use wire::builds::OperationState;
 use wire::ids::{BuildId, ReleaseOperationId};
 use wire::page::{Page, PageQuery};
@@ -12,14 +9,10 @@ use wire::releases::{ReleaseAction, ReleaseOperationQuery, ReleaseOperationView}
 
 use super::operation_view;
 use crate::app::App;
-use crate::blobs::blocking;
 use crate::caller::Caller;
 use crate::domain::audit::{self, Event};
+use crate::domain::operation_log::OperationLog;
 use crate::error::{Error, Result};
-use crate::operation_logs::Progress;
-
-/// How long a follower waits for a sign before it looks for itself.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// The id under which an operation's log is kept.
 pub(crate) fn log_id(id: ReleaseOperationId) -> BuildId {
@@ -86,45 +79,24 @@ pub struct Log {
     id: ReleaseOperationId,
 }
 
-impl Log {
-    /// Reads on from an offset: the bytes consumed and the text. Nothing at the end of what is there.
-    pub async fn read(&self, offset: u64) -> Result<(u64, String)> {
-        let (app, id) = (self.app.clone(), log_id(self.id));
-        blocking(move || app.operation_logs.read(id, offset)).await
+impl OperationLog for Log {
+    type View = ReleaseOperationView;
+
+    fn app(&self) -> &App {
+        &self.app
     }
 
-    /// The operation now.
-    pub async fn view(&self) -> Result<ReleaseOperationView> {
+    fn id(&self) -> BuildId {
+        log_id(self.id)
+    }
+
+    async fn view(&self) -> Result<ReleaseOperationView> {
         let row = release_operations::get(&self.app.db, self.id).await?;
         row.map(operation_view).ok_or_else(|| Error::not_found("operation", self.id))
     }
 
-    /// The operation now, and what happens to it from now on.
-    pub async fn follow(&self) -> Result<(ReleaseOperationView, Changes)> {
-        let mut progress = self.app.operation_logs.follow(log_id(self.id));
-        progress.mark_unchanged();
-        let operation = self.view().await?;
-        if operation.state.is_final() {
-            // Asking left an entry behind that nobody else would remove.
-            self.app.operation_logs.ended(log_id(self.id));
-        }
-        Ok((operation, Changes { progress }))
-    }
-}
-
-/// Hears of changes to an operation and its log.
-pub struct Changes {
-    progress: watch::Receiver<Progress>,
-}
-
-impl Changes {
-    /// Waits until there may be something new.
-    pub async fn next(&mut self) {
-        let heard = tokio::time::timeout(LOOK_EVERY, self.progress.changed()).await;
-        if matches!(heard, Ok(Err(_))) {
-            // Nobody writes any more, here at least.
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
+    fn state(view: &ReleaseOperationView) -> OperationState {
+        view.state
     }
 }
 
