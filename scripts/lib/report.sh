@@ -5,6 +5,11 @@ PASSED=0
 FAILED=0
 SKIPPED=0
 FAILURES=()
+# What passed alone after it had failed among all others, and how much of that is tried at most: more is no accident.
+SECOND_TRIES=()
+SECOND_TRIES_MOST=5
+# Why tests failed, for the end: the beginning of what each one said.
+REASONS=$(mktemp)
 
 # left_out NAME: the caller named this part in LONGSHORE_TEST_SKIP (separated by commas or spaces).
 left_out() { [[ " ${LONGSHORE_TEST_SKIP//,/ } " == *" $1 "* ]]; }
@@ -34,34 +39,70 @@ check() {
   fi
 }
 
-# check_cargo_tests ARGUMENT…: shows cargo's output as it comes and adds up its `test result:` lines.
+# check_cargo_tests ARGUMENT…: shows cargo's output as it comes and adds up its `test result:` lines. A few tests that failed
+# are tried once more, alone: these machines are shared and slow, and one moment of theirs is no verdict on a thousand
+# tests. What needs it is named at the end with what it said, and is a defect to be mended all the same.
 check_cargo_tests() {
-  local log status=0 failed_before=$FAILED counts
+  local log status=0 names=() again=()
   log=$(mktemp)
   step "cargo test $*"
   cargo test "$@" 2>&1 | tee "$log" || status=$?
-  counts=$(awk '
+  read -r passed wrong ignored < <(count_tests "$log")
+  mapfile -t names < <(failed_tests "$log")
+  reasons "$log" >>"$REASONS"
+  # Something that does not compile, or dies, fails without a line of its own.
+  if [ "$status" -ne 0 ] && [ "$wrong" -eq 0 ]; then failed "cargo test (exit status $status)"; fi
+  if [ "${#names[@]}" -gt 0 ] && [ "${#names[@]}" -eq "$wrong" ] && [ "$wrong" -le "$SECOND_TRIES_MOST" ]; then
+    step "a second try, alone: ${names[*]}"
+    if cargo test --workspace --no-fail-fast -- --exact --test-threads 1 "${names[@]}" 2>&1 | tee "$log"; then
+      again=("${names[@]}")
+    else
+      mapfile -t again < <(comm -23 <(printf '%s\n' "${names[@]}" | sort) <(failed_tests "$log" | sort))
+      mapfile -t names < <(failed_tests "$log")
+      reasons "$log" >>"$REASONS"
+    fi
+    [ "${#again[@]}" -ne "$wrong" ] || names=()
+    SECOND_TRIES+=("${again[@]}")
+    passed=$((passed + ${#again[@]}))
+    wrong=$((wrong - ${#again[@]}))
+  fi
+  PASSED=$((PASSED + passed))
+  SKIPPED=$((SKIPPED + ignored))
+  FAILED=$((FAILED + wrong))
+  FAILURES+=("${names[@]}")
+  rm -f "$log"
+}
+
+# Of cargo's output: tests passed, failed and left out.
+count_tests() {
+  awk '
     /^test result: / { for (i = 2; i <= NF; i++) {
       if ($i ~ /^passed/) passed += $(i - 1)
       if ($i ~ /^failed/) failed += $(i - 1)
       if ($i ~ /^ignored/) ignored += $(i - 1) } }
-    END { print passed + 0, failed + 0, ignored + 0 }' "$log")
-  read -r passed wrong ignored <<<"$counts"
-  PASSED=$((PASSED + passed))
-  SKIPPED=$((SKIPPED + ignored))
-  FAILED=$((FAILED + wrong))
-  while read -r name; do FAILURES+=("$name"); done < <(sed -n 's/^test \(.*\) \.\.\. FAILED$/\1/p' "$log")
-  rm -f "$log"
-  # Something that does not compile, or dies, fails without a line of its own.
-  if [ "$status" -ne 0 ] && [ "$FAILED" -eq "$failed_before" ]; then failed "cargo test (exit status $status)"; fi
+    END { print passed + 0, failed + 0, ignored + 0 }' "$1"
+}
+
+failed_tests() { sed -n 's/^test \(.*\) \.\.\. FAILED$/\1/p' "$1"; }
+
+# What failed tests said, without the way to where they said it.
+reasons() {
+  awk '
+    /^---- .* ----$/ { shown = 1; lines = 0 }
+    /^stack backtrace:/ || /^failures:/ { shown = 0 }
+    shown && NF && lines++ < 12 { print substr($0, 1, 1000) }' "$1"
 }
 
 # The closing line stands alone, for people and programs alike.
 finish() {
-  local failure
+  local name
   printf '\n'
-  for failure in "${FAILURES[@]}"; do printf 'failed: %s\n' "$failure"; done
+  cat "$REASONS"
+  rm -f "$REASONS"
+  for name in "${SECOND_TRIES[@]}"; do printf 'only at the second try: %s\n' "$name"; done
+  for name in "${FAILURES[@]}"; do printf 'failed: %s\n' "$name"; done
   printf '%d passed, %d failed' "$PASSED" "$FAILED"
+  if [ "${#SECOND_TRIES[@]}" -gt 0 ]; then printf ', %d only at the second try' "${#SECOND_TRIES[@]}"; fi
   if [ "$SKIPPED" -gt 0 ]; then printf ', %d skipped' "$SKIPPED"; fi
   printf '\n'
   [ "$FAILED" -eq 0 ]

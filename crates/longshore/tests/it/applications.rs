@@ -27,9 +27,9 @@ const STEAL: &str = "#!/bin/busybox sh\necho 'Status: 302 Found'\necho 'Location
 const WAIT: &str = "#!/bin/busybox sh\necho 'Content-Type: text/plain'\necho\necho first\n\
     while [ ! -e /go ]; do /bin/busybox sleep 0.1; done\necho second\n";
 const GO: &str = "#!/bin/busybox sh\necho > /go\necho 'Content-Type: text/plain'\necho\necho gone\n";
-/// Says what it was asked, then what it hears.
-const UPGRADE: &str = "#!/bin/busybox sh\necho 'HTTP/1.1 101 Switching Protocols'\necho 'Connection: Upgrade'\necho 'Upgrade: websocket'\necho\n\
-    while read -r line; do echo \"$line\"; case \"$line\" in \"\"|\"\r\") break;; esac; done\nexec /bin/busybox cat\n";
+/// Says what it was asked, then what it hears. It reads the whole question first: nobody takes an answer to none.
+const UPGRADE: &str = "#!/bin/busybox sh\nwhile read -r line; do asked=\"$asked$line\n\"; case \"$line\" in \"\"|\"\r\") break;; esac; done\n\
+    echo 'HTTP/1.1 101 Switching Protocols'\necho 'Connection: Upgrade'\necho 'Upgrade: websocket'\necho\necho \"$asked\"\nexec /bin/busybox cat\n";
 const MANIFESTS: &str = "apiVersion: apps/v1
 kind: Deployment
 metadata: {name: web}
