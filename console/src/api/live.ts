@@ -4,7 +4,7 @@
  */
 import type { QueryClient } from "@tanstack/react-query";
 import { useSyncExternalStore } from "react";
-import type { Build, Container, Image, Machine, Page } from "./client";
+import type { Page } from "./client";
 import { follow, type Link } from "./stream";
 
 const NAME = "longshore-events";
@@ -70,9 +70,19 @@ export function watchEvents(client: QueryClient): () => void {
   };
 }
 
-type Kind = "container" | "build" | "image" | "machine";
-const KINDS: readonly string[] = ["container", "build", "image", "machine"] satisfies Kind[];
-const isKind = (name: string): name is Kind => KINDS.includes(name);
+/** What names a row of a kind in the keys of queries (see queries.ts). */
+const NAMES = {
+  container: "id",
+  build: "id",
+  image: "id",
+  machine: "machine_id",
+  namespace: "name",
+  workload: "id",
+  run: "id",
+} as const;
+type Kind = keyof typeof NAMES;
+type Row = Partial<Record<(typeof NAMES)[Kind], number | string | null>>;
+const isKind = (name: string): name is Kind => name in NAMES;
 
 /** Brings what happened into the cache. */
 class News {
@@ -91,29 +101,30 @@ class News {
   take(name: string, data: string) {
     if (name === "listed") {
       this.isListing = false;
-      for (const kind of KINDS) this.refresh(kind);
+      for (const kind of Object.keys(NAMES)) this.refresh(kind);
     } else if (name === "removed") {
       const { kind, id }: { kind: string; id: string } = JSON.parse(data);
-      this.client.invalidateQueries({ queryKey: [kind, id] });
+      // Namespaces go by their names, which is not what is told of one that is gone.
+      this.client.invalidateQueries({ queryKey: kind === "namespace" ? [kind] : [kind, id] });
       this.refresh(kind);
     } else if (isKind(name)) this.show(name, data);
   }
 
   private show(kind: Kind, data: string) {
-    const row: Container | Build | Image | Machine = JSON.parse(data);
-    const id = "machine_id" in row && kind === "machine" ? row.machine_id : "id" in row ? row.id : undefined;
-    if (id === undefined) return;
+    const row: Row = JSON.parse(data);
+    const name = NAMES[kind];
+    const id = row[name];
+    if (id === undefined || id === null) return;
     this.client.setQueryData([kind, String(id)], row);
     let isListed = false;
-    this.client.setQueriesData<Page<{ id?: number | string; machine_id?: string | null }>>(
-      { queryKey: [`${kind}s`] },
-      (page) => {
-        const at = page?.data.findIndex((it) => (kind === "machine" ? it.machine_id : it.id) === id) ?? -1;
-        if (!page || at < 0) return page;
-        isListed = true;
-        return { ...page, data: page.data.with(at, row) };
-      },
-    );
+    this.client.setQueriesData<Page<Row>>({ queryKey: [`${kind}s`] }, (page) => {
+      const at = page?.data.findIndex((it) => it[name] === id) ?? -1;
+      if (!page || at < 0) return page;
+      isListed = true;
+      return { ...page, data: page.data.with(at, row) };
+    });
+    // Pods are told of through what they belong to.
+    if (kind === "workload" && !this.isListing) this.refresh("pod");
     // What is being read just now may be older than this news, and would come after it.
     const isBeingRead = this.client.isFetching({ queryKey: [`${kind}s`] }) > 0;
     if ((!isListed && !this.isListing) || isBeingRead) this.refresh(kind);

@@ -110,26 +110,23 @@ export const queries = {
     queryOptions({
       queryKey: ["namespaces"],
       queryFn: () => call(api.GET("/api/v1/namespaces", { params: { query: { limit: 500 } } })),
-      refetchInterval: 5000,
     }),
   namespace: (namespace: string) =>
     queryOptions({
       queryKey: ["namespace", namespace],
       queryFn: () => call(api.GET("/api/v1/namespaces/{namespace}", { params: { path: { namespace } } })),
-      refetchInterval: 5000,
     }),
   pods: (namespace: string) =>
     queryOptions({
       queryKey: ["pods", namespace],
       queryFn: () => call(api.GET("/api/v1/namespaces/{namespace}/pods", { params: { path: { namespace } } })),
-      // Kubernetes is not among what is told of by itself.
-      refetchInterval: 3000,
+      // Pods are not among what is told of by itself, only the workloads that they belong to.
+      refetchInterval: 10_000,
     }),
   workloads: () =>
     queryOptions({
       queryKey: ["workloads"],
       queryFn: () => call(api.GET("/api/v1/workloads", { params: { query: { limit: 500 } } })),
-      refetchInterval: 5000,
     }),
   workload: (id: string) =>
     queryOptions({
@@ -161,8 +158,6 @@ export const queries = {
     queryOptions({
       queryKey: ["runs", String(git_repo_id ?? "all")],
       queryFn: () => call(api.GET("/api/v1/runs", { params: { query: { git_repo_id, limit: 50 } } })),
-      // Runs are not among what is told of by itself.
-      refetchInterval: 5000,
     }),
   run: (id: number) =>
     queryOptions({

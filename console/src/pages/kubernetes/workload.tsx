@@ -23,7 +23,8 @@ export function WorkloadDetail() {
   const navigate = useNavigate();
   const client = useQueryClient();
   const complain = useComplaint();
-  const workload = useQuery({ ...queries.workload(id), refetchInterval: 3000 });
+  // What is of another account is not told of by itself.
+  const workload = useQuery({ ...queries.workload(id), refetchInterval: 15_000 });
   const revisions = useQuery(queries.revisions(id));
   const [open, setOpen] = useState<"scale" | "delete" | Revision>();
   const [replicas, setReplicas] = useState("1");

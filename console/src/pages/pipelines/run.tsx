@@ -19,7 +19,11 @@ export function RunDetail() {
   const complain = useComplaint();
   const navigate = useNavigate();
   const client = useQueryClient();
-  const run = useQuery({ ...queries.run(id), refetchInterval: (query) => (query.state.data?.ended_at ? false : 2000) });
+  // What is of another account is not told of by itself.
+  const run = useQuery({
+    ...queries.run(id),
+    refetchInterval: (query) => (query.state.data?.ended_at ? false : 15_000),
+  });
   const now = useNow(1000);
   const { model, link } = useOperationLog(`/api/v1/runs/${id}/log?follow=true`, (_, isEnd) => {
     client.invalidateQueries({ queryKey: ["run", String(id)] });

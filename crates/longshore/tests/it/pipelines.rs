@@ -12,6 +12,7 @@ use crate::support::machine::{self, Registry};
 use crate::support::process::ServerProcess;
 use crate::support::registry::MANIFEST;
 use crate::support::server::TestServer;
+use crate::support::socket::Socket;
 
 const RUN_SECS: u64 = 60;
 /// Git servers of tests are on loopback, which nobody reaches without this.
@@ -64,12 +65,22 @@ async fn the_seeds_flow_makes_an_image_that_can_be_pulled() {
         [("repo_name", "my_app"), ("repo", &format!("{}/app.git", git_server.url)), ("branch", "main")];
     alice.send(alice.request(reqwest::Method::POST, "/repo/").form(&form)).await.expect(201);
     let token = token_of(&alice).await;
+    let mut told = Socket::open(&alice, "/api/v1/events", &[]).await.unwrap();
 
     let body = json!({"repo": "my_app", "user": "alice", "token": token});
     let check = server.api.post("/check/", body).await.expect(201).json();
     assert_eq!((&check["status"], &check["commit"]), (&json!("1"), &json!(commit)));
     let event = succeeded(&alice, &check["event_uuid"]).await;
 
+    // Whoever watches is told of every step of it, without asking.
+    loop {
+        let message = told.next().await.expect("it is told").into_text().unwrap();
+        let message: Value = serde_json::from_str(&message).unwrap();
+        if message["event"] == "run" && message["data"]["state"] == "succeeded" {
+            assert_eq!(message["data"]["uuid"], check["event_uuid"]);
+            break;
+        }
+    }
     assert_eq!((&event["name"], &event["job"]), (&check["event"], &check["job"]));
     assert_eq!((&event["image"], &event["Image_tag"]), (&json!("alice/my-app"), &check["Image_tag"]));
     pull(&server.registry, "alice", "alice password", "alice/my-app", event["digest"].as_str().unwrap())

@@ -10,12 +10,13 @@ use futures::Stream;
 use serde::Serialize;
 use serde_json::{Value, json};
 use store::Versions;
+use store::filtered::Filter;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use wire::namespaces::NamespaceQuery;
 use wire::page::{Page, PageQuery};
 
-use super::{builds, containers, images, logs, machines, namespaces, sessions, workloads};
+use super::{builds, containers, images, logs, machines, namespaces, runs, sessions, workloads};
 use crate::app::App;
 use crate::caller::{Caller, Subject};
 use crate::error::{Error, Result};
@@ -74,11 +75,19 @@ enum Kind {
     Machine,
     Namespace,
     Workload,
+    Run,
 }
 
 impl Kind {
-    const ALL: [Self; 6] =
-        [Self::Machine, Self::Image, Self::Container, Self::Build, Self::Namespace, Self::Workload];
+    const ALL: [Self; 7] = [
+        Self::Machine,
+        Self::Image,
+        Self::Container,
+        Self::Build,
+        Self::Namespace,
+        Self::Workload,
+        Self::Run,
+    ];
 
     fn name(self) -> &'static str {
         match self {
@@ -88,6 +97,7 @@ impl Kind {
             Self::Machine => "machine",
             Self::Namespace => "namespace",
             Self::Workload => "workload",
+            Self::Run => "run",
         }
     }
 
@@ -108,6 +118,7 @@ impl Kind {
             Self::Machine => &["machines", "machine_keys"],
             Self::Namespace => &["namespaces"],
             Self::Workload => &["workloads", "namespaces", "clusters"],
+            Self::Run => &["runs"],
         }
     }
 
@@ -125,6 +136,13 @@ impl Kind {
             Self::Workload => {
                 let subject = Subject { account: caller.account, name: caller.name.clone() };
                 values(workloads::list(app, caller, &subject, None, page).await?)
+            }
+            Self::Run => {
+                let (limit, offset) = (page.limit(), page.offset());
+                let filter =
+                    Filter { account: Some(caller.account), limit: Some(limit), offset, ..Filter::default() };
+                let found = runs::list(app, caller, filter).await?;
+                values(Page { data: found.rows, total: found.total, limit, offset })
             }
         }
     }
