@@ -459,6 +459,7 @@ export const en = {
   "save.too_big": "It has written more than may be saved: remove what is not needed",
   "source.build": "built here",
   "source.push": "pushed with Docker",
+  "source.chart": "chart, pushed with Helm",
   "source.save": "saved from a container",
   "source.tag": "another name of an image",
   "state.cancelled": "Cancelled",

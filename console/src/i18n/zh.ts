@@ -457,6 +457,7 @@ export const zh: Record<Key, string> = {
   "save.too_big": "写入的内容超过上限：请删除不需要的文件",
   "source.build": "本地构建",
   "source.push": "用 Docker 推送",
+  "source.chart": "编排（用 Helm 推送）",
   "source.save": "由容器保存",
   "source.tag": "镜像的另一个名字",
   "state.cancelled": "已取消",

@@ -38,7 +38,7 @@ const COLUMNS: &[&str] = &[
     "updated_at",
 ];
 
-words!(ImageSource { Build = "build", Push = "push", Save = "save", Tag = "tag" });
+words!(ImageSource { Build = "build", Push = "push", Save = "save", Tag = "tag", Chart = "chart" });
 words!(ImageState { Ready = "ready", Deleting = "deleting" });
 
 /// An image.
@@ -337,6 +337,23 @@ pub async fn tags(c: &dyn Conn, owner: &Owner, repo: &RepoName) -> Result<Vec<(T
         .order_by("tag", Order::Asc);
     let tag = |row: &QueryResult| Ok((Cells(row).parsed("tag")?, Cells(row).parsed("digest")?));
     c.on().rows(&query).await?.iter().map(tag).collect()
+}
+
+/// What made the images of a repository, each word once.
+pub async fn sources(c: &dyn Conn, owner: &Owner, repo: &RepoName) -> Result<Vec<ImageSource>> {
+    let mut query = select(TABLE, &["source"]);
+    query.distinct().cond_where(in_repository(owner, repo));
+    c.on().rows(&query).await?.iter().map(|row| Cells(row).word("source")).collect()
+}
+
+/// The charts that were pushed for an owner.
+pub async fn charts(c: &dyn Conn, owner: &Owner) -> Result<Vec<Row>> {
+    let mut query = select(TABLE, COLUMNS);
+    query
+        .and_where(Expr::col("owner").eq(owner.as_str()))
+        .and_where(Expr::col("source").eq(ImageSource::Chart.text()))
+        .order_by("id", Order::Asc);
+    c.on().rows(&query).await?.iter().map(row).collect()
 }
 
 /// Takes the tag off an image, because it moves to another; whether it had one.

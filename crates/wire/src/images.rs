@@ -22,6 +22,8 @@ pub enum ImageSource {
     Save,
     /// Another tag of an image that was here.
     Tag,
+    /// `helm push`: it is a version of a chart, and no image.
+    Chart,
 }
 
 /// Whether an image can be used.

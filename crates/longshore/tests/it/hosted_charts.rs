@@ -1,15 +1,14 @@
 //! Charts that accounts keep here: uploaded, served to a stock Helm, and kept from those who may not have them.
 
-use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::api::{Answer, Api};
 use crate::support::charts::{hex_of, package};
+use crate::support::releases::helm_at;
 use crate::support::server::TestServer;
-use crate::support::{is_skipped, setting};
 
 fn chart(name: &str, version: &str, description: &str) -> Vec<u8> {
     let text = format!(
@@ -179,29 +178,10 @@ async fn many_uploads_at_once_are_all_there() {
     server.stop().await;
 }
 
-/// Helm with a home of its own; none when it is skipped.
-fn helm(home: &Path) -> Option<impl Fn(&[&str]) -> Output + use<>> {
-    if is_skipped("helm") {
-        return None;
-    }
-    let program = setting("LONGSHORE_TEST_HELM")
-        .expect("LONGSHORE_TEST_HELM must name Helm's program (`./test` builds it), or LONGSHORE_TEST_SKIP must hold `helm`");
-    let home = home.to_owned();
-    Some(move |arguments: &[&str]| {
-        let mut command = Command::new(&program);
-        for (name, folder) in
-            [("HELM_CACHE_HOME", "cache"), ("HELM_CONFIG_HOME", "config"), ("HELM_DATA_HOME", "data")]
-        {
-            command.env(name, home.join(folder));
-        }
-        command.args(arguments).current_dir(&home).env_remove("KUBECONFIG").output().unwrap()
-    })
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stock_helm_adds_searches_pulls_and_renders() {
     let server = TestServer::without_engine(&[]).await;
-    let Some(helm) = helm(server.folder()) else { return server.stop().await };
+    let Some(helm) = helm_at(server.folder()) else { return server.stop().await };
     let alice = server.account("alice").await;
     for version in ["1.0.0", "1.1.0"] {
         upload(&alice, "alice", chart("web", version, "It serves, 中")).await.expect(201);

@@ -10,6 +10,7 @@ mod accounts;
 mod applications;
 mod authz;
 mod builds;
+mod chart_pushes;
 mod chart_repos;
 mod charts;
 mod ci_portal;

@@ -297,6 +297,9 @@ pub async fn delete(app: &App, caller: &Caller, id_or_name: &str) -> Result<Char
             .hint("uninstall them first: `longshore release list`")
             .with("release_count", releases));
     }
+    if row.settings.backend == ChartRepoBackend::Hosted {
+        super::images::remove_charts(app, &tx, &row.account).await?;
+    }
     if !rows::delete(&tx, row.id).await? {
         return Err(not_there(id_or_name));
     }
@@ -309,6 +312,7 @@ pub async fn delete(app: &App, caller: &Caller, id_or_name: &str) -> Result<Char
     )
     .await?;
     tx.commit().await?;
+    app.signals.jobs.notify_one();
     app.chart_syncs.forget(row.id);
     Ok(shown)
 }

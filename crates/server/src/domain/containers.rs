@@ -13,7 +13,7 @@ use wire::containers::{
     SHM_BYTES_DEFAULT,
 };
 use wire::ids::{AccountId, ContainerId, ImageId, MachineId, VolumeId};
-use wire::images::ImageState;
+use wire::images::{ImageSource, ImageState};
 use wire::names::{AccountName, ContainerName, ImageReference};
 use wire::page::{Page, PageQuery};
 use wire::policy::{Policy, Violation};
@@ -249,6 +249,10 @@ async fn image(app: &App, caller: &Caller, text: &str) -> Result<images::Row> {
     let image = found.filter(|image| caller.may_pull(&image.owner)).ok_or_else(absent)?;
     if image.state != ImageState::Ready {
         return Err(Error::conflict("image_deleting", format!("image `{text}` is being deleted")));
+    }
+    if image.source == ImageSource::Chart {
+        return Err(Error::invalid("image", format!("`{text}` is a chart, and no image"))
+            .hint("charts are installed into clusters: `longshore release install`"));
     }
     Ok(image)
 }

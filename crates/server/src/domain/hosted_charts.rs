@@ -8,7 +8,7 @@ use std::io::{BufReader, Read as _, Seek as _};
 
 use sha2::{Digest as _, Sha256};
 use store::chart_repos::{self, Known, Outcome, Row, Settings, Viewer};
-use store::charts;
+use store::{Tx, charts};
 use wire::chart_repos::{ChartRepoBackend, ChartRepoKind};
 use wire::charts::ChartVersionView;
 use wire::ids::{AccountId, ChartRepoId};
@@ -18,6 +18,7 @@ use wire::time::Timestamp;
 use super::audit::{self, Event};
 use super::chart_sync::Prepared;
 use super::charts::version_view;
+use super::images::NewImage;
 use crate::app::App;
 use crate::blobs::{BlobKind, Upload, blocking};
 use crate::caller::Caller;
@@ -52,13 +53,47 @@ pub async fn upload(app: &App, caller: &Caller, owner: &str, package: Upload) ->
         let detail = format!("the package is larger than the {} MiB that this server takes", limit >> 20);
         return Err(Error::new(ErrorKind::TooLarge, "too_large", detail));
     }
-    let looked = tokio::task::spawn_blocking(move || look(package));
-    let Looked { mut file, bytes, digest, name, version: chart, metadata } =
-        looked.await.map_err(Error::internal)??;
+    let looked = look_into(package).await?;
+    let (name, bytes) = (looked.name.clone(), looked.bytes);
+    let addition = Addition {
+        name: looked.name,
+        version: looked.version,
+        metadata: looked.metadata,
+        digest: looked.digest,
+        image: None,
+    };
+    let (repo, version) = keep_and_add(app, caller, &owner, looked.file, addition).await?;
+    tracing::debug!(chart = name, bytes, "a chart was uploaded");
+    Ok(Uploaded { repo, name, version: version_view(version) })
+}
+
+/// What is added to an account's charts.
+#[derive(Clone, Debug)]
+pub(super) struct Addition {
+    /// The chart's name.
+    pub(super) name: String,
+    /// The version.
+    pub(super) version: Version,
+    /// What the chart says of itself.
+    pub(super) metadata: chart_index::Metadata,
+    /// The SHA-256 of the package in hex.
+    pub(super) digest: String,
+    /// What makes it the content of a tag in our registry, when it was pushed there.
+    pub(super) image: Option<NewImage>,
+}
+
+/// Keeps a package that was looked into, and adds it to an account's charts.
+pub(super) async fn keep_and_add(
+    app: &App,
+    caller: &Caller,
+    owner: &(AccountId, AccountName),
+    mut file: File,
+    addition: Addition,
+) -> Result<(ChartRepoId, Version)> {
     // A package that is stored must not be taken for one that nobody names before its row is there.
     let _guard = app.chart_syncs.packages.lock().await;
     let blobs = app.blobs.clone();
-    let stored = digest.clone();
+    let stored = addition.digest.clone();
     // Before its row: what a row names is there.
     blocking(move || {
         if blobs.path(BlobKind::HostedChart, &stored).exists() {
@@ -75,11 +110,9 @@ pub async fn upload(app: &App, caller: &Caller, owner: &str, package: Upload) ->
     })
     .await?;
     for _ in 0..TRIES {
-        let added = add(app, caller, &owner, &name, chart.clone(), metadata.clone()).await?;
-        if let Some(version) = added {
+        if let Some(version) = add(app, caller, owner, addition.clone()).await? {
             let repo = find(app, owner.0).await?.ok_or_else(busy)?;
-            tracing::debug!(chart = name, bytes, "a chart was uploaded");
-            return Ok(Uploaded { repo: repo.id, name, version: version_view(version) });
+            return Ok((repo.id, version));
         }
     }
     Err(busy())
@@ -132,6 +165,7 @@ pub async fn delete(app: &App, caller: &Caller, owner: &str, name: &str, version
         if !chart_repos::synced(&tx, &repo, &Outcome::Read(&counts), now).await? {
             continue;
         }
+        super::images::remove_chart(app, &tx, &owner.1, name, version).await?;
         let target = format!("{}/{name}-{version}", owner.1);
         audit::record(
             app,
@@ -141,6 +175,7 @@ pub async fn delete(app: &App, caller: &Caller, owner: &str, name: &str, version
         )
         .await?;
         tx.commit().await?;
+        app.signals.jobs.notify_one();
         if let Some(digest) = gone.digest {
             forget_package(app, &digest).await?;
         }
@@ -224,16 +259,26 @@ pub(super) async fn open(app: &App, digest: &str) -> Result<(File, u64)> {
 }
 
 /// A package that was looked into.
-struct Looked {
-    file: File,
-    bytes: u64,
-    digest: String,
-    name: String,
-    version: Version,
-    metadata: chart_index::Metadata,
+pub(super) struct Looked {
+    /// The package, positioned anywhere.
+    pub(super) file: File,
+    /// Its length.
+    pub(super) bytes: u64,
+    /// Its SHA-256 in hex.
+    pub(super) digest: String,
+    /// The chart's name.
+    pub(super) name: String,
+    /// The version.
+    pub(super) version: Version,
+    /// What the chart says of itself.
+    pub(super) metadata: chart_index::Metadata,
 }
 
 /// Looks into a package: what it is, and its digest.
+pub(super) async fn look_into(package: Upload) -> Result<Looked> {
+    tokio::task::spawn_blocking(move || look(package)).await.map_err(Error::internal)?
+}
+
 fn look(package: Upload) -> Result<Looked> {
     let wrong = |error: &dyn std::fmt::Display| {
         Error::new(ErrorKind::Invalid, "package_malformed", error.to_string())
@@ -268,15 +313,34 @@ async fn add(
     app: &App,
     caller: &Caller,
     owner: &(AccountId, AccountName),
-    name: &str,
-    version: Version,
-    metadata: chart_index::Metadata,
+    addition: Addition,
 ) -> Result<Option<Version>> {
+    let Addition { name, version, metadata, image, .. } = addition;
     let now = app.now();
     let repo = match find(app, owner.0).await? {
         Some(repo) => repo,
         None => make(app, owner).await?,
     };
+    let mut all = load(app, &repo, &name).await?;
+    let same = all.iter().find(|known| known.version == version.version).cloned();
+    if let Some(known) = same {
+        if known.digest != version.digest {
+            return Err(Error::conflict(
+                "exists",
+                format!("there is a version {} of `{name}` already", version.version),
+            )
+            .hint("give the new one another number, or delete the old one first"));
+        }
+        let Some(image) = image else { return Ok(Some(known)) };
+        // The same package again, by a manifest that may be another one.
+        let tx = app.db.begin().await?;
+        if !tag(app, &tx, image).await? {
+            return Ok(None);
+        }
+        record_upload(app, caller, &tx, owner, &format!("{name}-{}", known.version)).await?;
+        tx.commit().await?;
+        return Ok(Some(known));
+    }
     if repo.known.version_count >= MAX_VERSIONS {
         return Err(Error::conflict(
             "too_many_charts",
@@ -284,42 +348,55 @@ async fn add(
         )
         .hint("delete those that nobody needs"));
     }
-    let mut all = load(app, &repo, name).await?;
-    if let Some(known) = all.iter().find(|known| known.version == version.version) {
-        if known.digest == version.digest {
-            return Ok(Some(known.clone()));
-        }
-        return Err(Error::conflict(
-            "exists",
-            format!("there is a version {} of `{name}` already", version.version),
-        )
-        .hint("give the new one another number, or delete the old one first"));
-    }
     let version = Version { created: Some(now.unix_secs()), ..version };
     all.push(version.clone());
     let tx = app.db.begin().await?;
     let known = charts::hashes(&tx, repo.id).await?;
     let chart = Chart::of(metadata, all);
-    let prepared = Prepared::new(name, &chart)?;
-    charts::put(&tx, repo.id, known.get(name).map(|(id, _)| *id), &prepared.row(name, &chart), now).await?;
+    let prepared = Prepared::new(&name, &chart)?;
+    charts::put(&tx, repo.id, known.get(&name).map(|(id, _)| *id), &prepared.row(&name, &chart), now).await?;
     let counts = Known {
-        chart_count: known.len() as u64 + u64::from(!known.contains_key(name)),
+        chart_count: known.len() as u64 + u64::from(!known.contains_key(&name)),
         version_count: repo.known.version_count + 1,
         ..Known::default()
     };
     if !chart_repos::synced(&tx, &repo, &Outcome::Read(&counts), now).await? {
         return Ok(None);
     }
-    let target = format!("{}/{name}-{}", owner.1, version.version);
+    if let Some(image) = image
+        && !tag(app, &tx, image).await?
+    {
+        return Ok(None);
+    }
+    record_upload(app, caller, &tx, owner, &format!("{name}-{}", version.version)).await?;
+    tx.commit().await?;
+    Ok(Some(version))
+}
+
+/// Makes it the content of its tag; false when somebody else gives the tag something at the same time.
+async fn tag(app: &App, tx: &Tx, image: NewImage) -> Result<bool> {
+    match super::images::insert_ready(app, tx, image).await {
+        Ok(_) => Ok(true),
+        Err(error) if error.code == "exists" => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+async fn record_upload(
+    app: &App,
+    caller: &Caller,
+    tx: &Tx,
+    owner: &(AccountId, AccountName),
+    what: &str,
+) -> Result<()> {
+    let target = format!("{}/{what}", owner.1);
     audit::record(
         app,
         caller,
-        &tx,
+        tx,
         Event { action: "chart.upload", target: &target, acting_for: Some(owner.0) },
     )
-    .await?;
-    tx.commit().await?;
-    Ok(Some(version))
+    .await
 }
 
 /// Whose repository, when the caller may change it.
@@ -334,7 +411,8 @@ async fn owner_of(app: &App, caller: &Caller, owner: &str) -> Result<(AccountId,
     Ok((account.id, account.account))
 }
 
-async fn find(app: &App, owner: AccountId) -> Result<Option<Row>> {
+/// An account's own charts, if it has any.
+pub(super) async fn find(app: &App, owner: AccountId) -> Result<Option<Row>> {
     let all = chart_repos::of_account(&app.db, owner, ChartRepoBackend::Hosted).await?;
     Ok(all.into_iter().next())
 }

@@ -17,10 +17,12 @@ use wire::page::{MAX_LIMIT, Page, PageQuery};
 
 use super::accounts::Named;
 use super::audit::{self, Event};
+use super::chart_pushes;
+use super::hosted_charts;
 use crate::app::App;
 use crate::caller::{Caller, Proof, RequestContext, Subject};
 use crate::clients::registry::client::{self, StoredManifest};
-use crate::clients::registry::manifest::{self, Descriptor, Manifest};
+use crate::clients::registry::manifest::{self, ChartManifest, Descriptor, Manifest};
 use crate::clients::registry::{Hold, Repository};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -44,6 +46,8 @@ pub struct ImageFacts {
     pub layers: Vec<LayerView>,
     /// How containers of it are made by default.
     pub create_parameters: CreateParameters,
+    /// The chart that it is, when it is no image.
+    pub chart: Option<ChartManifest>,
     /// Keeps the content where it is; to be held until the transaction with the image's row is committed.
     pub hold: Hold,
 }
@@ -251,6 +255,13 @@ pub async fn tag(app: &App, caller: &Caller, id: ImageId, wanted: &ImageTag) -> 
     let source = visible(&app.db, caller, id).await?;
     let name = &wanted.name;
     may_change(caller, &name.owner)?;
+    if source.source == ImageSource::Chart {
+        return Err(Error::conflict(
+            "is_a_chart",
+            format!("`{}` is a chart; its tag is its version", shown_name(&source)),
+        )
+        .hint("push it under another version with `helm push`"));
+    }
     let owner_account = account_of(app, &name.owner, caller.account).await?;
     let from = Repository::new(&source.owner, &source.repo);
     let to = Repository::from(name);
@@ -288,8 +299,21 @@ pub async fn tag(app: &App, caller: &Caller, id: ImageId, wanted: &ImageTag) -> 
     Ok(view(app, row))
 }
 
-/// Deletes an image, unless others were built on it or containers were made from it: 409 with what depends on it.
+/// Deletes an image, unless others were built on it or containers were made from it: 409 with what depends on it. A chart goes
+/// from its account's charts, too.
 pub async fn delete(app: &App, caller: &Caller, id: ImageId) -> Result<()> {
+    let row = visible(&app.db, caller, id).await?;
+    if row.source == ImageSource::Chart
+        && let Some(tag) = &row.tag
+        && may_change(caller, &row.owner).is_ok()
+    {
+        let version = manifest::version_of(tag.as_str());
+        match hosted_charts::delete(app, caller, row.owner.as_str(), row.repo.as_str(), &version).await {
+            // Its repository was deleted: what is left is the row here.
+            Err(error) if error.kind == ErrorKind::NotFound => {}
+            done => return done,
+        }
+    }
     let tx = app.db.begin().await?;
     let row = visible(&tx, caller, id).await?;
     may_change(caller, &row.owner)?;
@@ -421,6 +445,7 @@ fn view(app: &App, row: Row) -> ImageView {
 /// Writing the same content under the same tag again finds the first row. Wake the job workers after the commit.
 pub async fn insert_ready(app: &App, tx: &Tx, new: NewImage) -> Result<Row> {
     let now = app.now();
+    check_is_of_a_kind(tx, &new).await?;
     let old = match &new.tag {
         Some(tag) => {
             let name = ImageName { owner: new.owner.clone(), repo: new.repo.clone(), tag: tag.clone() };
@@ -476,6 +501,23 @@ pub async fn insert_ready(app: &App, tx: &Tx, new: NewImage) -> Result<Row> {
     Ok(row)
 }
 
+/// A repository holds images or versions of one chart, never both: who may pull a public chart pulls nothing else.
+async fn check_is_of_a_kind(tx: &Tx, new: &NewImage) -> Result<()> {
+    let is_chart = new.source == ImageSource::Chart;
+    let there = images::sources(tx, &new.owner, &new.repo).await?;
+    if there.iter().all(|source| (*source == ImageSource::Chart) == is_chart) {
+        return Ok(());
+    }
+    let name = format!("{}/{}", new.owner, new.repo);
+    let detail = if is_chart {
+        format!("`{name}` holds images, and no charts beside them")
+    } else {
+        format!("`{name}` holds a chart, and no images beside it")
+    };
+    Err(Error::conflict("repository_of_another_kind", detail)
+        .hint("give it another name, or delete what is there"))
+}
+
 /// Removes an image that has no tag once nothing depends on it any more, and then what it was built on if the same holds
 /// there. To be called, in the same transaction, by whoever removes a dependent.
 pub async fn release(app: &App, tx: &Tx, id: ImageId) -> Result<()> {
@@ -515,6 +557,33 @@ async fn remove(app: &App, tx: &Tx, row: &Row) -> Result<()> {
     }
     if let Some(parent) = row.parent_image_id {
         Box::pin(release(app, tx, parent)).await?;
+    }
+    Ok(())
+}
+
+/// Takes a version of a chart out of the registry, if it was pushed there. Wake the job workers after the commit.
+pub(super) async fn remove_chart(
+    app: &App,
+    tx: &Tx,
+    owner: &AccountName,
+    chart: &str,
+    version: &str,
+) -> Result<()> {
+    let parts = (owner.as_str().parse(), chart.parse(), manifest::tag_of(version).parse());
+    // What has no name in the registry is not in it.
+    let (Ok(owner), Ok(repo), Ok(tag)) = parts else { return Ok(()) };
+    let row = images::by_name(tx, &ImageName { owner, repo, tag }).await?;
+    match row.filter(|row| row.source == ImageSource::Chart) {
+        Some(row) => remove(app, tx, &row).await,
+        None => Ok(()),
+    }
+}
+
+/// Takes all charts of an account out of the registry. Wake the job workers after the commit.
+pub(super) async fn remove_charts(app: &App, tx: &Tx, owner: &AccountName) -> Result<()> {
+    let Ok(owner) = owner.as_str().parse() else { return Ok(()) };
+    for row in images::charts(tx, &owner).await? {
+        remove(app, tx, &row).await?;
     }
     Ok(())
 }
@@ -573,7 +642,9 @@ pub async fn inspect(app: &App, owner: &Owner, repo: &RepoName, digest: &Digest)
 /// [`inspect`] for whoever holds the manifest already.
 async fn inspect_held(app: &App, repository: &Repository, digest: &Digest, hold: Hold) -> Result<ImageFacts> {
     let stored = stored_manifest(app, repository, digest).await?;
-    let (blobs, chosen) = match Manifest::parse(&stored.bytes).map_err(unusable)? {
+    let manifest = Manifest::parse(&stored.bytes).map_err(unusable)?;
+    let chart = ChartManifest::of(&manifest).map_err(unusable)?;
+    let (blobs, chosen) = match manifest {
         Manifest::Image { config, layers } => {
             let chosen = Chosen { config: config.clone(), layers: layers.clone() };
             (layers.into_iter().chain([config]).collect::<Vec<_>>(), chosen)
@@ -610,7 +681,7 @@ async fn inspect_held(app: &App, repository: &Repository, digest: &Digest, hold:
     };
     let layer = |layer: Descriptor| LayerView { digest: layer.digest, size_bytes: layer.size_bytes };
     let layers = chosen.layers.into_iter().map(layer).collect();
-    Ok(ImageFacts { size_bytes, layers, create_parameters, hold })
+    Ok(ImageFacts { size_bytes, layers, create_parameters, chart, hold })
 }
 
 /// The image whose parameters count.
@@ -739,31 +810,38 @@ pub async fn record_push(app: &App, context: &RequestContext, push: Push) -> Res
         ip: context.ip,
         request_id: Some(context.id.clone()),
     };
+    let new = NewImage {
+        owner: name.owner.clone(),
+        repo: name.repo.clone(),
+        tag: Some(name.tag.clone()),
+        digest,
+        size_bytes: facts.size_bytes,
+        layers: facts.layers,
+        create_parameters: facts.create_parameters,
+        source: ImageSource::Push,
+        build_id: None,
+        account: Some(account),
+        base: None,
+        parent: None,
+        description: None,
+    };
+    if let Some(chart) = &facts.chart {
+        chart_pushes::record(app, &caller, &name, chart, new).await?;
+        drop(facts.hold);
+        app.signals.jobs.notify_one();
+        return Ok(());
+    }
     let mut tries = 0;
     loop {
-        let new = NewImage {
-            owner: name.owner.clone(),
-            repo: name.repo.clone(),
-            tag: Some(name.tag.clone()),
-            digest: digest.clone(),
-            size_bytes: facts.size_bytes,
-            layers: facts.layers.clone(),
-            create_parameters: facts.create_parameters.clone(),
-            source: ImageSource::Push,
-            build_id: None,
-            account: Some(account),
-            base: None,
-            parent: None,
-            description: None,
-        };
         tries += 1;
-        match record_push_once(app, &caller, &name, new).await {
+        match record_push_once(app, &caller, &name, new.clone()).await {
             Ok(()) => break,
             // Two pushes of one tag at once: the later sees the earlier's row now.
             Err(error) if error.code == "exists" && tries < 3 => {}
             Err(error) => return Err(error),
         }
     }
+    drop(facts.hold);
     app.signals.jobs.notify_one();
     Ok(())
 }

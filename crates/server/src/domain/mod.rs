@@ -22,6 +22,7 @@
 pub mod accounts;
 pub mod audit;
 pub mod builds;
+pub mod chart_pushes;
 pub mod chart_repos;
 pub(crate) mod chart_sync;
 pub mod charts;

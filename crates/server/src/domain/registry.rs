@@ -13,6 +13,7 @@ use wire::names::{AccountName, ImageName};
 use wire::secret::Secret;
 use wire::time::Timestamp;
 
+use super::chart_pushes;
 use super::sessions::{self, TOKEN_PREFIX};
 use crate::app::App;
 use crate::caller::{Caller, Proof, RequestContext};
@@ -100,15 +101,17 @@ pub async fn token(app: &App, context: &RequestContext, request: TokenRequest) -
         ));
     }
     let scopes = parse_scopes(&request.scopes)?;
-    let (subject, access) = match request.login {
-        Login::Anonymous => (String::new(), Vec::new()),
-        Login::Account { name, secret } => {
-            let (caller, limits) = identify(app, context, &name, secret).await?;
-            let access =
-                scopes.into_iter().filter_map(|scope| granted(&caller, limits.as_ref(), scope)).collect();
-            (caller.name.to_string(), access)
-        }
+    let identified = match request.login {
+        Login::Anonymous => None,
+        Login::Account { name, secret } => Some(identify(app, context, &name, secret).await?),
     };
+    let mut access = Vec::new();
+    for scope in scopes {
+        let public = public_access(app, identified.as_ref(), &scope).await?;
+        let own = identified.as_ref().and_then(|(caller, limits)| granted(caller, limits.as_ref(), scope));
+        access.extend(own.or(public));
+    }
+    let subject = identified.map(|(caller, _)| caller.name.to_string()).unwrap_or_default();
     let pushes: Vec<PushKey> = access
         .iter()
         .filter_map(Access::push_target)
@@ -121,6 +124,21 @@ pub async fn token(app: &App, context: &RequestContext, request: TokenRequest) -
     let scope = access.iter().map(Access::scope).collect::<Vec<_>>().join(" ");
     let token = access::sign(&app.keys, &subject, access, now.unix_secs())?;
     Ok(RegistryToken { access_token: token.clone(), token, scope, expires_in: LIFETIME_SECS, issued_at: now })
+}
+
+/// What anybody gets of a scope: pulling charts that their account made public. What is given to engines opens what it says alone.
+async fn public_access(
+    app: &App,
+    identified: Option<&(Caller, Option<CredentialClaims>)>,
+    scope: &Scope,
+) -> Result<Option<Access>> {
+    let is_own = identified
+        .is_some_and(|(caller, limits)| limits.is_some() || caller.may_pull(&scope.repository.owner));
+    if is_own || !scope.actions.contains(&Action::Pull) {
+        return Ok(None);
+    }
+    let is_public = chart_pushes::is_public(app, &scope.repository).await?;
+    Ok(is_public.then(|| Access::new(&scope.repository, vec![Action::Pull])))
 }
 
 /// What of a scope the caller gets: what its account may do, narrowed by its credential.

@@ -28,6 +28,21 @@ pub(crate) fn helm_program() -> Option<PathBuf> {
     Some(setting("LONGSHORE_TEST_HELM").expect(message).into())
 }
 
+/// Helm with a home of its own, for what needs no cluster; none when it is skipped.
+pub(crate) fn helm_at(home: &Path) -> Option<impl Fn(&[&str]) -> Output + use<>> {
+    let program = helm_program()?;
+    let home = home.to_owned();
+    Some(move |arguments: &[&str]| {
+        let mut command = Command::new(&program);
+        for (name, folder) in
+            [("HELM_CACHE_HOME", "cache"), ("HELM_CONFIG_HOME", "config"), ("HELM_DATA_HOME", "data")]
+        {
+            command.env(name, home.join(folder));
+        }
+        command.args(arguments).current_dir(&home).env_remove("KUBECONFIG").output().unwrap()
+    })
+}
+
 /// A server with the cluster, Helm, and an account that has a namespace.
 pub(crate) struct Harbour {
     pub(crate) cluster: Cluster,

@@ -1,6 +1,7 @@
 //! What the server itself asks the registry, with tokens that it signs for itself. Everything is bounded and has a
 //! time-out.
 
+use std::io::Write as _;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use super::access::{self, Access, Action, OWN_SUBJECT};
 use super::manifest::{MANIFEST_TYPES, MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES};
 use super::{Repository, unavailable};
 use crate::app::App;
+use crate::blobs::{Upload, blocking};
 use crate::error::{Error, Result};
 
 /// How long the registry may take for one request.
@@ -171,6 +173,29 @@ pub async fn blob(app: &App, repository: &Repository, digest: &Digest) -> Result
         StatusCode::NOT_FOUND => Ok(None),
         _ => Err(unexpected(&answer)),
     }
+}
+
+/// A blob of at most so many bytes, on the disk; none when the repository does not have it or it is longer.
+pub async fn blob_file(
+    app: &App,
+    repository: &Repository,
+    digest: &Digest,
+    limit: u64,
+) -> Result<Option<Upload>> {
+    let Some(answer) = blob(app, repository, digest).await? else { return Ok(None) };
+    let blobs = app.blobs.clone();
+    let mut file = blocking(move || blobs.scratch()).await?;
+    let mut bytes = 0_u64;
+    let mut stream = answer.bytes_stream();
+    while let Some(chunk) = stream.next().await {
+        let chunk = chunk.map_err(|error| unavailable("the registry broke off").caused_by(error))?;
+        bytes += chunk.len() as u64;
+        if bytes > limit {
+            return Ok(None);
+        }
+        file = blocking(move || file.write_all(&chunk).map(|()| file)).await?;
+    }
+    Ok(Some(Upload { file, bytes }))
 }
 
 /// Stores a blob; its digest.

@@ -1,4 +1,4 @@
-//! Reads manifests (Docker v2 schema 2, OCI images and indexes) and image configurations. What cannot be read in one
+//! Reads manifests (Docker v2 schema 2, OCI images and indexes, charts) and image configurations. What cannot be read in one
 //! way only is refused.
 
 use std::collections::BTreeMap;
@@ -29,6 +29,15 @@ pub const MANIFEST_TYPES: &str = "application/vnd.docker.distribution.manifest.v
 /// Configurations that describe a container; others belong to charts, signatures and the like.
 const CONFIG_TYPES: &[&str] =
     &["application/vnd.docker.container.image.v1+json", "application/vnd.oci.image.config.v1+json"];
+
+/// The content type of a chart's configuration, which is its `Chart.yaml` as JSON.
+const CHART_CONFIG_TYPE: &str = "application/vnd.cncf.helm.config.v1+json";
+/// The content type of a chart's package.
+const CHART_PACKAGE_TYPE: &str = "application/vnd.cncf.helm.chart.content.v1.tar+gzip";
+/// The content type of a package's signature.
+const CHART_PROVENANCE_TYPE: &str = "application/vnd.cncf.helm.chart.provenance.v1.prov";
+/// Largest signature in bytes.
+pub const MAX_PROVENANCE_BYTES: u64 = 1 << 20;
 
 /// Something that a manifest names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,6 +152,53 @@ impl Descriptor {
     pub fn is_container_config(&self) -> bool {
         CONFIG_TYPES.contains(&self.media_type.as_str())
     }
+}
+
+/// What the manifest of a chart names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChartManifest {
+    /// Its `Chart.yaml` as JSON.
+    pub config: Descriptor,
+    /// Its package.
+    pub package: Descriptor,
+    /// The package's signature.
+    pub provenance: Option<Descriptor>,
+}
+
+impl ChartManifest {
+    /// The chart in a manifest; none when it is an image or something else.
+    pub fn of(manifest: &Manifest) -> Result<Option<Self>, String> {
+        let Manifest::Image { config, layers } = manifest else { return Ok(None) };
+        if config.media_type != CHART_CONFIG_TYPE {
+            return Ok(None);
+        }
+        let (mut package, mut provenance) = (None, None);
+        for layer in layers {
+            let place = match layer.media_type.as_str() {
+                CHART_PACKAGE_TYPE => &mut package,
+                CHART_PROVENANCE_TYPE => &mut provenance,
+                _ => return Err("the chart's manifest names something that is no part of a chart".to_owned()),
+            };
+            if place.replace(layer.clone()).is_some() {
+                return Err("the chart's manifest names two packages or two signatures".to_owned());
+            }
+        }
+        if provenance.as_ref().is_some_and(|layer| layer.size_bytes > MAX_PROVENANCE_BYTES) {
+            return Err("the chart's signature is larger than 1 MiB".to_owned());
+        }
+        let package = package.ok_or("the chart's manifest names no package")?;
+        Ok(Some(Self { config: config.clone(), package, provenance }))
+    }
+}
+
+/// The tag under which a version of a chart is: tags have no `+`.
+pub fn tag_of(version: &str) -> String {
+    version.replace('+', "_")
+}
+
+/// The version that a tag stands for.
+pub fn version_of(tag: &str) -> String {
+    tag.replace('_', "+")
 }
 
 impl Child {
@@ -282,6 +338,42 @@ mod tests {
         ] {
             assert!(parse(&manifest).is_err());
         }
+    }
+
+    fn layer(media_type: &str, size_bytes: u64) -> Descriptor {
+        let digest = format!("sha256:{}", "a".repeat(64)).parse().unwrap();
+        Descriptor { media_type: media_type.to_owned(), digest, size_bytes }
+    }
+
+    fn chart(config: &str, layers: &[(&str, u64)]) -> Result<Option<ChartManifest>, String> {
+        let layers = layers.iter().map(|(kind, size)| layer(kind, *size)).collect();
+        ChartManifest::of(&Manifest::Image { config: layer(config, 1), layers })
+    }
+
+    #[test]
+    fn a_chart_has_one_package_and_perhaps_a_signature() {
+        let signed = chart(CHART_CONFIG_TYPE, &[(CHART_PROVENANCE_TYPE, 9), (CHART_PACKAGE_TYPE, 7)])
+            .unwrap()
+            .unwrap();
+        assert_eq!((signed.package.size_bytes, signed.provenance.unwrap().size_bytes), (7, 9));
+        assert!(chart(CHART_CONFIG_TYPE, &[(CHART_PACKAGE_TYPE, 7)]).unwrap().unwrap().provenance.is_none());
+        assert_eq!(chart("application/vnd.oci.image.config.v1+json", &[("x", 1)]), Ok(None));
+        assert_eq!(ChartManifest::of(&Manifest::Index(Vec::new())), Ok(None));
+        for bad in [
+            &[][..],
+            &[(CHART_PROVENANCE_TYPE, 9)],
+            &[(CHART_PACKAGE_TYPE, 7), (CHART_PACKAGE_TYPE, 7)],
+            &[(CHART_PACKAGE_TYPE, 7), ("application/vnd.oci.image.layer.v1.tar+gzip", 7)],
+            &[(CHART_PACKAGE_TYPE, 7), (CHART_PROVENANCE_TYPE, MAX_PROVENANCE_BYTES + 1)],
+        ] {
+            assert!(chart(CHART_CONFIG_TYPE, bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn tags_and_versions_stand_for_each_other() {
+        assert_eq!(tag_of("1.0.0-rc.1+build.5"), "1.0.0-rc.1_build.5");
+        assert_eq!(version_of("1.0.0-rc.1_build.5"), "1.0.0-rc.1+build.5");
     }
 
     #[test]
