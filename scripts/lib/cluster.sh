@@ -2,7 +2,7 @@
 # A Kubernetes cluster of one node for tests; tests/cluster has its recipe. Needs common.sh and packages.sh.
 
 CLUSTER_RECIPE=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../tests/cluster" && pwd)
-# The oldest Go that compiles this Kubernetes.
+# The oldest Go that compiles this Kubernetes, and Pebble.
 CLUSTER_GO=1.24.0
 CLUSTER_KUBERNETES=1.34.4
 
@@ -32,7 +32,7 @@ need_cluster_programs() {
   local programs
   programs=$(cluster_programs)
   [ -e "$programs/done" ] && return 0
-  need_go
+  need_go "compiles the test cluster"
   say "compiling Kubernetes $CLUSTER_KUBERNETES for the tests; once, some minutes on two cores"
   mkdir -p "$programs"
   cluster_compile "$programs" || die "the test cluster could not be compiled"
@@ -42,8 +42,9 @@ need_cluster_programs() {
 # Go knows how to get a newer Go by itself, unless it is told not to, or is older than 1.21. An older one can still fetch the
 # archive that a newer one would, which is a module like any other.
 need_go() {
+  local purpose=$1
   has go || [ ! -x /usr/local/go/bin/go ] || PATH=$PATH:/usr/local/go/bin
-  need_command go golang-go "compiles the test cluster"
+  need_command go golang-go "$purpose"
   local version folder
   version=$(go env GOVERSION)
   go_is_new_enough "$version" && return 0
@@ -51,7 +52,7 @@ need_go() {
     export GOTOOLCHAIN=go$CLUSTER_GO+auto
     return 0
   fi
-  say "fetching Go $CLUSTER_GO: this machine's $version is too old for the test cluster"
+  say "fetching Go $CLUSTER_GO: this machine's $version is too old for what the tests need"
   folder=$(cd / && GOFLAGS=-mod=mod go mod download -json "golang.org/toolchain@v0.0.1-go$CLUSTER_GO.linux-$(go env GOARCH)" | jq -r .Dir)
   chmod -R u+w "$folder"
   chmod -R u+x "$folder/bin" "$folder/pkg/tool"

@@ -151,6 +151,25 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting("tls.key", Kind::Text, None, "Private key (PEM) of `tls.certificate`."),
     setting(
+        "tls.acme_domains",
+        Kind::List,
+        Some("[]"),
+        "Names for which the server gets certificates by itself, by ACME (Let's Encrypt): they must lead to this server, and its port must be reached at 443. To set it is to agree to the authority's terms.",
+    ),
+    setting(
+        "tls.acme_directory",
+        Kind::Text,
+        Some("\"https://acme-v02.api.letsencrypt.org/directory\""),
+        "The authority's ACME directory.",
+    ),
+    setting("tls.acme_contact", Kind::Text, None, "Mail address for the authority, without `mailto:`."),
+    setting(
+        "tls.acme_authority",
+        Kind::Text,
+        None,
+        "Certificate (PEM) by which the authority's own server is known, where it is not a public one.",
+    ),
+    setting(
         "machine.enabled",
         Kind::Switch,
         Some("true"),
@@ -555,6 +574,10 @@ pub struct TlsConfig {
     pub mode: TlsMode,
     pub certificate: Option<PathBuf>,
     pub key: Option<PathBuf>,
+    pub acme_domains: Vec<String>,
+    pub acme_directory: String,
+    pub acme_contact: Option<String>,
+    pub acme_authority: Option<PathBuf>,
 }
 
 /// Whether a port speaks TLS.
@@ -970,6 +993,20 @@ fn put(table: &mut toml::Table, key: &str, value: toml::Value) {
     }
 }
 
+/// Names of hosts only: no addresses, and no `*`, which cannot be proved on a port.
+fn is_domain(name: &str) -> bool {
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    name.len() <= 253
+        && name.split('.').count() > 1
+        && name.split('.').all(is_label)
+        && name.bytes().any(|b| b.is_ascii_lowercase())
+}
+
 impl Config {
     fn check(&self) -> Result<(), ConfigError> {
         let invalid = |text: &str| Err(ConfigError::Invalid(text.to_owned()));
@@ -984,6 +1021,20 @@ impl Config {
         }
         if self.tls.certificate.is_some() && self.tls.mode == TlsMode::Off {
             return invalid("`tls.certificate` is set, but `tls.mode` is `off`");
+        }
+        if !self.tls.acme_domains.is_empty() {
+            if self.tls.certificate.is_some() {
+                return invalid("`tls.certificate` and `tls.acme_domains` exclude each other");
+            }
+            if self.tls.mode == TlsMode::Off {
+                return invalid("`tls.acme_domains` is set, but `tls.mode` is `off`");
+            }
+            if let Some(name) = self.tls.acme_domains.iter().find(|name| !is_domain(name)) {
+                return invalid(&format!(
+                    "`tls.acme_domains`: `{}` is not a name such as `cloud.example.org`",
+                    name.escape_debug()
+                ));
+            }
         }
         if self.containers.kept_log_bytes > KEPT_LOG_BYTES_MAX {
             return invalid(&format!("`containers.kept_log_bytes` is at most {KEPT_LOG_BYTES_MAX}"));

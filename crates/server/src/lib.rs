@@ -11,6 +11,7 @@
 //! - `app`, `config`, `portal_config`, `keys`, `blobs`, `caller`, `error`, `chart_syncs`, `gpu_readings`, `operation_logs`, `pulls`, `streams`, `terminals`, `start`, `tls`: what
 //!   everything shares
 
+pub mod acme;
 pub mod app;
 pub mod archive;
 pub mod blobs;

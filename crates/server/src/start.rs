@@ -97,6 +97,9 @@ impl Server {
         let routes = trim_slashes(router::router(&app));
         reconcile::start(&app);
         app.spawn(keep_small(app.clone()));
+        if let Some(acme) = app.tls.acme() {
+            app.spawn(acme.run(app.clone()));
+        }
         app.spawn(serve::serve(app.clone(), listener, routes, Protection::of(app.tls.acceptor())));
         app.spawn(door::serve(app.clone(), registry_listener));
         if let Some(listener) = app_listener {

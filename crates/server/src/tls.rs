@@ -16,6 +16,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use sha2::{Digest as _, Sha256};
 use tokio_rustls::TlsAcceptor;
 
+use crate::acme::{self, Acme};
 use crate::config::{Config, TlsMode};
 use crate::error::{Error, Result};
 use crate::keys;
@@ -29,6 +30,7 @@ pub struct Tls {
     acceptor: Option<TlsAcceptor>,
     registry: Option<TlsAcceptor>,
     fingerprint: Option<String>,
+    acme: Option<Acme>,
 }
 
 impl Tls {
@@ -40,13 +42,17 @@ impl Tls {
                 .map_err(|error| unusable("tls.certificate", certificate, &error))?;
             let key = PrivateKeyDer::from_pem_file(key).map_err(|error| unusable("tls.key", key, &error))?;
             let acceptor = acceptor(chain, key)?;
-            let is_registry_on = match config.registry.tls {
-                TlsMode::On => true,
-                TlsMode::Off => false,
-                TlsMode::Auto => !config.registry_listen.ip().is_loopback(),
-            };
-            let registry = is_registry_on.then(|| acceptor.clone());
-            return Ok(Self { acceptor: Some(acceptor), registry, fingerprint: None });
+            let registry = registry_mode(config).then(|| acceptor.clone());
+            return Ok(Self { acceptor: Some(acceptor), registry, fingerprint: None, acme: None });
+        }
+        if let Some(acme) = Acme::open(config, folder)? {
+            let mut tls =
+                ServerConfig::builder().with_no_client_auth().with_cert_resolver(acme.certificates());
+            tls.alpn_protocols =
+                [b"h2".as_slice(), b"http/1.1", acme::PROOF_PROTOCOL].map(<[u8]>::to_vec).to_vec();
+            let acceptor = TlsAcceptor::from(Arc::new(tls));
+            let registry = registry_mode(config).then(|| acceptor.clone());
+            return Ok(Self { acceptor: Some(acceptor), registry, fingerprint: None, acme: Some(acme) });
         }
         let is_on = match config.tls.mode {
             TlsMode::On => true,
@@ -56,7 +62,7 @@ impl Tls {
         // Docker's clients believe no certificate of ours unless somebody gives them our authority: that must be asked for.
         let is_registry_on = config.registry.tls == TlsMode::On;
         if !is_on && !is_registry_on {
-            return Ok(Self { acceptor: None, registry: None, fingerprint: None });
+            return Ok(Self { acceptor: None, registry: None, fingerprint: None, acme: None });
         }
         let pair = keys::read_or_make(&folder.join("tls-authority.key"), || {
             let pair = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).map_err(Error::internal)?;
@@ -77,6 +83,7 @@ impl Tls {
             registry: is_registry_on.then(|| acceptor.clone()),
             acceptor: is_on.then_some(acceptor),
             fingerprint: is_on.then_some(fingerprint),
+            acme: None,
         })
     }
 
@@ -90,6 +97,11 @@ impl Tls {
         self.acceptor.clone()
     }
 
+    /// What gets certificates, if that is asked for.
+    pub fn acme(&self) -> Option<Acme> {
+        self.acme.clone()
+    }
+
     /// What accepts TLS at the registry's address; none when that is in the clear.
     pub fn registry_acceptor(&self) -> Option<TlsAcceptor> {
         self.registry.clone()
@@ -98,6 +110,15 @@ impl Tls {
     /// The SHA-256 of our own authority's certificate, 64 hex digits; none when the certificate is from elsewhere.
     pub fn fingerprint(&self) -> Option<&str> {
         self.fingerprint.as_deref()
+    }
+}
+
+/// Whether the registry's address speaks TLS when there is a certificate from elsewhere.
+fn registry_mode(config: &Config) -> bool {
+    match config.registry.tls {
+        TlsMode::On => true,
+        TlsMode::Off => false,
+        TlsMode::Auto => !config.registry_listen.ip().is_loopback(),
     }
 }
 

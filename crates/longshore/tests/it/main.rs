@@ -7,6 +7,7 @@
 )]
 
 mod accounts;
+mod acme;
 mod applications;
 mod authz;
 mod builds;
