@@ -371,6 +371,12 @@ pub const SETTINGS: &[Setting] = &[
         "Containers of one account that run at the same time.",
     ),
     setting(
+        "quotas.disk_bytes",
+        Kind::Number,
+        None,
+        "Bytes that one account may hold on the machines' disks, in volumes and in what containers have written. Who holds as much starts nothing more; what runs goes on.",
+    ),
+    setting(
         "kubernetes.namespaces_per_account",
         Kind::Number,
         Some("10"),
@@ -489,6 +495,18 @@ pub const SETTINGS: &[Setting] = &[
         Kind::Text,
         Some("\"docker-registry\""),
         "The registry's program (Debian's package `docker-registry`).",
+    ),
+    setting(
+        "registry.collect_days",
+        Kind::Number,
+        Some("0"),
+        "Days after which the registry is tidied up again by itself; 0 for only when an admin asks for it.",
+    ),
+    setting(
+        "registry.token_secs",
+        Kind::Number,
+        Some("60"),
+        "Seconds that a token lives which opens the registry to a client; Docker's own count on 60. Before it is tidied up, the registry waits until those are too old that open a push.",
     ),
     setting(
         "outbound.allow",
@@ -692,6 +710,7 @@ pub struct QuotaConfig {
     pub cpu_millis: Option<u64>,
     pub memory_bytes: Option<u64>,
     pub running_containers: Option<u32>,
+    pub disk_bytes: Option<u64>,
 }
 
 /// Namespaces in Kubernetes clusters.
@@ -759,6 +778,8 @@ pub struct RegistryConfig {
     pub url: Option<String>,
     pub tls: TlsMode,
     pub program: String,
+    pub collect_days: u32,
+    pub token_secs: u32,
 }
 
 /// Requests to addresses that users give.
@@ -1035,6 +1056,12 @@ impl Config {
                     name.escape_debug()
                 ));
             }
+        }
+        if self.registry.collect_days > 3650 {
+            return invalid("`registry.collect_days` is at most 3650");
+        }
+        if !(5..=600).contains(&self.registry.token_secs) {
+            return invalid("`registry.token_secs` is 5 to 600");
         }
         if self.containers.kept_log_bytes > KEPT_LOG_BYTES_MAX {
             return invalid(&format!("`containers.kept_log_bytes` is at most {KEPT_LOG_BYTES_MAX}"));

@@ -1,6 +1,6 @@
 //! Puts the server together and starts it.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -26,6 +26,7 @@ use crate::clients::http_out::Outbound;
 use crate::clients::kube::Clusters;
 use crate::clients::registry::Registry;
 use crate::config::Config;
+use crate::disk_uses::DiskUses;
 use crate::domain::{accounts, port_forwards};
 use crate::error::{Error, Result};
 use crate::gpu_readings::GpuReadings;
@@ -92,7 +93,9 @@ impl Server {
         let app = assemble(config, db).await?;
 
         let new_admin = ensure_admin(&app).await?;
-        app.registry.start(&app);
+        let reports = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        app.outbound.add_own(reports.local_addr()?);
+        app.registry.start(&app, reports.local_addr()?);
         jobs::start(&app);
         let routes = trim_slashes(router::router(&app));
         reconcile::start(&app);
@@ -101,6 +104,7 @@ impl Server {
             app.spawn(acme.run(app.clone()));
         }
         app.spawn(serve::serve(app.clone(), listener, routes, Protection::of(app.tls.acceptor())));
+        app.spawn(serve::serve(app.clone(), reports, router::registry_reports(&app), Protection::Clear));
         app.spawn(door::serve(app.clone(), registry_listener));
         if let Some(listener) = app_listener {
             let routes = applications::router(&app);
@@ -148,6 +152,7 @@ async fn assemble(config: Config, db: Db) -> Result<App> {
         },
         hub: Hub::new(tasks.clone(), shutdown.clone()),
         gpu_readings: GpuReadings::default(),
+        disk_uses: DiskUses::default(),
         pulls: Pulls::default(),
         clusters: Clusters::default(),
         clock: Clock::default(),

@@ -108,6 +108,13 @@ pub async fn unfinished(c: &dyn Conn) -> Result<Option<Row>> {
     c.on().row(&query).await?.as_ref().map(row).transpose()
 }
 
+/// The one that was asked for last.
+pub async fn newest(c: &dyn Conn) -> Result<Option<Row>> {
+    let mut query = select(TABLE, COLUMNS);
+    query.order_by("id", Order::Desc).limit(1);
+    c.on().row(&query).await?.as_ref().map(row).transpose()
+}
+
 /// Collections, newest first.
 pub async fn list(c: &dyn Conn, page: PageQuery) -> Result<PageOf<Row>> {
     let list =
@@ -143,6 +150,23 @@ pub async fn finish(c: &dyn Conn, id: CollectionId, outcome: Outcome<'_>, now: T
         }
     }
     change(c, id, cells).await
+}
+
+/// Ends one because somebody asked for that; false when it removes things already, or has ended.
+pub async fn cancel(c: &dyn Conn, id: CollectionId, now: Timestamp) -> Result<bool> {
+    let cells = [
+        ("state", OperationState::Cancelled.text().into()),
+        ("phase", CollectionPhase::Done.text().into()),
+        ("ended_at", now.0.into()),
+    ];
+    let states = [OperationState::Queued, OperationState::Running].map(Word::text);
+    let phases = [CollectionPhase::Waiting, CollectionPhase::Closing].map(Word::text);
+    let mut query = update(TABLE, cells);
+    query
+        .and_where(Expr::col("id").eq(id.to_string()))
+        .and_where(Expr::col("state").is_in(states))
+        .and_where(Expr::col("phase").is_in(phases));
+    Ok(c.on().change(TABLE, &query).await? > 0)
 }
 
 async fn change(c: &dyn Conn, id: CollectionId, cells: Vec<crate::sql::Cell>) -> Result<bool> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::Subcommand;
 use tokio::time::Instant;
 use wire::builds::OperationState;
+use wire::ids::CollectionId;
 use wire::registry::CollectionView;
 
 use super::failure::Failure;
@@ -27,6 +28,11 @@ pub(crate) enum RegistryCommand {
         #[arg(long, value_name = "TIME", default_value = "1h", value_parser = human::parse_duration)]
         timeout: u64,
     },
+    /// Give up a tidying up that removes nothing yet
+    Cancel {
+        /// Its id
+        id: CollectionId,
+    },
     /// List when that was done, and what it freed
     Collections {
         #[command(flatten)]
@@ -40,6 +46,7 @@ pub(crate) async fn run(command: RegistryCommand, session: &Session) -> anyhow::
         RegistryCommand::Gc { detach, timeout } => {
             collect(session, detach, Duration::from_secs(timeout)).await
         }
+        RegistryCommand::Cancel { id } => cancel(session, id).await,
         RegistryCommand::Collections { page } => collections(session, &page).await,
     }
 }
@@ -80,6 +87,15 @@ async fn collect(session: &Session, detach: bool, timeout: Duration) -> anyhow::
     let freed = human::size(view.freed_bytes.unwrap_or_default());
     let left = human::size(view.bytes_after.unwrap_or_default());
     session.printer.say(words::COLLECTED, &[&freed, &left]);
+    Ok(())
+}
+
+async fn cancel(session: &Session, id: CollectionId) -> anyhow::Result<()> {
+    let id = id.to_string();
+    let answer = session.client.post_empty(&["api", "v1", "registry", "collections", &id, "cancel"]).await?;
+    if !session.shown_as_json(&answer)? {
+        session.printer.say(words::COLLECTION_CANCELLED, &[&id]);
+    }
     Ok(())
 }
 

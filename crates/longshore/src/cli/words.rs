@@ -312,6 +312,8 @@ pub(crate) const COLLECTED: Word = Word::new("{} freed, {} left", "已释放 {},
 pub(crate) const COLLECTION_PHASE: Word = Word::new("the registry: {}", "镜像仓库: {}");
 pub(crate) const COLLECTION_FAILED: Word =
     Word::new("the registry was not tidied up: {}", "镜像仓库清理失败: {}");
+pub(crate) const COLLECTION_CANCELLED: Word =
+    Word::new("collection {} is given up; nothing was removed", "清理 {} 已取消; 未删除任何内容");
 pub(crate) const COLLECTION_GOES_ON: Word = Word::new(
     "collection {} still goes on; `longshore registry collections` shows how",
     "清理 {} 仍在进行; 用 `longshore registry collections` 查看",

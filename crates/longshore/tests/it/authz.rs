@@ -55,6 +55,7 @@ async fn things_of(server: &TestServer, alice: &Api) -> Things {
         architecture: "amd64".into(),
         registry: "127.0.0.1:5000".into(),
         agent_version: "0".into(),
+        lan: None,
     };
     store::machines::upsert(db, &facts, MachineState::Unknown, now).await.unwrap();
     let image = images::New {
@@ -455,8 +456,10 @@ fn attempt(method: &str, path: &str, things: &Things) -> Option<(String, Option<
         ("POST", "/api/v1/builds") => (format!("{path}?image=-"), None),
         (_, path_) if path_.starts_with("/api/v1/builds/") => (path_of(&things.build), None),
         ("POST", "/api/v1/containers") => (path.to_owned(), Some(json!({"image": "nothing:1"}))),
-        ("GET", "/api/v1/registry/collections/{id}") => (path_of(&things.collection), None),
         ("POST", "/api/v1/registry/collections") => (path.to_owned(), None),
+        (_, path_) if path_.starts_with("/api/v1/registry/collections/") => {
+            (path_of(&things.collection), None)
+        }
         (_, "/api/v1/volumes/{id}") => (path_of(&things.volume.to_string()), None),
         ("PATCH", "/api/v1/containers/{id}") => {
             (path_of(&things.container.to_string()), Some(json!({"name": "stolen"})))

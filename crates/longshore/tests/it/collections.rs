@@ -1,6 +1,8 @@
-//! Tidying up the registry, with the real one. Each of these waits a minute and a half: so long a token lives that opens a push.
+//! Tidying up the registry, with the real one. Each of these waits until the tokens are too old that open a push; they live
+//! shorter here than elsewhere.
 
 use serde_json::{Value, json};
+use server::domain::collections;
 
 use crate::support::api::Api;
 use crate::support::process::ServerProcess;
@@ -60,18 +62,18 @@ async fn pulls_whole(client: &RawClient, repository: &str, image: &RawImage) -> 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_no_image_needs_is_removed_and_the_rest_stays() {
-    let server = TestServer::without_engine(&[]).await;
+    let server = TestServer::without_engine(&[("registry.token_secs", "10")]).await;
     let alice = server.account("alice").await;
     let admin = server.admin().await;
-    let door = server.door_of("alice", "alice/app").await;
     let shared = noise("shared", 100_000);
     let (kept, gone) = (noise("kept", 200_000), noise("gone", 300_000));
     let kept = RawImage::of(&[&shared, &kept], &json!({"Cmd": ["kept"]}));
     let gone = RawImage::of(&[&shared, &gone], &json!({"Cmd": ["gone"]}));
-    door.push("alice/app", "kept", &kept).await.expect(201);
-    door.push("alice/app", "gone", &gone).await.expect(201);
+    server.door_of("alice", "alice/app").await.push("alice/app", "kept", &kept).await.expect(201);
+    server.door_of("alice", "alice/app").await.push("alice/app", "gone", &gone).await.expect(201);
     // What a push left that never came to its end: a manifest that no tag ever had, and a layer without one.
     let stray = RawImage::of(&[&noise("stray", 50_000)], &json!({"Cmd": ["stray"]}));
+    let door = server.door_of("alice", "alice/app").await;
     door.push("alice/app", &stray.digest, &stray).await.expect(201);
     door.put_blob("alice/app", noise("layer", 70_000).into_bytes()).await.expect(201);
     let images = alice.get("/api/v1/images?search=gone").await.json();
@@ -106,7 +108,8 @@ async fn what_no_image_needs_is_removed_and_the_rest_stays() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pushes_at_the_same_time_lose_nothing() {
-    let server = TestServer::without_engine(&[]).await;
+    // Long enough that somebody who comes while it is closed gives up waiting.
+    let server = TestServer::without_engine(&[("registry.token_secs", "20")]).await;
     server.account("alice").await;
     let admin = server.admin().await;
     let begun = RawImage::of(&[&noise("begun", 100_000)], &json!({}));
@@ -156,7 +159,7 @@ async fn pushes_at_the_same_time_lose_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_killed_in_the_middle_tidies_up_again_and_loses_nothing() {
-    let Some(mut server) = ServerProcess::start(&[]).await else { return };
+    let Some(mut server) = ServerProcess::start(&[("registry.token_secs", "10")]).await else { return };
     let alice = server.account("alice").await;
     let admin = server.admin().await;
     let token = |server: &ServerProcess| {
@@ -175,8 +178,8 @@ async fn a_server_killed_in_the_middle_tidies_up_again_and_loses_nothing() {
     let image = |number: usize| {
         RawImage::of(&[&noise(&format!("k{number}"), 50_000)], &json!({"Cmd": [number.to_string()]}))
     };
-    let client = door(&server, token(&server).await);
     for number in 0..40 {
+        let client = door(&server, token(&server).await);
         client.push("alice/app", &format!("v{number}"), &image(number)).await.expect(201);
     }
     for row in alice.get("/api/v1/images?limit=100").await.json()["data"].as_array().unwrap() {
@@ -194,9 +197,47 @@ async fn a_server_killed_in_the_middle_tidies_up_again_and_loses_nothing() {
 
     assert_eq!(done["state"], "succeeded", "{done:#}");
     assert!(done["freed_bytes"].as_u64().unwrap() >= 20 * 50_000, "seen {seen:#}, done {done:#}");
-    let client = door(&server, token(&server).await);
     for number in 0..40 {
+        let client = door(&server, token(&server).await);
         let is_kept = number % 2 == 1;
         assert_eq!(pulls_whole(&client, "alice/app", &image(number)).await, is_kept, "v{number}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_removes_nothing_yet_can_be_given_up_and_pushes_go_on() {
+    let server = TestServer::without_engine(&[]).await;
+    let (alice, admin) = (server.account("alice").await, server.admin().await);
+    let id = begin(&admin).await;
+    until_phase(&admin, &id, &["closing"]).await;
+    let path = format!("/api/v1/registry/collections/{id}/cancel");
+
+    alice.post(&path, json!({})).await.expect(403);
+    // Who waits to push is let in.
+    let waiting = server.ask_token(Some(("alice", "alice password")), &["repository:alice/app:pull,push"]);
+    let cancelling = async { admin.post(&path, json!({})).await.expect(200).json() };
+    let (token, given_up) = tokio::join!(waiting, cancelling);
+    token.expect(200);
+
+    assert_eq!((&given_up["state"], &given_up["phase"]), (&json!("cancelled"), &json!("done")));
+    assert_eq!(admin.post(&path, json!({})).await.expect(200).json(), given_up, "twice is once");
+    let audited = admin.get("/api/v1/audit?action=registry.collect_cancel").await.json();
+    assert_eq!(audited["total"], 1);
+    begin(&admin).await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_registry_is_tidied_up_every_so_many_days() {
+    let server = TestServer::without_engine(&[("registry.collect_days", "7")]).await;
+    let is_due = || async { collections::create_due(&server.app).await.unwrap() };
+
+    assert!(!is_due().await, "the installation is new");
+    server.app.clock.advance_secs(7 * 24 * 3600);
+    assert!(is_due().await);
+    assert!(!is_due().await, "one goes on");
+
+    let begun = server.admin().await.get("/api/v1/registry/collections").await.json();
+    assert_eq!(begun["total"], 1);
+    server.stop().await;
 }

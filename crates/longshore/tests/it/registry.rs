@@ -430,7 +430,7 @@ async fn forged_expired_and_foreign_tokens_are_refused() {
     let now = app.now().unix_secs();
     let repository: Repository = "alice/app".parse().unwrap();
     let access = || vec![Access::new(&repository, vec![Action::Pull, Action::Push])];
-    let good = access::sign(&app.keys, "alice", access(), now).unwrap();
+    let good = access::sign(&app.keys, "alice", access(), now, 60).unwrap();
     let (header, rest) = good.split_once('.').unwrap();
     let (payload, signature) = rest.split_once('.').unwrap();
     let encode = |text: &str| URL_SAFE_NO_PAD.encode(text);
@@ -447,8 +447,8 @@ async fn forged_expired_and_foreign_tokens_are_refused() {
         String::from_utf8(URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap().replace("alice/app", "bob/app");
 
     let bad = [
-        ("expired", access::sign(&app.keys, "alice", access(), now - 3600).unwrap()),
-        ("another installation's", access::sign(&foreign, "alice", access(), now).unwrap()),
+        ("expired", access::sign(&app.keys, "alice", access(), now - 3600, 60).unwrap()),
+        ("another installation's", access::sign(&foreign, "alice", access(), now, 60).unwrap()),
         ("a session", alice.token.clone().unwrap()),
         ("signed as a session", app.keys.session.sign("alice", claims(), now, 60).unwrap()),
         ("an engine's credential", app.keys.credential.sign("alice", claims(), now, 60).unwrap()),

@@ -1,7 +1,12 @@
 //! TLS at the registry's address, with a stock Docker client and in detail.
 
 use serde_json::json;
+use store::registry_events;
+use wire::page::PageQuery;
 
+use crate::support::eventually;
+use crate::support::registry::RawImage;
+use crate::support::server::TestServer;
 use crate::support::shop::Shop;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -43,4 +48,20 @@ async fn the_registry_speaks_tls_and_engines_of_this_host_need_no_certificate() 
         .unwrap();
     assert_eq!(manifest.status().as_u16(), 200);
     shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_registry_reports_though_the_servers_own_port_speaks_tls() {
+    let server = TestServer::without_engine(&[("tls.mode", "on")]).await;
+    server.account("alice").await;
+    let image = RawImage::new("reported");
+
+    server.door_of("alice", "alice/app").await.push("alice/app", "v1", &image).await.expect(201);
+
+    eventually("the push is reported", 30, || async {
+        let rows = registry_events::list(&server.app.db, PageQuery::default()).await.unwrap().rows;
+        rows.into_iter().find(|row| row.event.digest.as_deref() == Some(&image.digest))
+    })
+    .await;
+    server.stop().await;
 }

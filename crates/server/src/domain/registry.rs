@@ -18,7 +18,7 @@ use super::sessions::{self, TOKEN_PREFIX};
 use crate::app::App;
 use crate::caller::{Caller, Proof, RequestContext};
 use crate::clients::registry::Repository;
-use crate::clients::registry::access::{self, Access, Action, LIFETIME_SECS, OWN_SUBJECT};
+use crate::clients::registry::access::{self, Access, Action, OWN_SUBJECT};
 use crate::clients::registry::gate::PushKey;
 use crate::error::{Error, ErrorKind, Result};
 use crate::keys::REGISTRY_SERVICE;
@@ -122,8 +122,10 @@ pub async fn token(app: &App, context: &RequestContext, request: TokenRequest) -
     }
     let now = app.now();
     let scope = access.iter().map(Access::scope).collect::<Vec<_>>().join(" ");
-    let token = access::sign(&app.keys, &subject, access, now.unix_secs())?;
-    Ok(RegistryToken { access_token: token.clone(), token, scope, expires_in: LIFETIME_SECS, issued_at: now })
+    let lifetime_secs = app.config.registry.token_secs;
+    let token = access::sign(&app.keys, &subject, access, now.unix_secs(), lifetime_secs)?;
+    let expires_in = i64::from(lifetime_secs);
+    Ok(RegistryToken { access_token: token.clone(), token, scope, expires_in, issued_at: now })
 }
 
 /// What anybody gets of a scope: pulling charts that their account made public. What is given to engines opens what it says alone.

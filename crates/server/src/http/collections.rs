@@ -50,6 +50,18 @@ pub async fn create(
     Ok((StatusCode::ACCEPTED, axum::Json(view)))
 }
 
+/// Gives one up that removes nothing yet; who waits to push goes on at once.
+#[utoipa::path(post, path = "/api/v1/registry/collections/{id}/cancel", tag = "registry", params(("id" = String, Path, description = "The collection")),
+    responses((status = 200, body = CollectionView), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem),
+        (status = 409, description = "It removes things already, or has ended", body = Problem)))]
+pub async fn cancel(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<CollectionId>,
+) -> Result<axum::Json<CollectionView>> {
+    collections::cancel(&app, &caller, id).await.map(axum::Json)
+}
+
 /// One collection.
 #[utoipa::path(get, path = "/api/v1/registry/collections/{id}", tag = "registry", params(("id" = String, Path, description = "The collection")),
     responses((status = 200, body = CollectionView), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]

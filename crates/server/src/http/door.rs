@@ -352,9 +352,10 @@ impl Visit {
             _ => None,
         };
         let now = self.app.now().unix_secs();
-        let verified = token
-            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-            .and_then(|(_, token)| access::verify(&self.app.keys, token.trim(), now));
+        let verified =
+            token.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).and_then(|(_, token)| {
+                access::verify(&self.app.keys, token.trim(), now, self.app.config.registry.token_secs)
+            });
         if let Some(verified) = verified
             && verified.allows(repository, action)
         {

@@ -177,6 +177,7 @@ pub const RIGHTS: &[(&str, &str, Access)] = &[
     ("GET", "/api/v1/registry/collections", Admin),
     ("POST", "/api/v1/registry/collections", Admin),
     ("GET", "/api/v1/registry/collections/{id}", Admin),
+    ("POST", "/api/v1/registry/collections/{id}/cancel", Admin),
     ("GET", "/api/v1/containers", Account),
     ("POST", "/api/v1/containers", Account),
     ("GET", "/api/v1/containers/{id}", Own),

@@ -15,6 +15,7 @@ use super::{
     terminals, tokens, volumes, workloads,
 };
 use crate::app::App;
+use crate::clients::registry::REPORTS_PATH;
 
 /// All routes.
 fn all<R: Routes>(routes: R) -> R {
@@ -127,6 +128,7 @@ fn all<R: Routes>(routes: R) -> R {
         .routes(routes!(registry::events))
         .routes(routes!(collections::list, collections::create))
         .routes(routes!(collections::get))
+        .routes(routes!(collections::cancel))
         .routes(routes!(containers::list, containers::create))
         .routes(routes!(containers::get, containers::update, containers::delete))
         .routes(routes!(containers::start))
@@ -224,6 +226,16 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     let mut document = all(Description(frame)).0.into_openapi();
     openapi::complete(&mut document);
     document
+}
+
+/// What the registry beside us may ask of us: to take its reports. For a listener of its own, which speaks to nobody else.
+pub fn registry_reports(app: &App) -> Router {
+    Router::new()
+        .route(REPORTS_PATH, axum::routing::post(registry::events))
+        .layer(axum::extract::DefaultBodyLimit::disable())
+        .layer(CatchPanicLayer::custom(request::on_panic))
+        .layer(from_fn_with_state(app.clone(), request::layer))
+        .with_state(app.clone())
 }
 
 /// The server's router, with everything that every request passes.

@@ -16,6 +16,8 @@ use crate::error::{Error, Result};
 
 /// How long pushes that have begun may go on.
 const CLOSING_PATIENCE: Duration = Duration::from_mins(30);
+/// How often it is looked whether somebody has given it up, while pushes end.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Attempts after which it has failed.
 const MAX_ATTEMPTS: u32 = 5;
 
@@ -42,18 +44,36 @@ async fn finish(app: &App, id: CollectionId, outcome: Outcome<'_>) -> Result<()>
     persist(app, || async { Ok(collections::finish(&app.db, id, outcome, app.now()).await?) }).await.map(drop)
 }
 
+/// Waits until somebody has given it up, for ever if nobody does.
+async fn until_cancelled(app: &App, id: CollectionId) {
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        if let Ok(Some(row)) = collections::get(&app.db, id).await
+            && row.state.is_final()
+        {
+            return;
+        }
+    }
+}
+
 /// How many bytes are left; none when it has ended before.
 async fn collect(app: &App, id: CollectionId) -> Result<Option<u64>> {
     if !collections::set_phase(&app.db, id, CollectionPhase::Closing).await? {
         return Ok(None);
     }
-    let Some(_closed) = app.registry.gate().close(CLOSING_PATIENCE).await else {
+    let closed = tokio::select! {
+        closed = app.registry.gate().close(CLOSING_PATIENCE) => closed,
+        () = until_cancelled(app, id) => return Ok(None),
+    };
+    let Some(_closed) = closed else {
         return Err(Error::conflict(
             "pushes_go_on",
             "pushes did not come to an end; try again when it is quiet",
         ));
     };
-    collections::set_phase(&app.db, id, CollectionPhase::Sweeping).await?;
+    if !collections::set_phase(&app.db, id, CollectionPhase::Sweeping).await? {
+        return Ok(None);
+    }
     collections::set_bytes_before(&app.db, id, app.registry.content_bytes().await?).await?;
     for target in app.registry.manifests().await? {
         images::delete_content(app, &target).await?;

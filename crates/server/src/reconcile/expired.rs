@@ -1,12 +1,12 @@
 //! Removes what has outlived its time: sessions and invitations that ended, what the registry reported long ago, logs of
-//! containers that are gone.
+//! containers that are gone; and has the registry tidied up when that is due.
 
 use std::time::Duration;
 
 use store::{invites, registry_events, sessions};
 
 use crate::app::App;
-use crate::domain::logs;
+use crate::domain::{collections, logs};
 use crate::error::Result;
 
 /// How often it is looked; nothing is written when there is nothing to remove.
@@ -24,6 +24,9 @@ pub(super) async fn run(app: App) {
         }
         if let Err(error) = remove(&app).await {
             tracing::warn!(%error, "what has expired stays until the next look");
+        }
+        if let Err(error) = collections::create_due(&app).await {
+            tracing::warn!(%error, "the registry is not tidied up before the next look");
         }
     }
 }

@@ -35,5 +35,30 @@ db_test! {
         let list = collections::list(c, page(1, 0)).await.unwrap();
         assert_eq!((list.total, list.rows[0].id, list.rows[0].reason.as_deref()), (2, second, Some("broken")));
         assert_eq!(list.rows[0].message.as_ref().unwrap().chars().count(), 2_000);
+        assert_eq!(collections::newest(c).await.unwrap().unwrap().id, second);
+    }
+}
+
+db_test! {
+    async fn a_collection_is_cancelled_only_before_it_removes_anything(db: &TestDb) {
+        let c = &**db;
+        let admin = account(c, "alice").await;
+        for phase in [None, Some(CollectionPhase::Closing)] {
+            let id = CollectionId(Uuid::now_v7());
+            collections::insert(c, id, admin, NOW).await.unwrap();
+            if let Some(phase) = phase {
+                assert!(collections::set_phase(c, id, phase).await.unwrap());
+            }
+            assert!(collections::cancel(c, id, later(1)).await.unwrap());
+            assert!(!collections::set_phase(c, id, CollectionPhase::Sweeping).await.unwrap(), "it has ended");
+            assert!(!collections::cancel(c, id, later(2)).await.unwrap());
+            let row = collections::get(c, id).await.unwrap().unwrap();
+            assert_eq!((row.state, row.ended_at), (OperationState::Cancelled, Some(later(1))));
+        }
+
+        let id = CollectionId(Uuid::now_v7());
+        collections::insert(c, id, admin, NOW).await.unwrap();
+        assert!(collections::set_phase(c, id, CollectionPhase::Sweeping).await.unwrap());
+        assert!(!collections::cancel(c, id, later(1)).await.unwrap());
     }
 }

@@ -6,10 +6,8 @@ use super::Repository;
 use crate::error::Result;
 use crate::keys::Keys;
 
-/// Seconds that a token lives; Docker's clients take no less than 60 for granted.
-pub const LIFETIME_SECS: i64 = 60;
 /// Seconds after its end during which the door still takes a token, as Distribution does.
-pub const LEEWAY_SECS: i64 = 30;
+const LEEWAY_SECS: i64 = 30;
 /// Who we are when we ask the registry ourselves; reserved, so that no account has this name.
 pub const OWN_SUBJECT: &str = "longshore";
 
@@ -90,15 +88,20 @@ impl Verified {
     }
 }
 
-/// Signs a token. `now` is in seconds since 1970.
-pub fn sign(keys: &Keys, subject: &str, access: Vec<Access>, now: i64) -> Result<String> {
-    let claims = Claims { access, nbf: now, jti: uuid::Uuid::now_v7().simple().to_string() };
-    keys.registry.sign(subject, claims, now, LIFETIME_SECS)
+/// Seconds after the end of a token's life during which the door still takes it.
+pub fn leeway_secs(lifetime_secs: u32) -> i64 {
+    i64::from(lifetime_secs / 2).min(LEEWAY_SECS)
 }
 
-/// Reads a token of ours; none for every other.
-pub fn verify(keys: &Keys, token: &str, now: i64) -> Option<Verified> {
-    let verified = keys.registry.verify::<Claims>(token, now - LEEWAY_SECS)?;
+/// Signs a token that lives so long. `now` is in seconds since 1970.
+pub fn sign(keys: &Keys, subject: &str, access: Vec<Access>, now: i64, lifetime_secs: u32) -> Result<String> {
+    let claims = Claims { access, nbf: now, jti: uuid::Uuid::now_v7().simple().to_string() };
+    keys.registry.sign(subject, claims, now, lifetime_secs.into())
+}
+
+/// Reads a token of ours, which live so long; none for every other.
+pub fn verify(keys: &Keys, token: &str, now: i64, lifetime_secs: u32) -> Option<Verified> {
+    let verified = keys.registry.verify::<Claims>(token, now - leeway_secs(lifetime_secs))?;
     Some(Verified { subject: verified.subject, access: verified.claims.access })
 }
 
@@ -112,17 +115,16 @@ mod tests {
         let keys = Keys::open(&folder.path().join("keys")).unwrap();
         let repository = |text: &str| text.parse::<Repository>().unwrap();
 
-        let token =
-            sign(&keys, "alice", vec![Access::new(&repository("alice/app"), vec![Action::Pull])], 1_000)
-                .unwrap();
-        let verified = verify(&keys, &token, 1_000).unwrap();
+        let access = vec![Access::new(&repository("alice/app"), vec![Action::Pull])];
+        let token = sign(&keys, "alice", access, 1_000, 60).unwrap();
+        let verified = verify(&keys, &token, 1_000, 60).unwrap();
 
         assert_eq!(verified.subject, "alice");
         assert!(verified.allows(&repository("alice/app"), Action::Pull));
         assert!(!verified.allows(&repository("alice/app"), Action::Push));
         assert!(!verified.allows(&repository("alice/app2"), Action::Pull));
         assert!(!verified.allows(&repository("alicex/app"), Action::Pull));
-        assert!(verify(&keys, &token, 1_000 + LIFETIME_SECS + LEEWAY_SECS - 1).is_some());
-        assert!(verify(&keys, &token, 1_000 + LIFETIME_SECS + LEEWAY_SECS).is_none());
+        assert!(verify(&keys, &token, 1_000 + 60 + 30 - 1, 60).is_some());
+        assert!(verify(&keys, &token, 1_000 + 60 + 30, 60).is_none());
     }
 }

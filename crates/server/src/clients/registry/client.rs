@@ -44,7 +44,8 @@ async fn request(
     access: Vec<Access>,
 ) -> Result<reqwest::RequestBuilder> {
     let base = app.registry.base().await?;
-    let token = access::sign(&app.keys, OWN_SUBJECT, access, app.now().unix_secs())?;
+    let token =
+        access::sign(&app.keys, OWN_SUBJECT, access, app.now().unix_secs(), app.config.registry.token_secs)?;
     Ok(app.registry.http.request(method, format!("{base}{path}")).bearer_auth(token).timeout(PATIENCE))
 }
 

@@ -11,12 +11,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use super::Repository;
-use super::access::{LEEWAY_SECS, LIFETIME_SECS};
+use super::access::leeway_secs;
 use super::unavailable;
 use crate::error::Result;
 
-/// A push of which nothing is heard for so long, between two requests, has ended.
-const SILENCE: Duration = Duration::from_mins(1);
 /// How long a newcomer waits before it is told to come again.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How often it is looked for pushes that have ended by saying nothing.
@@ -52,8 +50,9 @@ struct Push {
 }
 
 impl Push {
-    fn is_on(&self) -> bool {
-        self.writers > 0 || self.seen_at.elapsed() < SILENCE
+    /// Nothing may be heard of it for so long between two requests.
+    fn is_on(&self, silence: Duration) -> bool {
+        self.writers > 0 || self.seen_at.elapsed() < silence
     }
 }
 
@@ -62,14 +61,10 @@ impl Push {
 pub struct Gate {
     state: Arc<Mutex<State>>,
     changed: Arc<Notify>,
-}
-
-impl Default for Gate {
-    fn default() -> Self {
-        // Nobody knows what a server gave that ended a moment ago.
-        let state = State { push_token_at: Some(Instant::now()), ..State::default() };
-        Self { state: Arc::new(Mutex::new(state)), changed: Arc::default() }
-    }
+    /// How long a client may use a token; a push of which nothing is heard for so long has ended.
+    lifetime: Duration,
+    /// After this time nobody takes a token any more.
+    too_old: Duration,
 }
 
 /// Whoever holds this writes.
@@ -125,6 +120,15 @@ impl Drop for Closed {
 }
 
 impl Gate {
+    /// A gate to which tokens open the way that live so long.
+    pub fn new(lifetime_secs: u32) -> Self {
+        // Nobody knows what a server gave that ended a moment ago.
+        let state = State { push_token_at: Some(Instant::now()), ..State::default() };
+        let lifetime = Duration::from_secs(lifetime_secs.into());
+        let too_old = lifetime + Duration::from_secs(leeway_secs(lifetime_secs).unsigned_abs() + 1);
+        Self { state: Arc::new(Mutex::new(state)), changed: Arc::default(), lifetime, too_old }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -137,13 +141,14 @@ impl Gate {
 
     fn try_enter(&self, push: Option<&PushKey>) -> Option<Writer> {
         let mut state = self.lock();
-        let is_known = push.and_then(|key| state.pushes.get(key)).is_some_and(Push::is_on);
+        let is_known =
+            push.and_then(|key| state.pushes.get(key)).is_some_and(|push| push.is_on(self.lifetime));
         if state.is_closed || (state.is_closing && !is_known) {
             return None;
         }
         if let Some(key) = push {
             if state.pushes.len() >= PUSHES_MAX && !state.pushes.contains_key(key) {
-                state.pushes.retain(|_, push| push.is_on());
+                state.pushes.retain(|_, push| push.is_on(self.lifetime));
                 let oldest = state.pushes.iter().filter(|(_, push)| push.writers == 0);
                 let oldest = oldest.min_by_key(|(_, push)| push.seen_at).map(|(key, _)| key.clone());
                 oldest.and_then(|key| state.pushes.remove(&key));
@@ -161,7 +166,8 @@ impl Gate {
     pub async fn give_push_token(&self, pushes: &[PushKey]) -> Result<()> {
         self.wait(|| {
             let mut state = self.lock();
-            let is_known = |key: &PushKey| state.pushes.get(key).is_some_and(Push::is_on);
+            let is_known =
+                |key: &PushKey| state.pushes.get(key).is_some_and(|push| push.is_on(self.lifetime));
             if state.is_closed || (state.is_closing && !pushes.iter().all(is_known)) {
                 return None;
             }
@@ -205,9 +211,9 @@ impl Gate {
             changed.as_mut().enable();
             {
                 let mut state = self.lock();
-                state.pushes.retain(|_, push| push.is_on());
+                state.pushes.retain(|_, push| push.is_on(self.lifetime));
                 let is_quiet = state.writers == 0 && state.pushes.is_empty();
-                if is_quiet && state.push_token_at.is_none_or(|at| at.elapsed() > token_life()) {
+                if is_quiet && state.push_token_at.is_none_or(|at| at.elapsed() > self.too_old) {
                     state.is_closed = true;
                     return Some(closed);
                 }
@@ -226,11 +232,6 @@ impl Gate {
     }
 }
 
-/// After this time the registry takes a token no more.
-fn token_life() -> Duration {
-    Duration::from_secs((LIFETIME_SECS + LEEWAY_SECS).unsigned_abs() + 1)
-}
-
 #[cfg(test)]
 mod tests {
     use tokio::task::JoinSet;
@@ -239,7 +240,7 @@ mod tests {
 
     /// One whose server has run for a while.
     fn quiet() -> Gate {
-        let gate = Gate::default();
+        let gate = Gate::new(60);
         gate.lock().push_token_at = None;
         gate
     }
@@ -296,14 +297,14 @@ mod tests {
     #[tokio::test]
     async fn it_closes_only_when_every_push_token_is_too_old() {
         assert!(
-            Gate::default().close(Duration::from_millis(10)).await.is_none(),
+            Gate::new(60).close(Duration::from_millis(10)).await.is_none(),
             "an earlier server may have given some"
         );
         let gate = quiet();
         gate.give_push_token(&[key("alice/app")]).await.unwrap();
 
         assert!(gate.close(Duration::from_millis(10)).await.is_none());
-        gate.lock().push_token_at = Instant::now().checked_sub(token_life() + Duration::from_secs(1));
+        gate.lock().push_token_at = Instant::now().checked_sub(Duration::from_secs(92));
         assert!(gate.close(Duration::from_millis(10)).await.is_some());
     }
 }

@@ -15,6 +15,7 @@ mod supervisor;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, Weak};
@@ -102,6 +103,9 @@ pub struct Registry {
     gate: Gate,
 }
 
+/// Where the registry reports what happens in it.
+pub const REPORTS_PATH: &str = "/api/registry/events";
+
 /// What the supervisor needs to run Distribution.
 #[derive(Clone, Debug)]
 struct OwnRegistry {
@@ -109,7 +113,6 @@ struct OwnRegistry {
     folder: PathBuf,
     certificate: PathBuf,
     events_secret: Secret,
-    events_url: String,
 }
 
 /// Keeps a manifest from being removed from the registry while somebody makes an image of it.
@@ -129,7 +132,6 @@ impl Registry {
                 folder: config.data_dir.join("registry"),
                 certificate: keys.registry_certificate.clone(),
                 events_secret: keys.registry_events.clone(),
-                events_url: events_url(config),
             };
             (Some(own), Upstream::Starting)
         };
@@ -151,14 +153,15 @@ impl Registry {
             transfer,
             locks: Mutex::default(),
             users: TaskTracker::new(),
-            gate: Gate::default(),
+            gate: Gate::new(config.registry.token_secs),
         })
     }
 
-    /// Starts the supervisor, unless the registry is an external one.
-    pub fn start(&self, app: &App) {
+    /// Starts the supervisor, unless the registry is an external one. It reports at `reports`, an address of this host
+    /// that takes requests in the clear, whatever the server's own port speaks.
+    pub fn start(&self, app: &App, reports: SocketAddr) {
         if let Some(own) = self.own.clone() {
-            app.spawn(supervisor::run(app.clone(), own));
+            app.spawn(supervisor::run(app.clone(), own, reports));
         }
     }
 
@@ -244,20 +247,6 @@ impl Registry {
 pub fn unavailable(reason: impl Into<String>) -> Error {
     Error::unavailable("registry_down", reason)
         .hint("try again in a few seconds; `GET /readyz` says how the registry is")
-}
-
-/// Where the registry, which runs on this machine, reports what happens in it.
-fn events_url(config: &Config) -> String {
-    let mut address = config.listen;
-    if address.ip().is_unspecified() {
-        let loopback: std::net::IpAddr = if address.is_ipv4() {
-            std::net::Ipv4Addr::LOCALHOST.into()
-        } else {
-            std::net::Ipv6Addr::LOCALHOST.into()
-        };
-        address.set_ip(loopback);
-    }
-    format!("http://{address}/api/registry/events")
 }
 
 /// A secret of the registry's own, the same at every start, so that uploads survive a restart.

@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -16,7 +17,7 @@ use serde_json::json;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
-use super::{OwnRegistry, Upstream, derived};
+use super::{OwnRegistry, REPORTS_PATH, Upstream, derived};
 use crate::app::App;
 use crate::keys;
 
@@ -40,12 +41,12 @@ const LINE_BYTES: u64 = 2048;
 type Result<T, E = String> = std::result::Result<T, E>;
 
 /// Runs the registry until the server ends.
-pub(super) async fn run(app: App, own: OwnRegistry) {
+pub(super) async fn run(app: App, own: OwnRegistry, reports: SocketAddr) {
     let Some(_lock) = lock_folder(&app, &own).await else { return };
     let mut delay = FIRST_DELAY;
     loop {
         let started = Instant::now();
-        let Err(reason) = run_once(&app, &own).await else { return };
+        let Err(reason) = run_once(&app, &own, reports).await else { return };
         if started.elapsed() >= GOOD_RUN {
             delay = FIRST_DELAY;
         }
@@ -97,7 +98,7 @@ fn open_lock(folder: &Path) -> std::io::Result<std::fs::File> {
 }
 
 /// One life of the registry. Ok: the server ends. Otherwise why it is down.
-async fn run_once(app: &App, own: &OwnRegistry) -> Result<()> {
+async fn run_once(app: &App, own: &OwnRegistry, reports: SocketAddr) -> Result<()> {
     let folder =
         own.folder.canonicalize().map_err(|error| format!("cannot use the registry's folder: {error}"))?;
     let config_file = folder.join("config.yml");
@@ -105,7 +106,7 @@ async fn run_once(app: &App, own: &OwnRegistry) -> Result<()> {
 
     let port = free_port()?;
     let start = uuid::Uuid::now_v7().to_string();
-    write_config(own, &folder, &config_file, port, &start)
+    write_config(own, &folder, &config_file, (port, reports), &start)
         .map_err(|e| format!("cannot write the registry's configuration: {e}"))?;
     let mut child = spawn(own, &folder, &config_file)?;
     let lines = follow_log(app, &mut child);
@@ -142,7 +143,7 @@ fn write_config(
     own: &OwnRegistry,
     folder: &Path,
     file: &Path,
-    port: u16,
+    (port, reports): (u16, SocketAddr),
     start: &str,
 ) -> std::io::Result<()> {
     let config = json!({
@@ -171,7 +172,7 @@ fn write_config(
         }},
         "notifications": {"endpoints": [{
             "name": "longshore",
-            "url": own.events_url,
+            "url": format!("http://{reports}{REPORTS_PATH}"),
             "headers": {"Authorization": [format!("Bearer {}", own.events_secret.expose())]},
             "timeout": "3s",
             "threshold": 3,
