@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::{SinkExt, StreamExt, future};
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, SinkExt, StreamExt, future};
 use http::{HeaderValue, Uri};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
@@ -39,10 +40,16 @@ use crate::{Agent, MachineKey, tls};
 const SOCKET_BUFFER: usize = 16 << 10;
 /// HTTP/2 frames are far smaller; what is larger is not ours.
 const MESSAGE_BYTES_MAX: usize = 1 << 20;
+/// For reaching the server at all. A network that was just mended must not be waited for by an attempt from before.
+const REACH_TIMEOUT: Duration = Duration::from_secs(5);
 /// For everything until the server has said that this machine is welcome.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// For what was sent and never arrived, as far as anybody says. TCP alone would wait ever longer between its tries, and so find
+/// a network that is mended late.
+const UNHEARD_TIMEOUT: Duration = Duration::from_secs(10);
 const WAIT_FIRST: Duration = Duration::from_millis(500);
-const WAIT_LONGEST: Duration = Duration::from_secs(30);
+/// Short, for the same reason: what is not known of a machine is not known for seconds after it could be.
+const WAIT_LONGEST: Duration = Duration::from_secs(4);
 /// A connection that held so long was a good one: the next try is soon.
 const GOOD_CONNECTION: Duration = Duration::from_secs(30);
 
@@ -73,13 +80,13 @@ impl Agent {
         let tls = TlsConnector::from(Arc::new(tls::client_config(server.fingerprint.as_deref())?));
         let process = AgentProcessId(uuid::Uuid::now_v7());
         let dialing = Dialing { agent: self, server, process, tls, door: Door::default() };
-        future::join4(
-            dialing.keep_open(Channel::Control),
-            dialing.keep_open(Channel::Bulk),
-            dialing.keep_open(Channel::Registry),
-            dialing.door.listen(self, door),
-        )
-        .await;
+        // Each is looked at only when something happened to it, and not whenever something happened to any.
+        let mut all = FuturesUnordered::new();
+        for channel in [Channel::Control, Channel::Bulk, Channel::Registry] {
+            all.push(dialing.keep_open(channel).boxed());
+        }
+        all.push(dialing.door.listen(self, door).boxed());
+        while all.next().await.is_some() {}
         Ok(())
     }
 }
@@ -100,7 +107,7 @@ impl Dialing<'_> {
                     tracing::info!(link.channel = name, "connected to `{url}`");
                     let since = Instant::now();
                     match channel {
-                        Channel::Control | Channel::Bulk => self.agent.serve_pipe(pipe).await,
+                        Channel::Control | Channel::Bulk => self.agent.serve_pipe(channel, pipe).await,
                         Channel::Registry => self.door.carry(self.agent, pipe).await,
                     }
                     if since.elapsed() >= GOOD_CONNECTION {
@@ -184,7 +191,11 @@ impl Dialing<'_> {
         let socket = match Matcher::from_env().intercept(&target) {
             None => {
                 let bare = host.trim_start_matches('[').trim_end_matches(']');
-                TcpStream::connect((bare, port)).await.map_err(|error| error.to_string())?
+                let connecting = TcpStream::connect((bare, port));
+                match tokio::time::timeout(REACH_TIMEOUT, connecting).await {
+                    Ok(connected) => connected.map_err(|error| error.to_string())?,
+                    Err(_) => return Err("nobody answers there".into()),
+                }
             }
             Some(proxy) => {
                 let mut tunnel = Tunnel::new(proxy.uri().clone(), HttpConnector::new());
@@ -201,6 +212,8 @@ impl Dialing<'_> {
         };
         // Small frames must not wait for one another.
         socket.set_nodelay(true).map_err(|error| error.to_string())?;
+        let unheard = u32::try_from(UNHEARD_TIMEOUT.as_millis()).expect("some seconds");
+        rustix::net::sockopt::set_tcp_user_timeout(&socket, unheard).map_err(|error| error.to_string())?;
         if !is_tls {
             return Ok(Box::new(socket));
         }

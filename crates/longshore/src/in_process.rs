@@ -24,7 +24,7 @@ async fn keep_connected(hub: Hub, agent: Agent, channel: Channel) {
         let (server_side, agent_side) = tokio::io::duplex(PIPE_BYTES);
         let machine = agent.machine_id().clone();
         let ((), attached) =
-            tokio::join!(agent.serve_pipe(agent_side), hub.attach(machine, channel, server_side));
+            tokio::join!(agent.serve_pipe(channel, agent_side), hub.attach(machine, channel, server_side));
         if let Err(error) = attached {
             tracing::warn!("{error}");
         }

@@ -130,7 +130,10 @@ pub fn agent(settings: &AgentSettings) -> Result<()> {
     start_agent_log()?;
     let _held = agent::membership::hold(&settings.state_dir)?;
     let (membership, key) = agent::membership::load(&settings.state_dir)?;
-    block_on(async {
+    // On one thread: the tasks of a link hand small things to each other all the time, and waking another thread costs
+    // more than what is to be done. What takes long (files, archives, the driver) has threads of its own.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
         let mut stop = StopSignals::new()?;
         let shutdown = CancellationToken::new();
         let address = settings.registry_listen;

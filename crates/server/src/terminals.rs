@@ -30,7 +30,7 @@ const TICKETS_MAX: usize = 8_192;
 /// Those who may look at one terminal.
 const VIEWERS_MAX: usize = 16;
 /// Bytes that a viewer is given together.
-const SHOWN_BYTES_MAX: usize = 32 << 10;
+const SHOWN_BYTES_MAX: usize = 64 << 10;
 /// Bytes of one kind that are kept in one piece.
 const CHUNK_BYTES_MAX: usize = 8 << 10;
 /// Bytes of a terminal that the quickest of its viewers may not have seen yet before the command waits a moment.
@@ -322,19 +322,22 @@ impl Screen {
         }
     }
 
-    /// The bytes of one kind from an offset that is kept.
-    fn read(&self, from: u64) -> Option<(u8, Vec<u8>)> {
+    /// The bytes of one kind from an offset that is kept, behind their channel.
+    fn read(&self, from: u64) -> Option<Vec<u8>> {
         let first = self.chunks.partition_point(|chunk| chunk.start + chunk.bytes.len() as u64 <= from);
         let channel = self.chunks.get(first)?.channel;
-        let mut bytes = Vec::new();
-        for chunk in self.chunks.range(first..) {
-            if chunk.channel != channel || bytes.len() >= SHOWN_BYTES_MAX {
+        let of_channel = self.chunks.range(first..).take_while(|chunk| chunk.channel == channel);
+        let there: usize = of_channel.clone().map(|chunk| chunk.bytes.len()).sum();
+        let mut bytes = Vec::with_capacity(1 + there.min(SHOWN_BYTES_MAX + CHUNK_BYTES_MAX));
+        bytes.push(channel);
+        for chunk in of_channel {
+            if bytes.len() > SHOWN_BYTES_MAX {
                 break;
             }
             let skipped = usize::try_from(from.saturating_sub(chunk.start)).expect("it lies in the chunk");
             bytes.extend_from_slice(&chunk.bytes[skipped..]);
         }
-        Some((channel, bytes))
+        Some(bytes)
     }
 
     /// Whether more may be taken from the command now.
@@ -574,8 +577,8 @@ fn take(terminal: &Terminal, said: Option<Result<ExecOutput, crate::link::CallEr
 /// Something to show to a viewer.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Shown {
-    /// Output, with its channel.
-    Output(u8, Vec<u8>),
+    /// Output, behind its channel.
+    Output(Vec<u8>),
     /// A message; `Ended` is the last.
     Message(ServerMessage),
 }
@@ -648,14 +651,14 @@ impl Viewer {
             return Some(Shown::Message(ServerMessage::Dropped { bytes }));
         }
         let from = place.at;
-        if let Some((channel, bytes)) = screen.read(from) {
+        if let Some(bytes) = screen.read(from) {
             if let Some(place) = screen.viewers.get_mut(&self.number) {
-                place.at = from + bytes.len() as u64;
+                place.at = from + bytes.len() as u64 - 1;
             }
             if terminal.is_waiting_for_room.load(Ordering::SeqCst) {
                 terminal.wake.notify_one();
             }
-            return Some(Shown::Output(channel, bytes));
+            return Some(Shown::Output(bytes));
         }
         screen.ended.clone().map(|ended| Shown::Message(ended.message()))
     }
@@ -757,11 +760,12 @@ mod tests {
             assert!(screen.chunks.len() <= REPLAY_BYTES / CHUNK_BYTES_MAX * 2 + 2, "{}", screen.chunks.len());
             let mut at = screen.start();
             let mut read = Vec::new();
-            while let Some((channel, bytes)) = screen.read(at) {
-                assert_eq!(channel, CHANNEL_OUTPUT);
+            while let Some(message) = screen.read(at) {
+                let (channel, bytes) = message.split_first().unwrap();
+                assert_eq!(*channel, CHANNEL_OUTPUT);
                 assert!(bytes.len() < SHOWN_BYTES_MAX + CHUNK_BYTES_MAX);
                 at += bytes.len() as u64;
-                read.extend(bytes);
+                read.extend_from_slice(bytes);
             }
             assert_eq!(at, screen.end);
             assert!(read == written[written.len() - REPLAY_BYTES..], "pieces of {size}");
@@ -777,10 +781,10 @@ mod tests {
             screen.append(channel, text.as_bytes());
         }
 
-        assert_eq!(screen.read(0), Some((CHANNEL_OUTPUT, b"ab".to_vec())));
-        assert_eq!(screen.read(1), Some((CHANNEL_OUTPUT, b"b".to_vec())));
-        assert_eq!(screen.read(2), Some((CHANNEL_ERROR, b"c".to_vec())));
-        assert_eq!(screen.read(3), Some((CHANNEL_OUTPUT, b"d".to_vec())));
+        assert_eq!(screen.read(0), Some([&[CHANNEL_OUTPUT], &b"ab"[..]].concat()));
+        assert_eq!(screen.read(1), Some(vec![CHANNEL_OUTPUT, b'b']));
+        assert_eq!(screen.read(2), Some(vec![CHANNEL_ERROR, b'c']));
+        assert_eq!(screen.read(3), Some(vec![CHANNEL_OUTPUT, b'd']));
         assert_eq!(screen.read(4), None);
     }
 

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 /// Bytes that one frame may carry; who has more to send sends several.
 pub const FRAME_BYTES_MAX: usize = 64 << 10;
 /// Kind and length.
-const HEAD_BYTES: usize = 5;
+pub const HEAD_BYTES: usize = 5;
 
 /// Why a stream of frames cannot be read on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,13 +29,22 @@ pub trait Frame: Sized {
     /// The frame as it travels.
     fn encode(&self) -> Vec<u8> {
         let (kind, bytes) = self.parts();
-        debug_assert!(bytes.len() <= FRAME_BYTES_MAX, "whoever makes a frame keeps to its bound");
-        let length = u32::try_from(bytes.len()).expect("frames are short");
         let mut frame = Vec::with_capacity(HEAD_BYTES + bytes.len());
-        frame.push(kind);
-        frame.extend_from_slice(&length.to_be_bytes());
-        frame.extend_from_slice(&bytes);
+        append(kind, [&*bytes], &mut frame);
         frame
+    }
+}
+
+/// Appends one frame of a kind, whose bytes are these together.
+pub fn append<'a>(kind: u8, bytes: impl IntoIterator<Item = &'a [u8], IntoIter: Clone>, to: &mut Vec<u8>) {
+    let bytes = bytes.into_iter();
+    let length: usize = bytes.clone().map(<[u8]>::len).sum();
+    debug_assert!(length <= FRAME_BYTES_MAX, "whoever makes a frame keeps to its bound");
+    let length = u32::try_from(length).expect("frames are short");
+    to.push(kind);
+    to.extend_from_slice(&length.to_be_bytes());
+    for piece in bytes {
+        to.extend_from_slice(piece);
     }
 }
 

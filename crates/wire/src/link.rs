@@ -707,6 +707,11 @@ pub enum ExecOutput {
     Failed(LinkError),
 }
 
+impl ExecOutput {
+    /// The kinds of frames that carry output: standard output, and standard error.
+    pub const OUTPUT_KINDS: [u8; 2] = [0, 1];
+}
+
 impl Frame for ExecOutput {
     fn parts(&self) -> (u8, Cow<'_, [u8]>) {
         match self {

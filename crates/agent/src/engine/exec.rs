@@ -14,7 +14,7 @@ use futures::StreamExt;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc::{self, Sender};
 use uuid::Uuid;
-use wire::frames::{Frame, FrameReader};
+use wire::frames::{self, Frame, FrameReader, HEAD_BYTES};
 use wire::link::{Exec, ExecInput, ExecOutput, LinkError, LinkErrorCode};
 use wire::policy::Policy;
 use wire::terminals::{ExecSpec, TerminalSize};
@@ -23,8 +23,10 @@ use super::output::{Pieces, Source};
 use super::{CALL_TIMEOUT, Engine, containers, engine_down, hangup, is_not_found, within};
 use crate::{Agent, policy};
 
-/// Bytes of output that are sent on together; small, so that a key that is pressed meanwhile is not far behind them.
-const READ_BYTES: usize = 16 << 10;
+/// Bytes of output that are sent on together: of a terminal few, so that a key that is pressed meanwhile is not far behind
+/// them; of a pipe as many as make, with their head, one frame of the connection.
+const TERMINAL_READ_BYTES: usize = 16 << 10;
+const PIPE_READ_BYTES: usize = 60 << 10;
 /// A terminal can be given a size only once its command runs, a moment after it was started.
 const RESIZE_TRIES: u32 = 50;
 const RESIZE_PAUSE: Duration = Duration::from_millis(10);
@@ -389,22 +391,32 @@ async fn copy_output(
     is_tty: bool,
     output: &Sender<Bytes>,
 ) -> Result<(), LinkError> {
-    let mut buffer = vec![0; READ_BYTES];
+    let mut buffer = vec![0; if is_tty { TERMINAL_READ_BYTES } else { PIPE_READ_BYTES }];
     let mut pieces = Pieces::new(is_tty);
     loop {
         let length = reader.read(&mut buffer).await.map_err(engine_down)?;
         if length == 0 {
             return Ok(());
         }
-        for (source, piece) in pieces.take(&buffer[..length])? {
-            let frame = match source {
-                Source::Out => ExecOutput::Out(piece.to_vec()),
-                Source::Err => ExecOutput::Err(piece.to_vec()),
-            };
+        let frames = framed(&pieces.take(&buffer[..length])?);
+        if !frames.is_empty() {
             let gone = |_| engine_down("nobody reads the command's output any more");
-            output.send(frame.encode().into()).await.map_err(gone)?;
+            output.send(frames.into()).await.map_err(gone)?;
         }
     }
+}
+
+/// Output as it travels: pieces of one source that follow one another are one frame.
+fn framed(pieces: &[(Source, &[u8])]) -> Vec<u8> {
+    let mut frames = Vec::with_capacity(pieces.iter().map(|(_, piece)| piece.len() + HEAD_BYTES).sum());
+    for same in pieces.chunk_by(|(one, _), (other, _)| one == other) {
+        frames::append(
+            ExecOutput::OUTPUT_KINDS[same[0].0 as usize],
+            same.iter().map(|(_, piece)| *piece),
+            &mut frames,
+        );
+    }
+    frames
 }
 
 async fn exit_code(engine: &Engine, exec: &str) -> Result<i64, LinkError> {
@@ -436,6 +448,29 @@ pub(super) async fn inspect(engine: &Engine, exec: &str) -> Result<Option<ExecIn
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pieces_that_follow_one_another_travel_as_one_frame() {
+        let pieces: [(Source, &[u8]); 4] =
+            [(Source::Out, b"one "), (Source::Out, b"two"), (Source::Err, b"no"), (Source::Out, b"three")];
+        let mut reader = FrameReader::<ExecOutput>::default();
+
+        reader.push(&framed(&pieces));
+
+        let mut read = Vec::new();
+        while let Some(frame) = reader.next_frame().unwrap() {
+            read.push(frame);
+        }
+        assert_eq!(
+            read,
+            [
+                ExecOutput::Out(b"one two".to_vec()),
+                ExecOutput::Err(b"no".to_vec()),
+                ExecOutput::Out(b"three".to_vec())
+            ]
+        );
+        assert!(framed(&[]).is_empty());
+    }
 
     #[test]
     fn notes_that_are_not_ours_are_passed_over() {

@@ -1,17 +1,23 @@
 //! What containers print, in pieces. A reader that is slow holds up its own stream and nothing else: the engine keeps the
 //! output in its file meanwhile.
 
+use std::time::Duration;
+
 use bollard::query_parameters::InspectContainerOptions;
-use futures::StreamExt;
 use tokio::sync::mpsc::Sender;
+use tokio::time::Instant;
 use wire::link::{ContainerLogs, LinkError, LinkErrorCode, LogEvent};
 
 use super::output::{Pieces, Source};
+use super::reading::READ_BYTES;
 use super::{CALL_TIMEOUT, Engine, containers, within};
 
-/// Text in one event at most, and lines that are joined to it when they are there already.
-const TEXT_BYTES_MAX: usize = 64 << 10;
-const JOINED_MAX: usize = 64;
+/// Bytes whose text is one event, at most.
+const EVENT_BYTES_MAX: usize = 64 << 10;
+/// How long text may wait for more that goes with it, so that not every line is an event of its own.
+const GATHERED_FOR: Duration = Duration::from_millis(4);
+/// After a read that brought little: the engine sends line by line, and puts some together while nobody reads.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// Reads to the end of the output, or for ever when it follows.
 pub(crate) async fn read(
@@ -42,23 +48,39 @@ async fn copy(engine: &Engine, call: ContainerLogs, events: &Sender<LogEvent>) -
         ("timestamps", flag(call.timestamps)),
         ("tail", call.tail.map_or_else(|| "all".to_owned(), |lines| lines.to_string())),
     ];
-    let bytes = engine.get(&format!("/containers/{id}/logs"), &query).await?;
-    let mut batches = Box::pin(bytes.ready_chunks(JOINED_MAX));
+    let mut body = engine.read(&format!("/containers/{id}/logs"), &query).await?;
     let mut pieces = Pieces::new(is_tty);
     let mut joiner = Joiner::default();
-    while let Some(batch) = batches.next().await {
-        for bytes in batch {
-            for (source, piece) in pieces.take(&bytes?)? {
-                for event in joiner.take(source, piece) {
+    let mut ready = Vec::new();
+    let mut due: Option<Instant> = None;
+    loop {
+        let bytes = tokio::select! {
+            biased;
+            () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                due = None;
+                if let Some(event) = joiner.flush() {
                     send(events, event).await?;
                 }
+                continue;
             }
+            bytes = body.next() => bytes?,
+        };
+        let Some(bytes) = bytes else { break };
+        let is_little = bytes.len() < READ_BYTES / 2;
+        for (source, piece) in pieces.take(bytes)? {
+            joiner.take(source, piece, &mut ready);
         }
-        if let Some(event) = joiner.flush() {
+        for event in ready.drain(..) {
+            due = None;
             send(events, event).await?;
         }
+        due = due.or_else(|| Some(Instant::now() + GATHERED_FOR));
+        if is_little {
+            tokio::time::sleep(PAUSE).await;
+        }
     }
-    for event in joiner.end() {
+    joiner.end(&mut ready);
+    for event in ready {
         send(events, event).await?;
     }
     Ok(())
@@ -70,58 +92,71 @@ async fn send(events: &Sender<LogEvent>, event: LogEvent) -> Result<(), LinkErro
 }
 
 /// Joins pieces of one kind into text.
-#[derive(Default)]
 struct Joiner {
-    /// The beginning of a character whose end has not come yet, by source.
-    partial: [Vec<u8>; 2],
-    text: Option<(Source, String)>,
+    /// Of which kind the last piece was.
+    source: Source,
+    /// What is no event yet, by source: of the other one at most the beginning of a character.
+    waiting: [Vec<u8>; 2],
+}
+
+impl Default for Joiner {
+    fn default() -> Self {
+        Self { source: Source::Out, waiting: Default::default() }
+    }
 }
 
 impl Joiner {
-    fn take(&mut self, source: Source, bytes: &[u8]) -> Vec<LogEvent> {
-        let mut events = Vec::new();
-        for piece in bytes.chunks(TEXT_BYTES_MAX / 4) {
-            let text = decode(&mut self.partial[source as usize], piece);
-            let fits = self
-                .text
-                .as_ref()
-                .is_some_and(|(of, before)| *of == source && before.len() + text.len() <= TEXT_BYTES_MAX);
-            if !fits {
-                events.extend(self.flush());
-            }
-            self.text.get_or_insert_with(|| (source, String::new())).1.push_str(&text);
+    fn take(&mut self, source: Source, mut bytes: &[u8], ready: &mut Vec<LogEvent>) {
+        if source != self.source {
+            ready.extend(self.flush());
+            self.source = source;
         }
-        events
+        while !bytes.is_empty() {
+            let waiting = &mut self.waiting[source as usize];
+            let (piece, rest) = bytes.split_at(bytes.len().min(EVENT_BYTES_MAX - waiting.len()));
+            waiting.extend_from_slice(piece);
+            bytes = rest;
+            if waiting.len() == EVENT_BYTES_MAX {
+                ready.extend(self.flush());
+            }
+        }
     }
 
     fn flush(&mut self) -> Option<LogEvent> {
-        let (source, text) = self.text.take().filter(|(_, text)| !text.is_empty())?;
-        Some(match source {
-            Source::Out => LogEvent::Out(text),
-            Source::Err => LogEvent::Err(text),
-        })
+        let waiting = &mut self.waiting[self.source as usize];
+        let text = match String::from_utf8(std::mem::take(waiting)) {
+            Ok(text) => text,
+            Err(error) => {
+                let (text, rest) = decode(error.as_bytes());
+                *waiting = rest.to_vec();
+                text
+            }
+        };
+        (!text.is_empty()).then(|| event(self.source, text))
     }
 
     /// A character that was never finished is shown as one that cannot be read.
-    fn end(&mut self) -> Vec<LogEvent> {
-        let mut events: Vec<LogEvent> = self.flush().into_iter().collect();
-        let [out, err] = &self.partial;
-        if !out.is_empty() {
-            events.push(LogEvent::Out(char::REPLACEMENT_CHARACTER.into()));
+    fn end(&mut self, ready: &mut Vec<LogEvent>) {
+        ready.extend(self.flush());
+        for source in [Source::Out, Source::Err] {
+            if !self.waiting[source as usize].is_empty() {
+                ready.push(event(source, char::REPLACEMENT_CHARACTER.into()));
+            }
         }
-        if !err.is_empty() {
-            events.push(LogEvent::Err(char::REPLACEMENT_CHARACTER.into()));
-        }
-        events
     }
 }
 
-/// Text of the bytes and of what was left before them; keeps back the beginning of a character at the end.
-fn decode(partial: &mut Vec<u8>, bytes: &[u8]) -> String {
-    partial.extend_from_slice(bytes);
-    let mut text = String::with_capacity(partial.len());
-    let mut chunks = partial.utf8_chunks().peekable();
-    let mut kept = Vec::new();
+fn event(source: Source, text: String) -> LogEvent {
+    match source {
+        Source::Out => LogEvent::Out(text),
+        Source::Err => LogEvent::Err(text),
+    }
+}
+
+/// Text of the bytes, without the beginning of a character at their end, which is given beside it.
+fn decode(bytes: &[u8]) -> (String, &[u8]) {
+    let mut text = String::with_capacity(bytes.len());
+    let mut chunks = bytes.utf8_chunks().peekable();
     while let Some(chunk) = chunks.next() {
         text.push_str(chunk.valid());
         let invalid = chunk.invalid();
@@ -129,13 +164,11 @@ fn decode(partial: &mut Vec<u8>, bytes: &[u8]) -> String {
             continue;
         }
         if chunks.peek().is_none() && is_beginning_of_a_character(invalid) {
-            kept = invalid.to_vec();
-        } else {
-            text.push(char::REPLACEMENT_CHARACTER);
+            return (text, invalid);
         }
+        text.push(char::REPLACEMENT_CHARACTER);
     }
-    *partial = kept;
-    text
+    (text, &[])
 }
 
 fn is_beginning_of_a_character(bytes: &[u8]) -> bool {
@@ -147,37 +180,63 @@ fn is_beginning_of_a_character(bytes: &[u8]) -> bool {
 mod tests {
     use super::*;
 
+    fn joined(pieces: &[(Source, &[u8])]) -> Vec<LogEvent> {
+        let (mut joiner, mut ready) = (Joiner::default(), Vec::new());
+        for (source, bytes) in pieces {
+            joiner.take(*source, bytes, &mut ready);
+        }
+        joiner.end(&mut ready);
+        ready
+    }
+
     #[test]
     fn characters_that_are_cut_in_two_are_joined() {
-        let mut joiner = Joiner::default();
         let text = "größe 大小";
+        let (mut joiner, mut ready) = (Joiner::default(), Vec::new());
 
         for byte in text.as_bytes() {
-            joiner.take(Source::Out, &[*byte]);
+            joiner.take(Source::Out, &[*byte], &mut ready);
+            ready.extend(joiner.flush());
         }
+        joiner.end(&mut ready);
 
-        assert_eq!(joiner.end(), [LogEvent::Out(text.into())]);
+        let texts = ready.iter().map(|event| match event {
+            LogEvent::Out(text) => text.as_str(),
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(texts.collect::<String>(), text);
     }
 
     #[test]
     fn bytes_that_are_no_text_are_replaced() {
-        let mut joiner = Joiner::default();
+        let events = joined(&[(Source::Out, b"a\xffb"), (Source::Out, b"c\xe5\xa4")]);
 
-        joiner.take(Source::Out, b"a\xffb");
-        joiner.take(Source::Out, b"c\xe5\xa4");
+        assert_eq!(events, [LogEvent::Out("a\u{fffd}bc".into()), LogEvent::Out("\u{fffd}".into())]);
+    }
 
-        assert_eq!(joiner.end(), [LogEvent::Out("a\u{fffd}bc".into()), LogEvent::Out("\u{fffd}".into())]);
+    #[test]
+    fn a_character_is_joined_though_the_other_source_speaks_meanwhile() {
+        let events = joined(&[(Source::Out, b"a\xc3"), (Source::Err, b"e\n"), (Source::Out, b"\xb6b")]);
+
+        assert_eq!(
+            events,
+            [LogEvent::Out("a".into()), LogEvent::Err("e\n".into()), LogEvent::Out("öb".into())]
+        );
     }
 
     #[test]
     fn pieces_are_joined_up_to_the_bound_and_kept_apart_by_source() {
-        let mut joiner = Joiner::default();
+        let long = vec![b'x'; EVENT_BYTES_MAX + 5];
 
-        let first = joiner.take(Source::Out, &vec![b'x'; TEXT_BYTES_MAX + 5]);
-        let second = joiner.take(Source::Err, b"e");
+        let events = joined(&[(Source::Out, &long), (Source::Err, b"e")]);
 
-        assert_eq!(first, [LogEvent::Out("x".repeat(TEXT_BYTES_MAX))]);
-        assert_eq!(second, [LogEvent::Out("xxxxx".into())]);
-        assert_eq!(joiner.end(), [LogEvent::Err("e".into())]);
+        assert_eq!(
+            events,
+            [
+                LogEvent::Out("x".repeat(EVENT_BYTES_MAX)),
+                LogEvent::Out("xxxxx".into()),
+                LogEvent::Err("e".into())
+            ]
+        );
     }
 }

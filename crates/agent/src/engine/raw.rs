@@ -270,16 +270,21 @@ impl Engine {
 }
 
 async fn refusal(status: StatusCode, body: Incoming) -> LinkError {
-    #[derive(Deserialize)]
-    struct ErrorBody {
-        message: String,
-    }
     let bytes = Limited::new(body, ERROR_BYTES_MAX)
         .collect()
         .await
         .map(http_body_util::Collected::to_bytes)
         .unwrap_or_default();
-    let message = serde_json::from_slice(&bytes)
-        .map_or_else(|_| String::from_utf8_lossy(&bytes).into_owned(), |body: ErrorBody| body.message);
+    complaint(status, &bytes)
+}
+
+/// What an answer that is not 2xx says.
+pub(super) fn complaint(status: StatusCode, body: &[u8]) -> LinkError {
+    #[derive(Deserialize)]
+    struct ErrorBody {
+        message: String,
+    }
+    let message = serde_json::from_slice(body)
+        .map_or_else(|_| String::from_utf8_lossy(body).into_owned(), |body: ErrorBody| body.message);
     refused(status.as_u16(), &message)
 }

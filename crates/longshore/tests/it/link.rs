@@ -322,7 +322,7 @@ async fn another_level_of_the_protocol_is_refused() {
     let (ours, theirs) = tokio::io::duplex(64 << 10);
     agent.spawn({
         let agent = agent.clone();
-        async move { agent.serve_pipe(theirs).await }
+        async move { agent.serve_pipe(Channel::Control, theirs).await }
     });
     let mut client = raw_client(ours).await;
 
@@ -360,7 +360,7 @@ async fn a_call_with_fields_that_the_agent_does_not_know_is_refused() {
     let (ours, theirs) = tokio::io::duplex(64 << 10);
     agent.spawn({
         let agent = agent.clone();
-        async move { agent.serve_pipe(theirs).await }
+        async move { agent.serve_pipe(Channel::Control, theirs).await }
     });
     let mut client = raw_client(ours).await;
     let bodies = [

@@ -10,6 +10,7 @@ mod accounts;
 mod acme;
 mod applications;
 mod authz;
+mod bad_networks;
 mod builds;
 mod chart_pushes;
 mod chart_repos;

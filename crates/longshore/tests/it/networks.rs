@@ -24,14 +24,14 @@ use crate::support::{Wait, eventually};
 const SERVE: &str = "FROM scratch\nCOPY probe /probe\nENTRYPOINT [\"/probe\"]\nCMD [\"serve\", \"8000\", \"Hello from afar\"]\n";
 
 /// A server on the network's address, without an engine of its own.
-async fn server_on(network: &Network) -> TestServer {
+pub(crate) async fn server_on(network: &Network) -> TestServer {
     let listen = format!("{}:0", network.address);
     let server = TestServer::without_engine(&[("listen", &listen)]).await;
     assert!(server.url.starts_with("https://"), "beyond loopback the server speaks TLS by itself");
     server
 }
 
-async fn join(network: &Arc<Network>, server: &TestServer, admin: &Api, host: &str) -> Remote {
+pub(crate) async fn join(network: &Arc<Network>, server: &TestServer, admin: &Api, host: &str) -> Remote {
     let token = invite(admin).await;
     let mut remote = Remote::new().on(network, host).joined(&server.url, &token);
     remote.run(&network.engine(host), &[]);
@@ -41,7 +41,7 @@ async fn join(network: &Arc<Network>, server: &TestServer, admin: &Api, host: &s
     remote
 }
 
-async fn until_container(api: &Api, id: &Value, state: &str) -> Value {
+pub(crate) async fn until_container(api: &Api, id: &Value, state: &str) -> Value {
     let path = format!("/api/v1/containers/{id}");
     let wait = Wait::new(format!("container {id} is {state}"));
     eventually(&wait, 90, || async {

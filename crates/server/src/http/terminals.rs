@@ -302,12 +302,7 @@ async fn show(sink: &mut Sink, viewer: &mut Viewer, mut refused: mpsc::Receiver<
     loop {
         let message = tokio::select! {
             shown = viewer.next() => match shown {
-                Shown::Output(channel, bytes) => {
-                    let mut message = Vec::with_capacity(bytes.len() + 1);
-                    message.push(channel);
-                    message.extend_from_slice(&bytes);
-                    Message::Binary(message.into())
-                }
+                Shown::Output(message) => Message::Binary(message.into()),
                 Shown::Message(last @ ServerMessage::Ended { .. }) => {
                     return if sink.send(text(&last)).await.is_ok() { End::Said } else { End::Gone };
                 }

@@ -83,7 +83,7 @@ impl Hub {
         let response =
             tokio::time::timeout(BEGIN_TIMEOUT, begin).await.map_err(|_| CallError::TimedOut)??;
         let body = response.into_body();
-        Ok(EventStream { body, buffer: BytesMut::new(), event: PhantomData, _cancel: cancel })
+        Ok(EventStream { body, buffer: BytesMut::new(), searched: 0, event: PhantomData, _cancel: cancel })
     }
 
     /// Begins a call that carries bytes and answers with bytes of its own form. Drop the guard to give it up.
@@ -186,6 +186,8 @@ pub struct EventStream<E> {
     body: Incoming,
     /// What has come of the next lines; at most one line and one frame.
     buffer: BytesMut,
+    /// So many bytes of that hold no end of a line.
+    searched: usize,
     event: PhantomData<fn() -> E>,
     /// Breaks off the body of the call, if it is still on its way.
     _cancel: DropGuard,
@@ -195,15 +197,18 @@ impl<E: DeserializeOwned> EventStream<E> {
     /// The next event; none after the last. Nothing is lost when this future is dropped.
     pub async fn next(&mut self) -> Option<Result<E, CallError>> {
         loop {
-            if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
+            if let Some(end) = memchr::memchr(b'\n', &self.buffer[self.searched..]) {
+                let end = self.searched + end;
+                self.searched = 0;
                 let line = self.buffer.split_to(end + 1);
                 let event = serde_json::from_slice(&line[..end]);
                 return Some(event.map_err(|error| {
                     CallError::Broken(format!("one of its events cannot be read: {error}"))
                 }));
             }
+            self.searched = self.buffer.len();
             if self.buffer.len() > LINE_BYTES_MAX {
-                self.buffer.clear();
+                self.forget();
                 return Some(Err(CallError::Broken(format!(
                     "one of its events is longer than {LINE_BYTES_MAX} bytes"
                 ))));
@@ -218,11 +223,16 @@ impl<E: DeserializeOwned> EventStream<E> {
                 Some(Err(error)) => return Some(Err(broken(error))),
                 None if self.buffer.is_empty() => return None,
                 None => {
-                    self.buffer.clear();
+                    self.forget();
                     return Some(Err(CallError::Broken("it ended in the middle of an event".into())));
                 }
             }
         }
+    }
+
+    fn forget(&mut self) {
+        self.buffer.clear();
+        self.searched = 0;
     }
 
     /// As a `futures` stream.

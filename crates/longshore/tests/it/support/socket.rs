@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt as _, StreamExt as _};
+use reqwest::Method;
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
-use tokio_tungstenite::tungstenite::{self, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::handshake::client::generate_key;
+use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::api::Api;
 
@@ -19,7 +20,7 @@ use super::api::Api;
 pub(crate) const PROMPT: &str = "# ";
 const PATIENCE: Duration = Duration::from_mins(2);
 
-type Stream = WebSocketStream<MaybeTlsStream<TcpStream>>;
+type Stream = WebSocketStream<reqwest::Upgraded>;
 
 /// An open WebSocket.
 pub(crate) struct Socket {
@@ -70,26 +71,19 @@ impl Socket {
         path: &str,
         headers: &[(&'static str, &str)],
     ) -> Result<Self, Refusal> {
-        let url = format!("{}{path}", api.url.replacen("http", "ws", 1));
-        let mut request = url.into_client_request().unwrap();
-        if let Some(token) = &api.token {
-            request.headers_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+        let mut request = api.request(Method::GET, path);
+        let own = [("connection", "Upgrade"), ("upgrade", "websocket"), ("sec-websocket-version", "13")];
+        for (name, value) in own.iter().chain(headers) {
+            request = request.header(*name, *value);
         }
-        for (name, value) in headers {
-            request.headers_mut().insert(*name, value.parse().unwrap());
+        let answer = request.header("sec-websocket-key", generate_key()).send().await.unwrap();
+        let status = answer.status().as_u16();
+        if status != 101 {
+            return Err(Refusal { status, body: answer.json().await.unwrap_or(Value::Null) });
         }
-        match tokio_tungstenite::connect_async(request).await {
-            Ok((stream, _)) => {
-                let (sink, messages) = stream.split();
-                Ok(Self { pen: Pen { sink: Arc::new(sink.into()) }, messages })
-            }
-            Err(tungstenite::Error::Http(answer)) => {
-                let status = answer.status().as_u16();
-                let body = answer.body().as_deref().unwrap_or_default();
-                Err(Refusal { status, body: serde_json::from_slice(body).unwrap_or(Value::Null) })
-            }
-            Err(error) => panic!("{path}: {error}"),
-        }
+        let stream = Stream::from_raw_socket(answer.upgrade().await.unwrap(), Role::Client, None).await;
+        let (sink, messages) = stream.split();
+        Ok(Self { pen: Pen { sink: Arc::new(sink.into()) }, messages })
     }
 
     /// The next message of a kind that carries something; none when the connection is over.
@@ -141,7 +135,15 @@ impl Terminal {
     }
 
     async fn on(socket: Socket) -> Self {
-        let mut terminal = Self {
+        let mut terminal = Self::new(socket);
+        let opened = terminal.told("opened").await;
+        opened["session"].as_str().unwrap().clone_into(&mut terminal.session);
+        terminal.offset = opened["offset"].as_u64().unwrap();
+        terminal
+    }
+
+    fn new(socket: Socket) -> Self {
+        Self {
             socket,
             session: String::new(),
             offset: 0,
@@ -149,11 +151,21 @@ impl Terminal {
             err: Vec::new(),
             dropped: 0,
             told: Vec::new(),
-        };
-        let opened = terminal.told("opened").await;
-        opened["session"].as_str().unwrap().clone_into(&mut terminal.session);
-        terminal.offset = opened["offset"].as_u64().unwrap();
-        terminal
+        }
+    }
+
+    /// A shell where the way to the machine may break at any time; none when it did, or it may not be opened now.
+    pub(crate) async fn try_open(api: &Api, container: &Value) -> Option<Self> {
+        let path = format!("/api/v1/containers/{}/terminal", id_of(container));
+        Some(Self::new(Socket::open(api, &path, &[]).await.ok()?))
+    }
+
+    /// Reads until this was shown; none when the terminal ended before.
+    pub(crate) async fn try_shows(&mut self, text: &str) -> Option<()> {
+        while !self.out.windows(text.len()).any(|part| part == text.as_bytes()) {
+            self.take().await.then_some(())?;
+        }
+        Some(())
     }
 
     pub(crate) async fn write(&self, bytes: impl AsRef<[u8]>) {
