@@ -38,6 +38,7 @@ pub(crate) async fn gather(agent: &Agent) -> MachineFacts {
     let data_root = engine.as_ref().map(|info| info.data_root.clone());
     let machine_id = agent.machine_id().clone();
     let registry = agent.engine().registry().to_owned();
+    let lan = agent.policy().lan.clone();
     // Reads `/proc` and asks file systems, one of which may hang.
     let read = tokio::task::spawn_blocking(move || MachineFacts {
         machine_id,
@@ -52,6 +53,7 @@ pub(crate) async fn gather(agent: &Agent) -> MachineFacts {
         architecture: architecture().to_owned(),
         registry,
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        lan,
     });
     let facts = read.await.expect("reading facts does not panic");
     let gpu = agent.gpus().found().await.facts.clone();

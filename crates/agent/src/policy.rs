@@ -73,6 +73,8 @@ fn refuse(what: &str, violations: &[Violation]) -> Result<(), LinkError> {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
+    use wire::policy::LanPorts;
+
     use super::*;
 
     fn file(text: &str, mode: u32) -> tempfile::NamedTempFile {
@@ -92,11 +94,15 @@ mod tests {
         if !is_root() {
             return;
         }
-        let file = file("pids_max = 64\nallow_lan_ports = true\n", 0o644);
+        let file = file(
+            "pids_max = 64\n[lan]\naddress = \"192.0.2.1\"\nport_first = 30000\nport_last = 30099\n",
+            0o644,
+        );
 
         let policy = load(Some(file.path())).unwrap();
 
-        assert_eq!(policy, Policy { pids_max: 64, allow_lan_ports: true, ..Policy::default() });
+        let lan = LanPorts { address: [192, 0, 2, 1].into(), port_first: 30_000, port_last: 30_099 };
+        assert_eq!(policy, Policy { pids_max: 64, lan: Some(lan), ..Policy::default() });
     }
 
     #[test]

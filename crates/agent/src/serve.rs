@@ -20,13 +20,14 @@ use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc::{self, Sender};
 use tokio_util::task::TaskTracker;
+use wire::disk_uses::{MeasureDisk, MeasureDiskDone};
 use wire::files::{
     FileOwner, FolderListing, GetFileOwner, ListFolder, ReadFiles, RemoveFile, RemoveFileDone, StatFile,
     StatFileDone, WriteFiles, WriteFilesEvent,
 };
 use wire::limits::{LimitContainer, LimitContainerDone};
 use wire::link::{
-    BuildImage, ByteCall, CALL_HEADER, Call, CleanBuilds, CleanBuildsDone, ContainerAction,
+    BuildImage, ByteCall, CALL_HEADER, Call, Channel, CleanBuilds, CleanBuildsDone, ContainerAction,
     ContainerActionDone, ContainerLogs, ContainerStats, CopyContainer, CopyContainerDone, CreateContainer,
     Exec, GetFacts, LEVEL_HEADER, LINK_LEVEL, LinkError, LinkErrorCode, ObservedContainer, PullImage,
     PushBuild, RemoveImage, RemoveImageDone, StatsEvent, StreamCall, Watch,
@@ -37,7 +38,8 @@ use wire::saves::{CommitContainer, PreviewSave, PreviewSaveDone};
 use wire::volumes::{RemoveVolume, RemoveVolumeDone};
 
 use crate::engine::{
-    build, containers, copies, exec, files, held, images, limits, logs, save, stats, volumes, watch,
+    build, containers, copies, disk_uses, exec, files, held, images, limits, logs, save, stats, volumes,
+    watch,
 };
 use crate::{Agent, facts};
 
@@ -55,17 +57,20 @@ const FRAME_BYTES: u32 = 64 << 10;
 /// A call that travels in a header is longer than headers usually are.
 const HEADER_BYTES: u32 = 256 << 10;
 const STREAMS_MAX: u32 = 1024;
-const PING_EVERY: Duration = Duration::from_secs(10);
-const PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// How often a server is asked whether it still hears us, and how long it may take: where little is ever on its way, and where
+/// what was sent before may take long on a slow line.
+const PING_EVERY: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(10)];
+const PING_TIMEOUT: [Duration; 2] = [Duration::from_secs(6), Duration::from_secs(20)];
 /// How long answers may take to end at shutdown.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Agent {
     /// Serves the server's calls on one connection until it ends or the agent is told to stop.
-    pub async fn serve_pipe<IO>(&self, io: IO)
+    pub async fn serve_pipe<IO>(&self, channel: Channel, io: IO)
     where
         IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
+        let is_bulky = usize::from(channel != Channel::Control);
         let service = TowerToHyperService::new(self.router());
         let mut builder = hyper::server::conn::http2::Builder::new(Tracked(self.tasks().clone()));
         builder
@@ -76,8 +81,8 @@ impl Agent {
             .max_frame_size(FRAME_BYTES)
             .max_header_list_size(HEADER_BYTES)
             .max_concurrent_streams(STREAMS_MAX)
-            .keep_alive_interval(PING_EVERY)
-            .keep_alive_timeout(PING_TIMEOUT);
+            .keep_alive_interval(PING_EVERY[is_bulky])
+            .keep_alive_timeout(PING_TIMEOUT[is_bulky]);
         let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
@@ -110,6 +115,7 @@ impl Agent {
             .route(CopyContainer::PATH, post(copy_container))
             .route(LimitContainer::PATH, post(limit_container))
             .route(RemoveVolume::PATH, post(remove_volume))
+            .route(MeasureDisk::PATH, post(measure_disk))
             .route(PreviewSave::PATH, post(preview_save))
             .route(CommitContainer::PATH, post(commit_container))
             .route(StatFile::PATH, post(stat_file))
@@ -396,6 +402,14 @@ async fn remove_volume(
 ) -> Result<axum::Json<RemoveVolumeDone>, Refusal> {
     let call: RemoveVolume = read_call(body).await?;
     Ok(axum::Json(volumes::remove(agent.engine(), call).await?))
+}
+
+async fn measure_disk(
+    State(agent): State<Agent>,
+    body: Body,
+) -> Result<axum::Json<MeasureDiskDone>, Refusal> {
+    let call: MeasureDisk = read_call(body).await?;
+    Ok(axum::Json(disk_uses::measure(agent.engine(), call).await?))
 }
 
 async fn preview_save(

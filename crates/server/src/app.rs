@@ -26,6 +26,7 @@ use crate::clients::http_out::Outbound;
 use crate::clients::kube::Clusters;
 use crate::clients::registry::Registry;
 use crate::config::Config;
+use crate::disk_uses::DiskUses;
 use crate::gpu_readings::GpuReadings;
 use crate::keys::Keys;
 use crate::limits::Limiter;
@@ -51,6 +52,8 @@ pub struct Inner {
     pub hub: Hub,
     /// What their graphics processors do.
     pub gpu_readings: GpuReadings,
+    /// What is held on the machines' disks, as it was counted last.
+    pub disk_uses: DiskUses,
     /// How far their fetches of images have come.
     pub pulls: Pulls,
     /// The Kubernetes clusters to which there is a client.
@@ -167,6 +170,8 @@ pub struct Signals {
     pub line: Notify,
     /// A volume is to be removed.
     pub volumes: Notify,
+    /// What is on a machine's disk may have changed much.
+    pub disk_uses: Notify,
     /// An image is wanted on a machine.
     pub machine_images: Notify,
     /// A cluster was added, or is opened in another way.

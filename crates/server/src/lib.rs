@@ -8,7 +8,7 @@
 //! - `reconcile/`: makes the world match the store
 //! - `archive/`, `chart_index/`, `chart_package`, `log_lines`, `picture`, `passwords`, `jwt`, `limits`, `network`, `schedule`, `sealing`: pieces without knowledge of the rest
 //! - `database`: the database from outside a running server, for `longshore db`
-//! - `app`, `config`, `portal_config`, `keys`, `blobs`, `caller`, `error`, `chart_syncs`, `gpu_readings`, `operation_logs`, `pulls`, `streams`, `terminals`, `start`, `tls`: what
+//! - `acme`, `app`, `config`, `portal_config`, `keys`, `blobs`, `caller`, `error`, `chart_syncs`, `disk_uses`, `gpu_readings`, `operation_logs`, `pulls`, `streams`, `terminals`, `start`, `tls`: what
 //!   everything shares
 
 pub mod acme;
@@ -22,6 +22,7 @@ pub mod chart_syncs;
 pub mod clients;
 pub mod config;
 pub mod database;
+pub mod disk_uses;
 pub mod domain;
 pub mod error;
 pub mod gpu_readings;

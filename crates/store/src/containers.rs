@@ -607,6 +607,15 @@ pub async fn set_made_from(c: &dyn Conn, id: ContainerId, digest: &Digest) -> Re
     Ok(c.on().change(TABLE, &query).await? > 0)
 }
 
+/// Has those that take any machine, and have none yet, name this one instead of that; how many there were.
+pub async fn move_placeholders(c: &dyn Conn, from: &MachineId, to: &MachineId) -> Result<u64> {
+    let mut query = update(TABLE, [("machine_id", to.as_str().into())]);
+    query
+        .and_where(Expr::col("machine_id").eq(from.as_str()))
+        .and_where(Expr::col("placement").eq(Placement::Any.text()));
+    c.on().change(TABLE, &query).await
+}
+
 /// Notes that a machine has copied the disk of the container with this engine's id; none = it has no copy.
 pub async fn set_copy_of(c: &dyn Conn, id: ContainerId, engine_id: Option<&str>) -> Result<bool> {
     let query = update_of(id, [("copy_of", engine_id.into())]);

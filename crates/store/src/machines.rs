@@ -33,6 +33,7 @@ const COLUMNS: &[&str] = &[
     "architecture",
     "registry",
     "agent_version",
+    "lan",
     "state",
     "state_since",
     "last_seen_at",
@@ -75,6 +76,7 @@ fn row(row: &QueryResult) -> Result<Row> {
             architecture: cells.text("architecture")?,
             registry: cells.text("registry")?,
             agent_version: cells.text("agent_version")?,
+            lan: cells.opt_json("lan")?,
         },
         state: cells.word("state")?,
         state_since: cells.time("state_since")?,
@@ -85,7 +87,7 @@ fn row(row: &QueryResult) -> Result<Row> {
 }
 
 /// What an agent reports, in columns. It is not trusted to be short: what does not fit is cut.
-fn cells(facts: &MachineFacts, now: Timestamp) -> Result<[Cell; 13]> {
+fn cells(facts: &MachineFacts, now: Timestamp) -> Result<[Cell; 14]> {
     let fit = |text: &str, max| shortened(text, max).to_owned();
     let model = |text: &str| fit(text, NAME_CHARS_MAX);
     let key = |text: &str| fit(text, KEY_CHARS_MAX);
@@ -120,6 +122,7 @@ fn cells(facts: &MachineFacts, now: Timestamp) -> Result<[Cell; 13]> {
         ("architecture", fit(&facts.architecture, 50).into()),
         ("registry", fit(&facts.registry, 255).into()),
         ("agent_version", fit(&facts.agent_version, 100).into()),
+        ("lan", facts.lan.as_ref().map(json).transpose()?.into()),
         ("last_seen_at", now.0.into()),
     ])
 }

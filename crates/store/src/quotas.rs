@@ -10,7 +10,8 @@ use crate::error::Result;
 use crate::sql::{Cells, Word, insert, int, select, words};
 
 const TABLE: &str = "quotas";
-const COLUMNS: &[&str] = &["account_id", "class", "gpus", "cpu_millis", "memory_bytes", "running_containers"];
+const COLUMNS: &[&str] =
+    &["account_id", "class", "gpus", "cpu_millis", "memory_bytes", "running_containers", "disk_bytes"];
 
 words!(AccountClass { High = "high", Normal = "normal", Low = "low" });
 
@@ -50,6 +51,7 @@ pub async fn set(c: &dyn Conn, row: &Row) -> Result<()> {
         ("cpu_millis", limits.cpu_millis.map(int).transpose()?.into()),
         ("memory_bytes", limits.memory_bytes.map(int).transpose()?.into()),
         ("running_containers", limits.running_containers.map(i64::from).into()),
+        ("disk_bytes", limits.disk_bytes.map(int).transpose()?.into()),
     ];
     insert(&scope.on(), TABLE, cells).await?;
     scope.commit().await
@@ -65,6 +67,7 @@ fn row(row: &QueryResult) -> Result<Row> {
             cpu_millis: cells.opt_count("cpu_millis")?,
             memory_bytes: cells.opt_count("memory_bytes")?,
             running_containers: cells.opt_count("running_containers")?,
+            disk_bytes: cells.opt_count("disk_bytes")?,
         },
     })
 }

@@ -116,6 +116,7 @@ pub(crate) const TABLES: &[Table] = &[
             text("architecture"),
             text("registry"),
             text("agent_version"),
+            opt(text("lan")),
             bool("status"),
             text("state"),
             int("state_since"),
@@ -280,6 +281,7 @@ pub(crate) const TABLES: &[Table] = &[
             opt(int("cpu_millis")),
             opt(int("memory_bytes")),
             opt(int("running_containers")),
+            opt(int("disk_bytes")),
         ],
     ),
     table(

@@ -130,6 +130,13 @@ pub async fn list(c: &dyn Conn, filter: Filter<'_>, page: PageQuery) -> Result<P
     list.page(&c.on(), page, query, pair).await
 }
 
+/// All volumes that lie on a machine, by number.
+pub async fn all_of_machine(c: &dyn Conn, machine: &MachineId) -> Result<Vec<Row>> {
+    let mut query = select(TABLE, COLUMNS);
+    query.and_where(Expr::col("machine_id").eq(machine.as_str())).order_by("id", Order::Asc);
+    rows(c, &query).await
+}
+
 /// Those that their machines are to remove, oldest first.
 pub async fn deleting(c: &dyn Conn) -> Result<Vec<Row>> {
     let mut query = select(TABLE, COLUMNS);

@@ -75,12 +75,12 @@ pub enum Bind {
     /// Only the machine itself: `127.0.0.1`.
     #[default]
     Loopback,
-    /// Everybody who can reach the machine: `0.0.0.0`; only where the policy allows it.
+    /// Everybody on the machine's network: only where the machine's policy opens an address and ports there.
     Lan,
 }
 
 impl Bind {
-    /// The address to listen on.
+    /// How it is written on a command line; which address `0.0.0.0` stands for is the machine's policy.
     pub fn address(self) -> &'static str {
         match self {
             Self::Loopback => "127.0.0.1",

@@ -19,6 +19,7 @@ pub mod charts;
 pub mod clusters;
 pub mod containers;
 pub mod deploys;
+pub mod disk_uses;
 mod double_option;
 pub mod files;
 pub mod frames;

@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 
 use crate::gpus::GpuView;
 use crate::ids::{GpuId, MachineId};
+use crate::policy::LanPorts;
 use crate::time::Timestamp;
 
 /// What an agent says of its machine.
@@ -36,6 +37,9 @@ pub struct MachineFacts {
     pub registry: String,
     /// Version of the agent.
     pub agent_version: String,
+    /// Where the machine's policy lets ports of containers be published to the network; null when nowhere.
+    #[serde(default)]
+    pub lan: Option<LanPorts>,
 }
 
 /// One processor socket.

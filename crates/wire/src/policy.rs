@@ -2,8 +2,11 @@
 //! its engine hears of it (there with the machine's own root-owned policy).
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::containers::{Bind, ContainerSpec};
 use crate::limits::Limits;
@@ -22,11 +25,11 @@ pub const GPUS_VARIABLE: &str = "NVIDIA_VISIBLE_DEVICES";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Policy {
-    /// Whether ports may be published to the network and not only to the machine itself.
-    pub allow_lan_ports: bool,
-    /// First port that may be published.
+    /// Where ports may be published to the network; none = only to the machine itself.
+    pub lan: Option<LanPorts>,
+    /// First port that may be published to the machine itself.
     pub port_first: u16,
-    /// Last port that may be published.
+    /// Last port that may be published to the machine itself.
     pub port_last: u16,
     /// Published ports per container.
     pub ports: usize,
@@ -54,10 +57,30 @@ pub struct Policy {
     pub volumes: usize,
 }
 
+/// Where ports of containers may be published to the network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LanPorts {
+    /// The machine's address on that network; `0.0.0.0` for all that it has.
+    #[schema(value_type = String, example = "192.168.1.20")]
+    pub address: IpAddr,
+    /// First port.
+    pub port_first: u16,
+    /// Last port.
+    pub port_last: u16,
+}
+
+impl LanPorts {
+    /// From the first to the last.
+    pub fn range(&self) -> RangeInclusive<u16> {
+        self.port_first..=self.port_last
+    }
+}
+
 impl Default for Policy {
     fn default() -> Self {
         Self {
-            allow_lan_ports: false,
+            lan: None,
             port_first: 20_000,
             port_last: 29_999,
             ports: 32,
@@ -87,6 +110,14 @@ pub struct Violation {
 }
 
 impl Policy {
+    /// The ports that may be published so; none when none may.
+    pub fn ports_of(&self, bind: Bind) -> Option<RangeInclusive<u16>> {
+        match bind {
+            Bind::Loopback => Some(self.port_first..=self.port_last),
+            Bind::Lan => self.lan.as_ref().map(LanPorts::range),
+        }
+    }
+
     /// Lists every violation, not only the first.
     pub fn check(&self, spec: &ContainerSpec) -> Vec<Violation> {
         let mut violations = Vec::new();
@@ -102,15 +133,16 @@ impl Policy {
             if port.container == 0 {
                 refuse(format!("ports[{i}].container"), "must be 1 to 65535".into());
             }
-            if !(self.port_first..=self.port_last).contains(&port.host) {
-                let range = format!("must be {} to {}", self.port_first, self.port_last);
-                refuse(format!("ports[{i}].host"), range);
-            }
-            if port.bind == Bind::Lan && !self.allow_lan_ports {
-                refuse(
+            match (self.ports_of(port.bind), port.host) {
+                (None, _) => refuse(
                     format!("ports[{i}].bind"),
                     "must be `loopback`: this machine's policy keeps ports local".into(),
-                );
+                ),
+                (Some(range), host) if !range.contains(&host) => {
+                    let range = format!("must be {} to {}", range.start(), range.end());
+                    refuse(format!("ports[{i}].host"), range);
+                }
+                (Some(_), _) => {}
             }
             let twice =
                 |other: &crate::containers::Port| other.host == port.host && other.protocol == port.protocol;
@@ -304,6 +336,21 @@ mod tests {
         assert_eq!(fields(|s| s.ports[0].container = 0), ["ports[0].container"]);
         assert_eq!(fields(|s| s.ports[0].bind = Bind::Lan), ["ports[0].bind"]);
         assert_eq!(fields(|s| s.ports.push(s.ports[0].clone())), ["ports[1].host"]);
+        let lan = LanPorts { address: [192, 0, 2, 1].into(), port_first: 30_000, port_last: 30_010 };
+        let open = Policy { lan: Some(lan), ..Policy::default() };
+        for (host, bind, refused) in [
+            (30_000, Bind::Lan, None),
+            (30_010, Bind::Lan, None),
+            (30_011, Bind::Lan, Some("ports[0].host")),
+            (20_000, Bind::Lan, Some("ports[0].host")),
+            (30_000, Bind::Loopback, Some("ports[0].host")),
+            (20_000, Bind::Loopback, None),
+        ] {
+            let mut spec = honest();
+            (spec.ports[0].host, spec.ports[0].bind) = (host, bind);
+            let found = open.check(&spec);
+            assert_eq!(found.first().map(|violation| violation.field.as_str()), refused, "{host} {bind:?}");
+        }
         assert_eq!(fields(|s| s.memory_bytes = 1), ["memory_bytes"]);
         assert_eq!(fields(|s| s.memory_bytes = u64::MAX), ["memory_bytes"]);
         assert_eq!(fields(|s| s.cpu_millis = 9), ["cpu_millis"]);

@@ -29,6 +29,10 @@ pub struct QuotaLimits {
     pub memory_bytes: Option<u64>,
     /// Containers that run.
     pub running_containers: Option<u32>,
+    /// Bytes on the machines' disks: volumes, and what containers have written. Who holds as much gets no new containers and
+    /// starts none; what runs goes on.
+    #[serde(default)]
+    pub disk_bytes: Option<u64>,
 }
 
 /// What an account's containers have now: those that run, or are on their way to that.
@@ -42,6 +46,9 @@ pub struct QuotaUse {
     pub memory_bytes: u64,
     /// Containers that run.
     pub running_containers: u32,
+    /// Bytes on the machines' disks, as they were counted last: some minutes ago at most.
+    #[serde(default)]
+    pub disk_bytes: u64,
 }
 
 /// An account's quota.
@@ -82,4 +89,7 @@ pub struct QuotaUpdate {
     /// Containers that run at the same time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub running_containers: Option<u32>,
+    /// Bytes on the machines' disks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_bytes: Option<u64>,
 }

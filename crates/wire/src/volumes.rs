@@ -69,6 +69,9 @@ pub struct VolumeView {
     pub machine_id: MachineId,
     /// Whether it can be used.
     pub state: VolumeState,
+    /// Bytes in it, as its machine counted them last: some minutes ago at most. Null while nobody has.
+    #[serde(default)]
+    pub size_bytes: Option<u64>,
     /// The containers that have it.
     pub containers: Vec<ContainerRef>,
     /// When it was first asked for.

@@ -13,7 +13,7 @@ use bollard::query_parameters::{
     CreateContainerOptions, InspectContainerOptions, ListContainersOptions, RemoveContainerOptions,
     RestartContainerOptions, StartContainerOptions, StopContainerOptions,
 };
-use wire::containers::{ContainerSpec, SHM_BYTES_DEFAULT};
+use wire::containers::{Bind, ContainerSpec, SHM_BYTES_DEFAULT};
 use wire::ids::{ContainerId, GpuId, InstanceId};
 use wire::link::{
     ContainerAction, ContainerActionDone, ContainerVerb, CreateContainer, LinkError, LinkErrorCode,
@@ -86,7 +86,7 @@ pub(crate) async fn create(
     // Where the account has a volume of its own by now, the one that the engine made once is not wanted.
     mounts.retain(|mount| call.spec.volumes.iter().all(|own| mount.target.as_ref() != Some(&own.target)));
     mounts.extend(volumes::mounts(call.instance, &call.account, &call.spec.volumes));
-    let mut body = engine_body(image.clone(), labels, call.spec);
+    let mut body = engine_body(image.clone(), labels, call.spec, policy);
     if let Some(host_config) = &mut body.host_config {
         host_config.device_requests = devices;
         host_config.mounts = Some(mounts).filter(|mounts| !mounts.is_empty());
@@ -190,13 +190,22 @@ async fn adopt(
 
 /// The whole request to the engine. What a specification cannot express (mounts, devices, namespaces, privileges, drivers)
 /// is not here and so cannot be asked for.
-fn engine_body(image: String, labels: HashMap<String, String>, spec: ContainerSpec) -> ContainerCreateBody {
+fn engine_body(
+    image: String,
+    labels: HashMap<String, String>,
+    spec: ContainerSpec,
+    policy: &Policy,
+) -> ContainerCreateBody {
     let mut exposed = Vec::new();
     let mut bindings = HashMap::new();
     for port in &spec.ports {
         let key = format!("{}/{}", port.container, port.protocol.as_str());
         let binding = PortBinding {
-            host_ip: Some(port.bind.address().to_owned()),
+            // The policy has passed it: without a network of its own nothing is published to one.
+            host_ip: Some(match (port.bind, &policy.lan) {
+                (Bind::Lan, Some(lan)) => lan.address.to_string(),
+                _ => Bind::Loopback.address().to_owned(),
+            }),
             host_port: Some(port.host.to_string()),
         };
         if !exposed.contains(&key) {
@@ -388,7 +397,7 @@ pub(super) async fn list(
 }
 
 /// The engine writes names with a slash before them.
-fn is_name_of(name: &str, instance: InstanceId, container: ContainerId) -> bool {
+pub(super) fn is_name_of(name: &str, instance: InstanceId, container: ContainerId) -> bool {
     name.trim_start_matches('/') == container_name(instance, container)
 }
 

@@ -18,6 +18,12 @@ fn name(instance: InstanceId, account: &AccountName, volume: VolumeId) -> String
     format!("ls-{}-{account}-{volume}", instance.short())
 }
 
+/// The number of a volume by the engine's name of it; none when the name is not one of ours.
+pub(super) fn id_of(instance: InstanceId, engine_name: &str) -> Option<VolumeId> {
+    let rest = engine_name.strip_prefix("ls-")?.strip_prefix(&instance.short())?;
+    rest.strip_prefix('-')?.rsplit_once('-')?.1.parse().ok()
+}
+
 /// The volumes of a container in the engine's words.
 pub(super) fn mounts(instance: InstanceId, account: &AccountName, volumes: &[VolumeMount]) -> Vec<Mount> {
     let labels = HashMap::from([
@@ -68,5 +74,9 @@ mod tests {
         assert_eq!(mounts[0].source.as_deref(), Some(format!("ls-{}-alice-7", instance.short()).as_str()));
         assert_eq!((mounts[0].typ, mounts[0].read_only), (Some(MountType::VOLUME), Some(true)));
         assert_eq!(mounts[0].target.as_deref(), Some("/data"));
+        assert_eq!(id_of(instance, mounts[0].source.as_deref().unwrap()), Some(VolumeId(7)));
+        for foreign in ["data", "ls-", "ls-alice-7", &format!("ls-{}-alice", instance.short())] {
+            assert_eq!(id_of(instance, foreign), None, "{foreign}");
+        }
     }
 }

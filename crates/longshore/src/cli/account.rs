@@ -95,6 +95,9 @@ pub(crate) struct QuotaArgs {
     /// Containers that run
     #[arg(long, value_name = "COUNT", requires = "account")]
     running: Option<u32>,
+    /// What volumes and containers may hold on disks, such as `500g`
+    #[arg(long, value_name = "SIZE", value_parser = human::parse_size, requires = "account")]
+    disk: Option<u64>,
     /// Who is served before it when GPUs are waited for
     #[arg(long, value_enum, requires = "account")]
     class: Option<ClassName>,
@@ -321,11 +324,12 @@ async fn quota(session: &Session, args: QuotaArgs) -> anyhow::Result<()> {
         cpu_millis: args.cpus.map(u64::from).or(own.cpu_millis),
         memory_bytes: args.memory.or(own.memory_bytes),
         running_containers: args.running.or(own.running_containers),
+        disk_bytes: args.disk.or(own.disk_bytes),
     };
     let is_set = args.reset
         || args.class.is_some()
         || args.gpus.or(args.cpus).or(args.running).is_some()
-        || args.memory.is_some();
+        || args.memory.or(args.disk).is_some();
     if is_set {
         answer = session.client.put(&path, &wanted).await?;
     }
@@ -355,5 +359,6 @@ async fn quota(session: &Session, args: QuotaArgs) -> anyhow::Result<()> {
             "running",
             of(used.running_containers.to_string(), limits.running_containers.map(|count| count.to_string())),
         ),
+        ("disk", of(human::size(used.disk_bytes), limits.disk_bytes.map(human::size))),
     ])
 }

@@ -131,12 +131,15 @@ async fn all(
                 volume.account.to_string(),
                 volume.machine_id.to_string(),
                 name_of(&volume.state),
+                volume.size_bytes.map(human::size).unwrap_or_default(),
                 containers(&volume),
                 human::ago(volume.created_at, now, session.printer.language),
             ]
         })
         .collect();
-    session.printer.table(["ID", "NAME", "ACCOUNT", "MACHINE", "STATE", "CONTAINERS", "CREATED"], &rows)
+    session
+        .printer
+        .table(["ID", "NAME", "ACCOUNT", "MACHINE", "STATE", "SIZE", "CONTAINERS", "CREATED"], &rows)
 }
 
 fn containers(volume: &VolumeView) -> String {
@@ -156,6 +159,7 @@ async fn show(session: &Session, volume: &VolumeArg, machine: Option<MachineId>)
         ("account", Some(volume.account.to_string())),
         ("machine", Some(volume.machine_id.to_string())),
         ("state", Some(name_of(&volume.state))),
+        ("size", volume.size_bytes.map(human::size)),
         ("containers", Some(containers(&volume)).filter(|names| !names.is_empty())),
         ("created", Some(human::ago(volume.created_at, environment::now(), session.printer.language))),
     ])

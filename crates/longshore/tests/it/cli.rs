@@ -203,6 +203,9 @@ fn answer_as_platform(seen: &Seen) -> Response {
         ("POST", "/api/v1/registry/collections") => {
             fake::raw_json(202, &views::collection("queued", "waiting").to_string())
         }
+        ("POST", path) if path.starts_with("/api/v1/registry/collections/") => {
+            fake::ok(&views::collection("cancelled", "done"))
+        }
         ("GET", "/api/v1/registry/collections") => fake::page(&[views::collection("succeeded", "done")]),
         ("GET", path) if path.starts_with("/api/v1/registry/collections/") => {
             fake::ok(&views::collection("succeeded", "done"))
@@ -437,6 +440,7 @@ fn commands(code: &str) -> Vec<Vec<String>> {
         "build log BUILD --follow",
         "build cancel BUILD",
         "registry gc",
+        "registry cancel 019a0000-0000-7000-8000-000000000002",
         "registry collections",
         "volume list",
         "volume show data",

@@ -480,6 +480,40 @@ async fn the_machines_own_policy_has_the_last_word() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ports_reach_the_network_only_where_the_machines_policy_opens_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let policy = folder.path().join("agent-policy.toml");
+    let text = "[lan]\naddress = \"127.0.0.2\"\nport_first = 31000\nport_last = 31999\n";
+    std::fs::write(&policy, text).unwrap();
+    std::fs::set_permissions(&policy, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    let Some(shop) = Shop::open_with(&[("machine.policy_file", &policy.display().to_string())]).await else {
+        return;
+    };
+    let machines = shop.alice.get("/api/v1/machines").await.json();
+    let lan = json!({"address": "127.0.0.2", "port_first": 31_000, "port_last": 31_999});
+    assert_eq!(machines["data"][0]["lan"], lan);
+
+    for (port, field) in [
+        (json!({"container": 80, "bind": "lan", "host": 20_000}), "ports[0].host"),
+        (json!({"container": 80, "bind": "lan", "host": 22}), "ports[0].host"),
+        (json!({"container": 80, "host": 31_000}), "ports[0].host"),
+    ] {
+        let refused = shop.ask(json!({"ports": [port]})).await.expect(422);
+        assert_eq!(refused.json()["violations"][0]["field"], field, "{port}");
+    }
+    let ports = json!([{"container": 80, "bind": "lan"}, {"container": 81}]);
+    let made = shop.run(json!({"ports": ports})).await;
+
+    let host = |number: usize| made["ports"][number]["host"].as_u64().unwrap();
+    assert!((31_000..=31_999).contains(&host(0)) && (20_000..=29_999).contains(&host(1)), "{made}");
+    let bound = shop.inspect(&made["id"])["HostConfig"]["PortBindings"].clone();
+    let binding = |address: &str, host: u64| json!([{"HostIp": address, "HostPort": host.to_string()}]);
+    assert_eq!(bound["80/tcp"], binding("127.0.0.2", host(0)));
+    assert_eq!(bound["81/tcp"], binding("127.0.0.1", host(1)));
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_container_that_uses_too_much_memory_is_said_to() {
     let Some(shop) = Shop::open().await else { return };
 

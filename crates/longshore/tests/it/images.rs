@@ -57,6 +57,7 @@ async fn container_of(server: &TestServer, image: i64, name: &str) -> i64 {
         architecture: "amd64".into(),
         registry: "127.0.0.1:5000".into(),
         agent_version: "0".into(),
+        lan: None,
     };
     machines::upsert(db, &facts, MachineState::Unknown, now).await.unwrap();
     let row = images::get(db, ImageId(image)).await.unwrap().unwrap();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 use serde_json::{Value, json};
+use uuid::Uuid;
 use wire::ids::ContainerId;
 use wire::link::{ContainerVerb, LinkErrorCode};
 
@@ -13,6 +14,7 @@ use crate::support::engine::{PrivateEngine, Wire};
 use crate::support::eventually;
 use crate::support::gpus::{Driver, Outsider, gpu, used_by};
 use crate::support::machine::{Machine, Way, docker, refusal};
+use crate::support::remote::{Remote, invite, until_machine};
 use crate::support::shop::{Shop, push_made, with_image};
 
 const MODEL: &str = "NVIDIA GeForce RTX 3060";
@@ -263,6 +265,41 @@ async fn who_waits_can_give_up_and_stand_again() {
     shop.alice.get("/api/v1/containers/second").await.expect(404);
     shop.act(&hog["id"], "stop?timeout=0").await;
     shop.until(&first["id"], "running").await;
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_machine_can_go_although_somebody_waits_for_any() {
+    let (driver, others) = (Driver::with(&gpus("leaving", 1)), Driver::with(&gpus("left", 1)));
+    let Some(shop) = shop_with(&driver).await else { return };
+    let admin = shop.server.admin().await;
+    let hog = shop.run(json!({"name": "hog", "gpus": one()})).await;
+    let host = format!("/api/v1/machines/{}", hog["machine_id"].as_str().unwrap());
+    // Neither takes new work now. Whoever comes names the last of them all the same, as one that could serve it.
+    admin.patch(&host, json!({"is_drained": true})).await.expect(200);
+    let mut remote = Remote::named(&format!("zz-{}", Uuid::now_v7().simple()));
+    remote = remote.joined(&shop.server.url, &invite(&admin).await);
+    remote.run_with("unix:///nowhere/docker.sock", &["--nvml", &others.setting()]);
+    eventually("its graphics processor is known", 60, || async {
+        let all = shop.alice.get("/api/v1/gpus").await.expect(200);
+        all.text.contains("GPU-left-0").then_some(())
+    })
+    .await;
+    until_machine(&admin, &remote.machine, "engine_down").await;
+    let waiting = shop.ask(json!({"name": "waiting", "gpus": one()})).await.expect(201).json();
+    until_waiting(&shop, &waiting["id"], "waits_for_machine").await;
+    let id = ContainerId(waiting["id"].as_i64().unwrap());
+    let named =
+        || async { store::containers::get(&shop.server.app.db, id).await.unwrap().unwrap().machine_id };
+    assert_eq!(named().await.as_str(), remote.machine);
+
+    remote.stop();
+    admin.delete(&format!("/api/v1/machines/{}", remote.machine)).await.expect(200);
+
+    assert_eq!(Value::from(named().await.as_str()), hog["machine_id"]);
+    admin.patch(&host, json!({"is_drained": false})).await.expect(200);
+    shop.act(&hog["id"], "stop?timeout=0").await;
+    shop.until(&waiting["id"], "running").await;
     shop.close().await;
 }
 

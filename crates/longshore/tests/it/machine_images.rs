@@ -247,6 +247,7 @@ async fn a_machine_that_is_removed_has_nothing_any_more() {
         architecture: "amd64".into(),
         registry: "127.0.0.1:5000".into(),
         agent_version: "0".into(),
+        lan: None,
     };
     let db = &server.app.db;
     store::machines::upsert(db, &facts, wire::machines::MachineState::Unknown, server.app.now())

@@ -199,3 +199,40 @@ async fn nobody_sets_a_quota_but_an_admin_and_only_what_there_is() {
     );
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_fills_the_disks_starts_nothing_more_until_room_is_made() {
+    let Some(shop) = Shop::open().await else { return };
+    let admin = shop.server.admin().await;
+    let write = "head -c 8388608 /dev/zero > /data/in-a-volume; head -c 4194304 /dev/zero > /beside";
+    let mut wish = json!({"name": "writer", "memory_bytes": 4 * SMALL, "command": ["sh", "-c", write],
+        "volumes": [{"name": "data", "target": "/data"}]});
+    shop.push_shell();
+    wish["image"] = json!("shell:v1");
+    let made = shop.alice.post("/api/v1/containers", wish).await.expect(201).json();
+    shop.until(&made["id"], "stopped").await;
+    let held = || async {
+        let quota = shop.alice.get("/api/v1/accounts/alice/quota").await.json();
+        quota["used"]["disk_bytes"].as_u64().unwrap()
+    };
+    eventually("both are counted", 120, || async { (held().await >= 12 << 20).then_some(()) }).await;
+    let volume = shop.alice.get("/api/v1/volumes").await.json()["data"][0].clone();
+    assert!((8 << 20..9 << 20).contains(&volume["size_bytes"].as_u64().unwrap()), "{volume}");
+
+    let quota =
+        admin.put("/api/v1/accounts/alice/quota", json!({"disk_bytes": 12 << 20})).await.expect(200).json();
+    assert_eq!(quota["limits"]["disk_bytes"], 12 << 20);
+    let refused = shop.ask(small("more")).await.expect(409);
+    assert_eq!(refused.code(), "over_quota");
+    assert!(refused.text.contains("bytes on disks"), "{}", refused.text);
+    assert_eq!(
+        shop.server.account("bob").await.get("/api/v1/accounts/bob/quota").await.json()["used"]["disk_bytes"],
+        0
+    );
+    // Room is made: with the container what it has written goes, and after it the volume.
+    shop.alice.delete(&format!("/api/v1/containers/{}", made["id"])).await.expect(202);
+    shop.until_gone(&made["id"]).await;
+    eventually("there is room", 120, || async { (held().await < 12 << 20).then_some(()) }).await;
+    shop.run(small("more")).await;
+    shop.close().await;
+}

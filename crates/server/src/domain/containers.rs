@@ -2,21 +2,21 @@
 //! No engine is asked for a view: what a container does is in its row.
 
 use std::collections::BTreeSet;
-use std::ops::RangeInclusive;
+use std::net::Ipv4Addr;
 
 use ring::rand::SecureRandom as _;
 use serde_json::json;
 use store::containers::{self, Desired, Placement, Row, StateChange};
 use store::{Conn, Tx, accounts, gpu_leases, images, machines};
 use wire::containers::{
-    ContainerCreate, ContainerSpec, ContainerState, ContainerView, Port, Protocol, QueuePlace,
+    Bind, ContainerCreate, ContainerSpec, ContainerState, ContainerView, Port, Protocol, QueuePlace,
     SHM_BYTES_DEFAULT,
 };
 use wire::ids::{AccountId, ContainerId, ImageId, MachineId, VolumeId};
 use wire::images::{ImageSource, ImageState};
 use wire::names::{AccountName, ContainerName, ImageReference};
 use wire::page::{Page, PageQuery};
-use wire::policy::{Policy, Violation};
+use wire::policy::{LanPorts, Policy, Violation};
 
 use super::accounts::{Named, subject};
 use super::audit::{self, Event};
@@ -42,7 +42,7 @@ const INSERT_TRIES: u32 = 16;
 
 /// Makes a container: stored as wanted and pending, and started by the reconciler.
 pub async fn create(app: &App, caller: &Caller, new: &ContainerCreate) -> Result<ContainerView> {
-    let policy = Policy::default();
+    let policy = ours();
     let image = image(app, caller, &new.image).await?;
     let (volumes, working_dir) = volumes::asked(new, &image);
     let spec = ContainerSpec { working_dir, volumes: volumes::unnumbered(&volumes), ..spec(&policy, new) };
@@ -63,12 +63,21 @@ pub async fn create(app: &App, caller: &Caller, new: &ContainerCreate) -> Result
             .hint("name it with `machine`; `longshore gpu list` shows which has what");
         return Err(Error { field: Some("machine".into()), ..error });
     }
+    let is_on_lan = spec.ports.iter().any(|port| port.bind == Bind::Lan);
+    if new.gpus.is_some() && wanted.is_none() && is_on_lan {
+        let detail =
+            "a container with GPUs and ports on the network needs a machine: not every one opens ports there";
+        let error = Error::new(ErrorKind::Invalid, "machine_needed", detail)
+            .hint("name it with `machine`; `lan` of `GET /api/v1/machines` says which open what");
+        return Err(Error { field: Some("machine".into()), ..error });
+    }
     // Who asks for graphics processors may have to wait for a machine; all others get one now.
     let machine = match (&new.gpus, wanted) {
         (Some(_), None) => None,
-        _ => Some(super::machines::pick(app, wanted).await?),
+        _ => Some(super::machines::pick(app, wanted, is_on_lan).await?),
     };
     if let Some(machine) = &machine {
+        violations.extend(closed_ports(&spec, machine));
         violations.extend(beyond_machine(&spec, machine));
     }
     if !violations.is_empty() {
@@ -257,6 +266,12 @@ async fn image(app: &App, caller: &Caller, text: &str) -> Result<images::Row> {
     Ok(image)
 }
 
+/// The server's own bounds. Which ports may be published to the network depends on the machine: see [`closed_ports`].
+fn ours() -> Policy {
+    let lan = LanPorts { address: Ipv4Addr::UNSPECIFIED.into(), port_first: 1, port_last: u16::MAX };
+    Policy { lan: Some(lan), ..Policy::default() }
+}
+
 /// What was asked for, with the policy's defaults; ports that are to be chosen have host 0 until then.
 fn spec(policy: &Policy, new: &ContainerCreate) -> ContainerSpec {
     let port = |asked: &wire::containers::PortCreate| Port {
@@ -334,6 +349,27 @@ fn too_long(config: &GpusConfig, new: &ContainerCreate) -> Option<Violation> {
     })
 }
 
+/// Ports on the network that the machine does not open there.
+fn closed_ports(spec: &ContainerSpec, machine: &machines::Row) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    let facts = &machine.facts;
+    for (i, port) in spec.ports.iter().enumerate().filter(|(_, port)| port.bind == Bind::Lan) {
+        let machine = &facts.machine_id;
+        match &facts.lan {
+            None => violations.push(Violation {
+                field: format!("ports[{i}].bind"),
+                message: format!("must be `loopback`: machine `{machine}` opens no ports to its network"),
+            }),
+            Some(lan) if !port.is_pooled && !lan.range().contains(&port.host) => violations.push(Violation {
+                field: format!("ports[{i}].host"),
+                message: format!("must be {} to {} on machine `{machine}`", lan.port_first, lan.port_last),
+            }),
+            Some(_) => {}
+        }
+    }
+    violations
+}
+
 /// What the policy allows and the machine does not have.
 pub(super) fn beyond_machine(spec: &ContainerSpec, machine: &machines::Row) -> Vec<Violation> {
     let mut violations = Vec::new();
@@ -372,13 +408,21 @@ pub(crate) async fn choose_ports(
     machine: &MachineId,
     mut ports: Vec<Port>,
 ) -> Result<Vec<Port>> {
-    let policy = Policy::default();
-    for protocol in [Protocol::Tcp, Protocol::Udp] {
-        let is_open = |port: &Port| port.protocol == protocol && port.is_pooled;
+    let is_on_lan = ports.iter().any(|port| port.bind == Bind::Lan && port.is_pooled);
+    let row = if is_on_lan { machines::get(conn, machine).await? } else { None };
+    let policy = Policy { lan: row.and_then(|row| row.facts.lan), ..Policy::default() };
+    let kinds = [Protocol::Tcp, Protocol::Udp]
+        .into_iter()
+        .flat_map(|protocol| [(protocol, Bind::Loopback), (protocol, Bind::Lan)]);
+    for (protocol, bind) in kinds {
+        let is_open = |port: &Port| port.protocol == protocol && port.bind == bind && port.is_pooled;
         if !ports.iter().any(is_open) {
             continue;
         }
-        let pool: RangeInclusive<u16> = policy.port_first..=policy.port_last;
+        let Some(pool) = policy.ports_of(bind) else {
+            let detail = format!("machine `{machine}` opens no ports to its network any more");
+            return Err(Error::conflict("no_free_port", detail));
+        };
         let mut free = containers::free_ports(conn, machine, protocol, pool, usize::MAX).await?;
         free.retain(|free| !ports.iter().any(|port| port.protocol == protocol && port.host == *free));
         for port in ports.iter_mut().filter(|port| is_open(port)) {
@@ -715,7 +759,7 @@ fn view(app: &App, row: Row, account: AccountName, queue: Option<QueuePlace>) ->
 
 #[cfg(test)]
 mod tests {
-    use wire::containers::{Bind, PortCreate};
+    use wire::containers::PortCreate;
     use wire::gpus::GpuWish;
 
     use super::*;

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use store::containers::{self, Placement};
 use store::machines::{self, Row};
-use store::{containers, machine_images, machine_keys, volumes};
+use store::{gpu_leases, machine_images, machine_keys, volumes};
 use wire::ids::MachineId;
 use wire::machines::{MachineDeleted, MachineInfo, MachineState, MachineUpdate, MachineView};
 use wire::page::{MAX_LIMIT, Page, PageQuery};
@@ -104,8 +105,19 @@ pub async fn delete(app: &App, caller: &Caller, id: &str) -> Result<MachineDelet
         return Err(Error::conflict("own_machine", "this is the server's own machine")
             .hint("set `machine.enabled` to false and restart the server first"));
     }
+    let others: Vec<MachineId> = all(app).await?.into_iter().map(|row| row.facts.machine_id).collect();
     let tx = app.db.begin().await?;
+    // Nobody in the line is given a machine meanwhile. Those who take any must only name one that is there.
+    gpu_leases::lock(&tx).await?;
+    if let Some(other) = others.iter().find(|other| **other != machine) {
+        containers::move_placeholders(&tx, &machine, other).await?;
+    }
     let left = containers::all_of_machine(&tx, &machine).await?;
+    if left.iter().any(|container| container.placement == Placement::Any) {
+        let detail = format!("containers wait for a machine, and `{machine}` is the only one");
+        return Err(Error::conflict("has_containers", detail)
+            .hint("delete them, or add another machine first: `longshore machine invite`"));
+    }
     if !left.is_empty() {
         let detail = format!("{} containers are on machine `{machine}`", left.len());
         return Err(Error::conflict("has_containers", detail).hint(format!(
@@ -171,8 +183,8 @@ pub(super) async fn find(app: &App, id: &str) -> Result<Row> {
 }
 
 /// The machine for a new container: the one that is named, if it can be used; for `any` the one with the most free
-/// memory.
-pub(super) async fn pick(app: &App, wanted: Option<&str>) -> Result<Row> {
+/// memory, among those that open ports to their network if it needs some there.
+pub(super) async fn pick(app: &App, wanted: Option<&str>, is_on_lan: bool) -> Result<Row> {
     let connected = app.hub.connected();
     let is_usable = |row: &Row| {
         row.state == MachineState::Online
@@ -181,7 +193,7 @@ pub(super) async fn pick(app: &App, wanted: Option<&str>) -> Result<Row> {
     };
     let Some(wanted) = wanted.filter(|wanted| *wanted != "any") else {
         let usable = all(app).await?.into_iter().filter(is_usable);
-        let best = usable.max_by_key(|row| row.facts.memory.free);
+        let best = usable.max_by_key(|row| (is_on_lan && row.facts.lan.is_some(), row.facts.memory.free));
         return best.ok_or_else(|| {
             Error::unavailable("no_machine", "no machine can take a container now")
                 .hint("see `longshore machine list`")

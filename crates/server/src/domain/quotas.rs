@@ -69,6 +69,11 @@ impl Room {
             let limit = limit.filter(|limit| needs > 0 && used.saturating_add(needs) > *limit)?;
             Some(format!("the account's quota is {limit} {what}, it uses {used} and this needs {needs}"))
         })
+        .or_else(|| {
+            // Nobody knows what a container will write: it may begin as long as there is room.
+            let limit = limits.disk_bytes.filter(|limit| used.disk_bytes >= *limit)?;
+            Some(format!("the account's quota is {limit} bytes on disks, and it holds {}", used.disk_bytes))
+        })
     }
 
     /// What there would not be enough of if the account used nothing.
@@ -115,7 +120,8 @@ async fn rooms_without(
         let Some(account) = accounts::get(c, *id).await? else { continue };
         let own = set.iter().find(|row| row.account_id == *id).map(|row| row.limits).unwrap_or_default();
         let limits = effective(&app.config.quotas, account.role, own);
-        rooms.insert(*id, Room { limits, used: QuotaUse::default() });
+        let used = QuotaUse { disk_bytes: app.disk_uses.of_account(*id), ..QuotaUse::default() };
+        rooms.insert(*id, Room { limits, used });
     }
     for row in containers::in_use(c, of).await?.iter().filter(|row| Some(row.id) != without) {
         if let Some(room) = rooms.get_mut(&row.account_id) {
@@ -152,6 +158,7 @@ fn effective(config: &QuotaConfig, role: Role, own: QuotaLimits) -> QuotaLimits 
             cpu_millis: config.cpu_millis,
             memory_bytes: config.memory_bytes,
             running_containers: config.running_containers,
+            disk_bytes: config.disk_bytes,
         },
     };
     QuotaLimits {
@@ -159,6 +166,7 @@ fn effective(config: &QuotaConfig, role: Role, own: QuotaLimits) -> QuotaLimits 
         cpu_millis: own.cpu_millis.or(settings.cpu_millis),
         memory_bytes: own.memory_bytes.or(settings.memory_bytes),
         running_containers: own.running_containers.or(settings.running_containers),
+        disk_bytes: own.disk_bytes.or(settings.disk_bytes),
     }
 }
 
@@ -204,7 +212,12 @@ pub async fn get(app: &App, caller: &Caller, name: &str) -> Result<QuotaView> {
 pub async fn set(app: &App, caller: &Caller, name: &str, update: &QuotaUpdate) -> Result<QuotaView> {
     super::accounts::require_admin(caller)?;
     let account = super::accounts::find(app, name).await?;
-    for (field, value) in [("cpu_millis", update.cpu_millis), ("memory_bytes", update.memory_bytes)] {
+    let numbers = [
+        ("cpu_millis", update.cpu_millis),
+        ("memory_bytes", update.memory_bytes),
+        ("disk_bytes", update.disk_bytes),
+    ];
+    for (field, value) in numbers {
         if value.is_some_and(|value| value > LARGEST) {
             let error = Error::new(ErrorKind::Invalid, "invalid", format!("`{field}` is at most {LARGEST}"));
             return Err(Error { field: Some(field.into()), ..error });
@@ -218,6 +231,7 @@ pub async fn set(app: &App, caller: &Caller, name: &str, update: &QuotaUpdate) -
             cpu_millis: update.cpu_millis,
             memory_bytes: update.memory_bytes,
             running_containers: update.running_containers,
+            disk_bytes: update.disk_bytes,
         },
     };
     let tx = app.db.begin().await?;
@@ -257,6 +271,17 @@ mod tests {
         let room = Room { limits, used: QuotaUse { memory_bytes: u64::MAX, ..QuotaUse::default() } };
 
         assert!(room.lacks(&Needs { memory_bytes: u64::MAX, ..Needs::default() }).is_some());
+    }
+
+    #[test]
+    fn who_holds_as_much_on_disks_as_may_be_held_starts_nothing_more() {
+        let limits = QuotaLimits { disk_bytes: Some(100), ..QuotaLimits::default() };
+        let room = |disk_bytes| Room { limits, used: QuotaUse { disk_bytes, ..QuotaUse::default() } };
+
+        assert_eq!(room(99).lacks(&Needs::default()), None);
+        let said = room(100).lacks(&Needs::default()).unwrap();
+        assert_eq!(said, "the account's quota is 100 bytes on disks, and it holds 100");
+        assert_eq!(room(100).can_never_have(&Needs::default()), None, "room can be made");
     }
 
     #[test]

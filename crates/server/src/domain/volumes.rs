@@ -53,7 +53,7 @@ pub async fn list(app: &App, caller: &Caller, filter: &Filter, page: PageQuery) 
     let mut users = volumes::users(&app.db, &ids).await?;
     Ok(super::page_of(found, page, |(row, account)| {
         let containers = users.remove(&row.id).unwrap_or_default();
-        view(row, account, containers)
+        view(app, row, account, containers)
     }))
 }
 
@@ -102,15 +102,17 @@ async fn shown(app: &App, row: volumes::Row) -> Result<VolumeView> {
     let account = accounts::get(&app.db, row.account_id).await?;
     let account = account.ok_or_else(|| Error::internal("a volume's account is missing"))?;
     let containers = volumes::users(&app.db, &[row.id]).await?.remove(&row.id).unwrap_or_default();
-    Ok(view(row, account.account, containers))
+    Ok(view(app, row, account.account, containers))
 }
 
 fn view(
+    app: &App,
     row: volumes::Row,
     account: AccountName,
     containers: Vec<wire::containers::ContainerRef>,
 ) -> VolumeView {
     VolumeView {
+        size_bytes: app.disk_uses.of_volume(&row.machine_id, row.id),
         id: row.id,
         name: row.name,
         account,

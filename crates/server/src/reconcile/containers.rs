@@ -543,6 +543,7 @@ impl Reconciler {
         if row.leased_at.is_some() {
             self.app.signals.line.notify_one();
         }
+        self.app.signals.disk_uses.notify_one();
         lock(&self.pauses).remove(&row.id);
         tracing::info!(container.id = %row.id, "container `{}` is deleted", row.name);
         Ok(Next::Rest)
@@ -805,6 +806,9 @@ impl Reconciler {
             }
         }
         tx.commit().await?;
+        if next.state == ContainerState::Stopped {
+            self.app.signals.disk_uses.notify_one();
+        }
         if let Some(ports) = ports {
             next.spec.ports = ports.to_vec();
         }

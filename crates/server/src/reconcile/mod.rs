@@ -5,6 +5,7 @@
 //! - `observed`: what they were last seen doing, in memory
 //! - `containers`: makes containers as their owners want them; `plan`: which step is next; `effects`: how it is done
 //! - `machine_images`: what the machines have, fetching, making room
+//! - `disk_uses`: counts what accounts hold on machines' disks
 //! - `durations`: stops containers whose time is over
 //! - `line`: gives graphics processors to those who wait for them
 //! - `volumes`: removes those that are to go
@@ -21,6 +22,7 @@ mod backoff;
 mod chart_repos;
 mod clusters;
 mod containers;
+mod disk_uses;
 mod durations;
 mod effects;
 mod expired;
@@ -44,6 +46,7 @@ pub fn start(app: &App) {
     let world = Arc::new(observed::World::default());
     app.spawn(chart_repos::run(app.clone()));
     app.spawn(expired::run(app.clone()));
+    app.spawn(disk_uses::run(app.clone()));
     app.spawn(durations::run(app.clone()));
     app.spawn(clusters::run(app.clone()));
     app.spawn(namespaces::run(app.clone()));

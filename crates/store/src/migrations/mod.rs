@@ -21,6 +21,7 @@ mod m0008_collections;
 mod m0010_machine_images;
 mod m0011_releases;
 mod m0012_container_images;
+mod m0013_lan_and_disk;
 
 /// The table that says which steps were applied.
 const TABLE: &str = "schema_migrations";
@@ -48,6 +49,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0010_machine_images::Migration),
             Box::new(m0011_releases::Migration),
             Box::new(m0012_container_images::Migration),
+            Box::new(m0013_lan_and_disk::Migration),
         ]
     }
 

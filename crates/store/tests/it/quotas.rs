@@ -9,7 +9,7 @@ db_test! {
     async fn a_quota_is_set_whole_and_orders_the_line(db: &TestDb) {
         let c = &**db;
         let (alice, bob, eve) = (account(db, "alice").await, account(db, "bob").await, account(db, "eve").await);
-        let limits = QuotaLimits { gpus: Some(2), cpu_millis: Some(1 << 40), ..QuotaLimits::default() };
+        let limits = QuotaLimits { gpus: Some(2), cpu_millis: Some(1 << 40), disk_bytes: Some(1 << 41), ..QuotaLimits::default() };
         let high = quotas::Row { account_id: bob, class: AccountClass::High, limits };
         let low = quotas::Row { account_id: alice, class: AccountClass::Low, limits: QuotaLimits::default() };
 

@@ -245,6 +245,7 @@ pub(crate) fn facts(id: &str) -> MachineFacts {
         architecture: "amd64".to_owned(),
         registry: "127.0.0.1:5000".to_owned(),
         agent_version: "0.1.0".to_owned(),
+        lan: None,
     }
 }
 
