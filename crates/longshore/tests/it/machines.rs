@@ -141,7 +141,9 @@ async fn a_machine_joins_by_an_invitation_and_runs_containers_from_the_registry_
     assert_eq!(remote.stop(), 0);
     assert_eq!(agent(&["status"]).1["is_running"], false);
     until_machine(&admin, &remote.machine, "unknown").await;
-    for image in docker(&engine, &["images", "-q", &name]).lines() {
+    // By name, because other tests may use the same image.
+    let format = "{{.Repository}}@{{.Digest}}";
+    for image in docker(&engine, &["images", "--digests", "--format", format, &name]).lines() {
         docker(&engine, &["rmi", "-f", image]);
     }
     server.stop().await;

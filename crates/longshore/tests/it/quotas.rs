@@ -188,7 +188,9 @@ async fn nobody_sets_a_quota_but_an_admin_and_only_what_there_is() {
     }
     admin.put("/api/v1/accounts/nobody/quota", json!({})).await.expect(404);
 
-    let none = json!({"gpus": null, "cpu_millis": null, "memory_bytes": null, "running_containers": null});
+    let none = json!({
+        "gpus": null, "cpu_millis": null, "memory_bytes": null, "running_containers": null, "disk_bytes": null
+    });
     let untouched = alice.get(path).await.expect(200).json();
     assert_eq!((&untouched["class"], &untouched["own"]), (&json!("normal"), &none));
     admin.put(path, json!({"class": "high", "gpus": 3, "running_containers": 1})).await.expect(200);
