@@ -1,12 +1,12 @@
-//! Machines behind lines that lose three packets in ten, or let little through: what is asked for is done once, people can go on
-//! working, and what is true is known soon after the line is mended.
+//! Machines behind lines that lose three packets in ten, let little through, or come and go: what is asked for is done once, people
+//! can go on working, and what is true is known soon after the line is mended.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::networks::{join, server_on, until_container};
+use crate::networks::{KNOWN_AGAIN, join, server_on, until_container};
 use crate::support::api::Api;
 use crate::support::machine::docker;
 use crate::support::network::Network;
@@ -16,9 +16,6 @@ use crate::support::socket::{PROMPT, Terminal};
 use crate::support::{Wait, eventually, shell};
 
 const HOST: &str = "gpu1";
-/// How soon after a line is mended everything must be known. It is 10 seconds by design; a machine that is busy with other
-/// tests needs some of its own.
-const KNOWN_AGAIN: Duration = Duration::from_secs(20);
 
 /// A machine that a shell's image was built on, while its line was good.
 struct Scene {
@@ -192,6 +189,33 @@ async fn a_line_of_256_kbit_is_one_to_work_on_while_it_is_full() {
         () = work => {}
     }
     drop(flood);
+    scene.what_is_true_is_known_again(&box_["id"]).await;
+    scene.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_line_that_comes_and_goes_is_one_to_work_on() {
+    let Some(scene) = Scene::open().await else { return };
+    let box_ = scene.make("box").await;
+    until_container(&scene.alice, &box_["id"], "running").await;
+
+    // Sometimes long enough away that a connection is given up, sometimes not.
+    let flap = async {
+        for round in 0_u64.. {
+            scene.network.change("cut", HOST);
+            tokio::time::sleep(Duration::from_millis(500 + round * 2_300 % 8_000)).await;
+            scene.network.change("heal", HOST);
+            tokio::time::sleep(Duration::from_secs(6)).await;
+        }
+    };
+    let work = async {
+        scene.each_command_has_one_effect(["kept", "stopped"]).await;
+        types(&scene, &box_, 41).await;
+    };
+    tokio::select! {
+        () = flap => {}
+        () = work => {}
+    }
     scene.what_is_true_is_known_again(&box_["id"]).await;
     scene.close().await;
 }

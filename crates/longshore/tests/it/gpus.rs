@@ -1,5 +1,6 @@
 //! Graphics processors: what machines say of them, through the real binding and a simulated driver.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -90,6 +91,35 @@ async fn graphics_processors_are_shown_with_what_they_do() {
     hot["temperature_celsius"] = json!(93);
     driver.show(&json!({"gpus": [hot]}));
     until_gpus(&alice, "it is hot", |gpus| gpus[0]["temperature_celsius"] == 93).await;
+    server.stop().await;
+}
+
+/// On a machine with a driver of its own; its own tool says what must be shown.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_driver_that_is_really_there_is_read_without_any_setting() {
+    let query = ["--query-gpu=uuid,name", "--format=csv,noheader"];
+    let Some(said) =
+        Command::new("nvidia-smi").args(query).output().ok().filter(|said| said.status.success())
+    else {
+        eprintln!("there is no NVIDIA driver here: only simulated ones are tried");
+        return;
+    };
+    let said = String::from_utf8(said.stdout).unwrap();
+    let wanted: Vec<(&str, &str)> = said.lines().filter_map(|line| line.split_once(", ")).collect();
+    let settings = [("machine.enabled", "true"), ("machine.docker", "unix:///nonexistent/docker.sock")];
+    let server = TestServer::start_with(&settings).await;
+    let alice = server.account("alice").await;
+
+    let whole = |gpus: &[Value]| {
+        let is_whole = |gpu: &&Value| !gpu["key"].as_str().unwrap().contains('.');
+        gpus.iter().filter(is_whole).cloned().collect::<Vec<_>>()
+    };
+    let gpus = until_gpus(&alice, "all are there", |gpus| whole(gpus).len() == wanted.len()).await;
+
+    for (gpu, (uuid, model)) in whole(&gpus).iter().zip(wanted) {
+        assert_eq!((&gpu["uuid"], &gpu["type"]), (&json!(uuid), &json!(model)));
+        assert!(gpu["memory"].as_u64().unwrap() > 0 && gpu["temperature_celsius"].is_u64(), "{gpu}");
+    }
     server.stop().await;
 }
 

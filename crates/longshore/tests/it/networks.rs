@@ -107,47 +107,68 @@ async fn machines_that_can_only_dial_out_build_pull_and_run() {
     server.stop().await;
 }
 
+/// How soon after a network is mended everything must be known. It is 10 seconds by design; a machine that is busy with other
+/// tests needs some of its own.
+pub(crate) const KNOWN_AGAIN: Duration = Duration::from_secs(20);
+
+/// Each host of the test is named after what happens to its network.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn containers_outlive_a_network_that_breaks_and_are_known_again_when_it_heals() {
-    let Some(network) = Network::start(&["gpu1"]) else { return };
+    const HARMS: [&str; 3] = ["cut", "mute", "deafen"];
+    let Some(network) = Network::start(&HARMS) else { return };
     let network = Arc::new(network);
     let server = server_on(&network).await;
     let (admin, alice) = (server.admin().await, server.account("alice").await);
-    let mut remote = join(&network, &server, &admin, "gpu1").await;
+    let mut remotes = Vec::new();
+    for host in HARMS {
+        remotes.push(join(&network, &server, &admin, host).await);
+    }
     let upload =
         alice.request(reqwest::Method::POST, "/api/v1/builds?image=hello:1").body(archives::tar(SERVE));
     let build = alice.send(upload).await.expect(202).json();
     let path = format!("/api/v1/builds/{}", build["id"].as_str().unwrap());
     let is_built = || async { (alice.get(&path).await.json()["state"] == "succeeded").then_some(()) };
     eventually("the build succeeds", 90, is_built).await;
-    let made =
-        alice.post("/api/v1/containers", json!({"image": "hello:1", "name": "box"})).await.expect(201).json();
-    until_container(&alice, &made["id"], "running").await;
-    let engine = network.engine("gpu1");
-    let pid = || {
-        docker(&engine, &["ps", "-q", "--no-trunc"])
-            .lines()
-            .map(|id| docker(&engine, &["inspect", "-f", "{{.State.Pid}} {{.State.StartedAt}}", id]))
-            .collect::<Vec<_>>()
+    let mut made = Vec::new();
+    for remote in &remotes {
+        let wish = json!({"image": "hello:1", "machine": remote.machine});
+        made.push(alice.post("/api/v1/containers", wish).await.expect(201).json()["id"].clone());
+    }
+    for id in &made {
+        until_container(&alice, id, "running").await;
+    }
+    let processes = || {
+        let process_of = |host: &str| {
+            let engine = network.engine(host);
+            let id = docker(&engine, &["ps", "-q", "--no-trunc"]);
+            docker(&engine, &["inspect", "-f", "{{.State.Pid}} {{.State.StartedAt}}", &id])
+        };
+        HARMS.map(process_of)
     };
-    let process = pid();
+    let before = processes();
 
-    for harm in ["cut", "mute"] {
-        network.change(harm, "gpu1");
+    for harm in HARMS {
+        network.change(harm, harm);
+    }
+    for (remote, id) in remotes.iter().zip(&made) {
         until_machine(&admin, &remote.machine, "unknown").await;
-        let unknown = until_container(&alice, &made["id"], "unknown").await;
+        let unknown = until_container(&alice, id, "unknown").await;
         assert_eq!(unknown["status"], false);
-        assert_eq!(pid(), process, "nobody touched it while the network was {harm}");
-        network.change("heal", "gpu1");
+    }
+    assert_eq!(processes(), before, "nobody touched them while their networks were broken");
+    for (index, host) in HARMS.iter().enumerate() {
         let began = Instant::now();
-        until_container(&alice, &made["id"], "running").await;
-        until_machine(&admin, &remote.machine, "online").await;
-        eprintln!("known again {} ms after {harm}", began.elapsed().as_millis());
-        assert!(began.elapsed() < Duration::from_mins(2));
-        assert_eq!(pid(), process, "and nobody touched it after");
+        network.change("heal", host);
+        until_container(&alice, &made[index], "running").await;
+        until_machine(&admin, &remotes[index].machine, "online").await;
+        eprintln!("known again {} ms after {host}", began.elapsed().as_millis());
+        assert!(began.elapsed() < KNOWN_AGAIN, "{host}: it took {:?}", began.elapsed());
     }
 
-    remote.stop();
+    assert_eq!(processes(), before, "and nobody touched them after");
+    for remote in &mut remotes {
+        remote.stop();
+    }
     server.stop().await;
 }
 

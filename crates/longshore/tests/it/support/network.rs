@@ -45,7 +45,7 @@ impl Network {
         std::fs::read_to_string(file).unwrap().trim().to_owned()
     }
 
-    /// `cut`, `mute`, `lose`, `slow` or `heal`.
+    /// `cut`, `mute`, `deafen`, `lose`, `slow` or `heal`.
     pub(crate) fn change(&self, verb: &str, host: &str) {
         assert!(script(&[verb, &run(&self.folder), host]).status().unwrap().success());
     }
