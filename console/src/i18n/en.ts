@@ -130,6 +130,7 @@ export const en = {
   "create.restart": "When its process ends",
   "create.restart_note": "It keeps its GPUs while it is started again.",
   "create.title": "New container",
+  "create.tty": "A terminal for its process: images that are only a shell, such as ubuntu, then wait",
   "create.volumes": "Volumes",
   "create.volumes_note": "One NAME:/PATH on each line; kept when the container is deleted.",
   "create.wrong": "Correct what is marked first",

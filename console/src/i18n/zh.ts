@@ -130,6 +130,7 @@ export const zh: Record<Key, string> = {
   "create.restart": "进程结束时",
   "create.restart_note": "重新启动期间保留其 GPU。",
   "create.title": "新建容器",
+  "create.tty": "为主进程分配终端：ubuntu 等仅含 shell 的镜像会保持等待，而不会立即退出",
   "create.volumes": "卷",
   "create.volumes_note": "每行一个 名称:/路径；删除容器后仍保留。",
   "create.wrong": "请先更正标出的内容",

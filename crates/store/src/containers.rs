@@ -60,6 +60,7 @@ const COLUMNS: &[&str] = &[
     "restart_policy",
     "restarts",
     "made_from",
+    "restart_of",
 ];
 
 words!(ContainerState {
@@ -179,6 +180,8 @@ pub struct Row {
     pub restarts: u32,
     /// The image that the engine's container was made from, by its digest; none = the row's.
     pub made_from: Option<Digest>,
+    /// Of which process the restart is that is asked for, by when the engine started that; none = the restart has not begun.
+    pub restart_of: Option<Timestamp>,
 }
 
 /// An image for a container.
@@ -321,6 +324,7 @@ fn row(row: &QueryResult) -> Result<Row> {
         restart_policy: cells.opt_word("restart_policy")?.unwrap_or_default(),
         restarts: cells.opt_count("restarts")?.unwrap_or(0),
         made_from: cells.opt_parsed("made_from")?,
+        restart_of: cells.opt_time("restart_of")?,
     })
 }
 
@@ -409,6 +413,7 @@ pub async fn insert(c: &dyn Conn, new: &New) -> Result<Row> {
         restart_policy: new.restart_policy,
         restarts: 0,
         made_from: None,
+        restart_of: None,
     })
 }
 
@@ -653,7 +658,15 @@ pub async fn set_desired(c: &dyn Conn, id: ContainerId, desired: Desired, now: T
 
 /// Asks for one stop and start, or notes that it was done; false when there is no such container.
 pub async fn set_restart(c: &dyn Conn, id: ContainerId, restart_requested: bool) -> Result<bool> {
-    let query = update_of(id, [("restart_requested", restart_requested.into())]);
+    let cells = [("restart_requested", restart_requested.into()), ("restart_of", None::<i64>.into())];
+    Ok(c.on().change(TABLE, &update_of(id, cells)).await? > 0)
+}
+
+/// Notes which process is to end when a restart is done, by when it was started; false unless a restart is asked for and nothing
+/// is noted yet.
+pub async fn set_restart_of(c: &dyn Conn, id: ContainerId, started_at: Timestamp) -> Result<bool> {
+    let mut query = update_of(id, [("restart_of", started_at.0.into())]);
+    query.and_where(Expr::col("restart_requested").eq(true)).and_where(Expr::col("restart_of").is_null());
     Ok(c.on().change(TABLE, &query).await? > 0)
 }
 

@@ -259,6 +259,7 @@ pub(crate) const TABLES: &[Table] = &[
             opt(text("restart_policy")),
             opt(int("restarts")),
             opt(text("made_from")),
+            opt(int("restart_of")),
         ],
     ),
     table(

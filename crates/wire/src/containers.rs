@@ -183,6 +183,9 @@ pub struct ContainerCreate {
     /// What happens when its process ends by itself, also with its machine; it keeps its graphics processors then.
     #[serde(default, skip_serializing_if = "RestartPolicy::is_no")]
     pub restart_policy: RestartPolicy,
+    /// Whether its process has a terminal, at which nobody types: with one, a shell waits, and without it ends at once.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tty: bool,
 }
 
 /// What happens when a container's process ends by itself. It is the server that starts it again and never the engine, which
@@ -273,6 +276,9 @@ pub struct ContainerSpec {
     /// Volumes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<VolumeMount>,
+    /// Whether its process has a terminal, at which nobody types.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tty: bool,
 }
 
 impl ContainerSpec {
@@ -349,6 +355,9 @@ pub struct ContainerView {
     /// Its volumes.
     #[serde(default)]
     pub volumes: Vec<VolumeMount>,
+    /// Whether its process has a terminal.
+    #[serde(default)]
+    pub tty: bool,
     /// When it was asked for.
     pub created_at: Timestamp,
     /// Graphics processors that it asks for.

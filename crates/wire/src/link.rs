@@ -18,6 +18,7 @@ use crate::machines::MachineFacts;
 use crate::names::{AccountName, Digest, Tag};
 use crate::secret::Secret;
 use crate::terminals::{ExecSpec, TerminalSize};
+use crate::time::Timestamp;
 
 /// Where an agent opens a WebSocket to the server; `?channel=` says which [`Channel`] it will be.
 pub const SOCKET_PATH: &str = "/api/v1/link";
@@ -291,6 +292,9 @@ pub struct ObservedContainer {
     /// The graphics processors that it was made with; an engine cannot change them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gpus: Vec<GpuId>,
+    /// When its process was started, the last time, by the engine's clock: it tells one process from the next. Long ago = never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
 }
 
 impl ObservedContainer {
@@ -406,6 +410,9 @@ pub enum ContainerVerb {
     Restart {
         /// As in `Stop`.
         timeout_secs: u32,
+        /// The process that is to end, by when it was started. If there is another one by now it is done already.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        of: Option<Timestamp>,
     },
     /// Ends and removes it with its disk, its volumes and its copy.
     Remove,

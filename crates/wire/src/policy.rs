@@ -310,6 +310,7 @@ mod tests {
             gpus: vec!["GPU-1".parse().unwrap()],
             shm_bytes: None,
             volumes: vec![volume("/data")],
+            tty: false,
         }
     }
 

@@ -34,6 +34,7 @@ export function ContainerNew() {
     hours: "",
     volumes: "",
     restart: "no",
+    tty: false,
   });
   const [arePortsTyped, setPortsTyped] = useState(false);
   const [error, setError] = useState<unknown>();
@@ -238,6 +239,10 @@ export function ContainerNew() {
                 note={t("create.command_note")}
                 spellCheck={false}
               />
+              <label className="check">
+                <input type="checkbox" checked={draft.tty} onChange={(event) => set({ tty: event.target.checked })} />
+                {t("create.tty")}
+              </label>
               <label className="check">
                 <input type="checkbox" checked={draft.lan} onChange={(event) => set({ lan: event.target.checked })} />
                 {t("create.lan")}

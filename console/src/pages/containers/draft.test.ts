@@ -16,6 +16,7 @@ const EMPTY: Draft = {
   hours: "",
   volumes: "",
   restart: "no",
+  tty: false,
 };
 
 test("what is typed becomes what is asked for, and its command line", () => {
@@ -32,6 +33,7 @@ test("what is typed becomes what is asked for, and its command line", () => {
     cpus: "1.5",
     hours: "2",
     restart: "on_failure",
+    tty: true,
     volumes: "data:/data\nset:/set:ro",
   });
   expect(wrong).toEqual({});
@@ -42,6 +44,7 @@ test("what is typed becomes what is asked for, and its command line", () => {
     env: { A: "1", B: "x=y" },
     command: ["sh", "-c", "echo 'a b'"],
     memory_bytes: 2 ** 31,
+    tty: true,
     cpu_millis: 1500,
     max_duration_secs: 7200,
   });
@@ -51,7 +54,7 @@ test("what is typed becomes what is asked for, and its command line", () => {
     { container: 53, protocol: "udp", bind: "loopback" },
   ]);
   expect(commandLine(body)).toBe(
-    `longshore container run hello:1 --name box --publish 8000 --publish 8080:80 --publish 53/udp --env A=1 --env B=x=y --volume data:/data --volume set:/set:ro --gpus 2 --gpu-model A100 --restart on-failure --memory 2g --cpus 1.5 --max-duration 7200s -- sh -c 'echo '\\''a b'\\'''`,
+    `longshore container run hello:1 --name box --publish 8000 --publish 8080:80 --publish 53/udp --env A=1 --env B=x=y --volume data:/data --volume set:/set:ro --gpus 2 --gpu-model A100 --restart on-failure --tty --memory 2g --cpus 1.5 --max-duration 7200s -- sh -c 'echo '\\''a b'\\'''`,
   );
 });
 

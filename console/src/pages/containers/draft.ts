@@ -17,6 +17,7 @@ export interface Draft {
   hours: string;
   volumes: string;
   restart: string;
+  tty: boolean;
 }
 
 const PORT = /^(?:(\d{1,5}):)?(\d{1,5})(?:\/(tcp|udp))?$/;
@@ -36,6 +37,7 @@ export function check(draft: Draft): Checked {
     (it) => it === draft.restart,
   );
   if (restart) body.restart_policy = restart;
+  if (draft.tty) body.tty = true;
   const count = Number(draft.gpus);
   if (count > 0) body.gpus = draft.model ? { count, model: draft.model } : { count };
   const ports = draft.ports.split(/[\s,]+/).filter(Boolean);
@@ -132,6 +134,7 @@ export function commandLine(body: ContainerCreate): string {
   if (body.gpus) parts.push("--gpus", String(body.gpus.count));
   if (body.gpus?.model) parts.push("--gpu-model", shellWord(body.gpus.model));
   if (body.restart_policy) parts.push("--restart", body.restart_policy.replace("_", "-"));
+  if (body.tty) parts.push("--tty");
   if (body.memory_bytes) parts.push("--memory", shellBytes(body.memory_bytes));
   if (body.cpu_millis) parts.push("--cpus", String(body.cpu_millis / 1000));
   if (body.max_duration_secs) parts.push("--max-duration", `${body.max_duration_secs}s`);

@@ -254,6 +254,9 @@ fn engine_body(
         entrypoint: spec.entrypoint,
         working_dir: spec.working_dir,
         exposed_ports: Some(exposed),
+        tty: Some(spec.tty),
+        // A terminal whose other end is closed is one that hung up.
+        open_stdin: Some(spec.tty),
         host_config: Some(host_config),
         ..Default::default()
     }
@@ -269,8 +272,14 @@ pub(crate) async fn act(engine: &Engine, call: ContainerAction) -> Result<Contai
             within(CALL_TIMEOUT, docker.start_container(&id, None::<StartContainerOptions>)).await?;
             Ok(ContainerActionDone { container: Some(inspect(engine, call.instance, &id).await?) })
         }
-        ContainerVerb::Restart { timeout_secs } => {
+        ContainerVerb::Restart { timeout_secs, of } => {
             let id = found.ok_or_else(|| missing(call.container))?;
+            if of.is_some() {
+                let now = inspect(engine, call.instance, &id).await?;
+                if now.started_at != of {
+                    return Ok(ContainerActionDone { container: Some(now) });
+                }
+            }
             let (docker, t, limit) = patient(engine, timeout_secs).await?;
             let options = RestartContainerOptions { t: Some(t), ..Default::default() };
             within(limit, docker.restart_container(&id, Some(options))).await?;
@@ -446,6 +455,7 @@ fn observed(instance: InstanceId, found: &ContainerInspectResponse, look: u64) -
         error: error.map(|error| error.chars().take(ERROR_CHARS_MAX).collect()),
         look,
         gpus: gpus_of(found),
+        started_at: state.started_at.as_deref().and_then(|text| text.parse().ok()),
     })
 }
 

@@ -181,6 +181,8 @@ pub(crate) struct RunArgs {
     /// Start it again when its process ends by itself, or fails; it keeps its GPUs meanwhile
     #[arg(long, value_enum, default_value = "no")]
     restart: RestartName,
+    #[command(flatten)]
+    terminal: RunTerminalArgs,
     /// Run on this machine
     #[arg(long, value_name = "ID")]
     machine: Option<MachineId>,
@@ -202,6 +204,17 @@ pub(crate) struct RunArgs {
     /// Arguments instead of the image's command
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<String>,
+}
+
+/// Whether there is a terminal, and who sits at it.
+#[derive(Args, Debug)]
+struct RunTerminalArgs {
+    /// Give its process a terminal, at which nobody types: an image that is only a shell then waits, and does not end at once
+    #[arg(long, short)]
+    tty: bool,
+    /// Open a shell in it as soon as it runs, as `container exec -it` does; it goes on when the shell ends
+    #[arg(long, short, requires = "tty", conflicts_with = "no_wait")]
+    interactive: bool,
 }
 
 /// Which log, and how much of it.
@@ -525,6 +538,7 @@ async fn show(session: &Session, container: &ContainerArg) -> anyhow::Result<()>
         ("wished limits", container.wished_limits.as_ref().map(wished_in_words)),
         ("shared memory", Some(human::size(container.shm_bytes))),
         ("volumes", some(volumes_in_words(&container.volumes))),
+        ("terminal", container.tty.then(|| "of its process".to_owned())),
         ("created", Some(ago(container.created_at))),
     ])
 }
@@ -535,6 +549,10 @@ async fn change(session: &Session, container: &ContainerArg, verb: &str, word: W
 }
 
 async fn run_image(session: &Session, args: RunArgs) -> anyhow::Result<()> {
+    let is_interactive = args.terminal.interactive;
+    if is_interactive {
+        terminal::check_terminal(session)?;
+    }
     let (no_wait, timeout) = (args.no_wait, Duration::from_secs(args.timeout));
     let body = asked_for(args)?;
     let accepted = session.client.post(&["api", "v1", "containers"], &body).await?;
@@ -559,7 +577,13 @@ async fn run_image(session: &Session, args: RunArgs) -> anyhow::Result<()> {
     if session.printer.is_json {
         session.printer.json(&answer.text)?;
     }
-    outcome(session, &container).await
+    outcome(session, &container).await?;
+    if !is_interactive || container.state != ContainerState::Running {
+        return Ok(());
+    }
+    let ended = terminal::shell(session, ContainerArg(container.id.to_string())).await;
+    session.printer.say(words::CONTAINER_GOES_ON, &[&name, &name]);
+    ended
 }
 
 fn asked_for(args: RunArgs) -> anyhow::Result<ContainerCreate> {
@@ -596,6 +620,7 @@ fn asked_for(args: RunArgs) -> anyhow::Result<ContainerCreate> {
         volumes: args.volumes.into_iter().map(|VolumeMountArg(volume)| volume).collect(),
         home: args.home,
         restart_policy: args.restart.into(),
+        tty: args.terminal.tty,
     })
 }
 

@@ -151,6 +151,24 @@ pub(crate) async fn exec(session: &Session, args: ExecArgs) -> anyhow::Result<()
     piped(session, &at, wanted, args.interactive).await
 }
 
+/// A shell in a container, in the terminal of this process.
+pub(crate) async fn shell(session: &Session, container: ContainerArg) -> anyhow::Result<()> {
+    let wanted = TerminalCreate { tty: Some(true), input: Some(true), ..TerminalCreate::default() };
+    interactive(session, &At::Container(container), wanted).await
+}
+
+/// Refuses where there is no terminal that could be given to somebody.
+pub(crate) fn check_terminal(session: &Session) -> anyhow::Result<()> {
+    let language = session.printer.language;
+    if session.printer.is_json {
+        return Err(Failure::usage(language.pick(words::NO_TERMINAL_WITH_JSON)).into());
+    }
+    if !std::io::stdin().is_terminal() || !session.printer.is_stdout_terminal {
+        return Err(Failure::usage(language.pick(words::NOT_A_TERMINAL)).into());
+    }
+    Ok(())
+}
+
 /// Where a command runs.
 pub(crate) enum At {
     /// In a container.
@@ -256,10 +274,7 @@ enum Ended {
 
 /// A terminal here for a terminal there. A connection that breaks is taken up again where it broke off.
 async fn interactive(session: &Session, at: &At, mut wanted: TerminalCreate) -> anyhow::Result<()> {
-    let language = session.printer.language;
-    if !std::io::stdin().is_terminal() || !session.printer.is_stdout_terminal {
-        return Err(Failure::usage(language.pick(words::NOT_A_TERMINAL)).into());
-    }
+    check_terminal(session)?;
     if let Some(size) = window_size() {
         (wanted.columns, wanted.rows) = (Some(size.columns), Some(size.rows));
     }

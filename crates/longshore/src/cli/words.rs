@@ -444,6 +444,11 @@ pub(crate) const NOT_IN_TIME: Word = Word::new("container `{}` is still `{}`", "
 pub(crate) const NOT_WAITING: Word =
     Word::new("no longer waiting; the container is still being made", "已停止等待; 容器仍在创建中");
 
+pub(crate) const CONTAINER_GOES_ON: Word = Word::new(
+    "container `{}` goes on; come back with `longshore container exec -it {}`",
+    "容器 `{}` 仍在运行; 用 `longshore container exec -it {}` 返回",
+);
+
 // Terminals.
 pub(crate) const NO_COMMAND: Word = Word::new("which command?", "缺少要运行的命令");
 pub(crate) const NO_COMMAND_HINT: Word =

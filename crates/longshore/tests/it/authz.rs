@@ -108,6 +108,7 @@ async fn things_of(server: &TestServer, alice: &Api) -> Things {
             gpus: Vec::new(),
             shm_bytes: None,
             volumes: Vec::new(),
+            tty: false,
         },
         desired: containers::Desired::Stopped,
         now,

@@ -588,11 +588,22 @@ async fn what_is_done_already_is_fine() {
         let started = machine.act(1, ContainerVerb::Start).await.unwrap().container.unwrap();
         assert_eq!(started.state, ObservedState::Running);
     }
-    let restarted =
-        machine.act(1, ContainerVerb::Restart { timeout_secs: 0 }).await.unwrap().container.unwrap();
+    let restarted = machine
+        .act(1, ContainerVerb::Restart { timeout_secs: 0, of: None })
+        .await
+        .unwrap()
+        .container
+        .unwrap();
     assert_eq!(restarted.state, ObservedState::Running);
     let looked = machine.act(1, ContainerVerb::Look).await.unwrap().container.unwrap();
     assert!(looked.is_as(&restarted), "{looked:?}");
+    // The restart of a process that is not there any more has been done; that of the one that is there has not.
+    let again = |of| ContainerVerb::Restart { timeout_secs: 0, of };
+    let before = machine.act(1, again(restarted.started_at)).await.unwrap().container.unwrap();
+    assert_ne!(before.started_at, restarted.started_at);
+    let after = machine.act(1, again(restarted.started_at)).await.unwrap().container.unwrap();
+    assert_eq!(after.started_at, before.started_at);
+    assert!(after.started_at.is_some());
     for _ in 0..2 {
         let stopped = machine.act(1, stop).await.unwrap().container.unwrap();
         assert_eq!(stopped.state, ObservedState::Exited);
@@ -603,7 +614,7 @@ async fn what_is_done_already_is_fine() {
     for verb in [stop, ContainerVerb::Look] {
         assert_eq!(machine.act(1, verb).await.unwrap().container, None);
     }
-    for verb in [ContainerVerb::Start, ContainerVerb::Restart { timeout_secs: 0 }] {
+    for verb in [ContainerVerb::Start, ContainerVerb::Restart { timeout_secs: 0, of: None }] {
         assert_eq!(refusal(machine.act(1, verb).await).code, LinkErrorCode::NotFound);
     }
     machine.stop().await;

@@ -82,6 +82,7 @@ async fn container_of(server: &TestServer, image: i64, name: &str) -> i64 {
             gpus: Vec::new(),
             shm_bytes: None,
             volumes: Vec::new(),
+            tty: false,
         },
         desired: containers::Desired::Stopped,
         now,

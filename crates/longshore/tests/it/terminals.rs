@@ -718,6 +718,47 @@ async fn the_command_line_is_a_terminal_and_a_pipe() {
     shop.close().await;
 }
 
+/// An image whose command is a shell, as those of distributions are.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_that_is_only_a_shell_waits_at_a_terminal_and_is_entered_from_the_command_line() {
+    let Some(shop) = Shop::open().await else { return };
+    let context = crate::support::shell::context("CMD [\"/bin/sh\"]\n");
+    push_context(&shop.docker, &shop.server.registry, "alice/only-a-shell:v1", &context);
+    let wish = json!({"image": "only-a-shell:v1"});
+    let made = shop.alice.post("/api/v1/containers", wish).await.expect(201).json();
+    let ended = shop.until(&made["id"], "stopped").await;
+    assert_eq!((&ended["exit_code"], &ended["tty"]), (&json!(0), &json!(false)), "nobody speaks to it");
+
+    let token = shop.alice.token.clone().unwrap();
+    let longshore = env!("CARGO_BIN_EXE_longshore");
+    let line = format!("{longshore} container run -it --name desk only-a-shell:v1");
+    let mut terminal = Command::new("script")
+        .args(["-qec", &line, "/dev/null"])
+        .env("LONGSHORE_URL", &shop.server.url)
+        .env("LONGSHORE_TOKEN", &token)
+        .env("LONGSHORE_LANG", "en")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    // What is typed before the shell is there waits for it.
+    let mut keys = terminal.stdin.take().unwrap();
+    keys.write_all(b"echo typed-$((40 + 2)); exit 9\n").unwrap();
+    let done = tokio::task::block_in_place(|| terminal.wait_with_output().unwrap());
+    drop(keys);
+    let shown = String::from_utf8_lossy(&done.stdout);
+
+    assert!(shown.contains("typed-42\r\n"), "{shown}");
+    assert!(shown.contains("goes on"), "{shown}");
+    assert_eq!(done.status.code(), Some(9), "{shown}");
+    let desk = shop.alice.get("/api/v1/containers/desk").await.expect(200).json();
+    assert_eq!((&desk["state"], &desk["tty"]), (&json!("running"), &json!(true)));
+    let seen = shop.inspect(&desk["id"]);
+    assert_eq!((&seen["Config"]["Tty"], &seen["Config"]["OpenStdin"]), (&json!(true), &json!(true)));
+    shop.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_terminal_of_a_machine_that_is_not_there_says_so() {
     let server = TestServer::without_engine(&[]).await;

@@ -293,6 +293,7 @@ fn spec(policy: &Policy, new: &ContainerCreate) -> ContainerSpec {
         gpus: Vec::new(),
         shm_bytes: new.shm_bytes,
         volumes: Vec::new(),
+        tty: new.tty,
     }
 }
 
@@ -745,6 +746,7 @@ fn view(app: &App, row: Row, account: AccountName, queue: Option<QueuePlace>) ->
         wished_limits: row.wished_limits,
         shm_bytes: spec.shm_bytes.unwrap_or(SHM_BYTES_DEFAULT),
         volumes: spec.volumes,
+        tty: spec.tty,
         created_at: row.created_at,
         gpus: row.gpu_wish,
         max_duration_secs: row.max_duration_secs,

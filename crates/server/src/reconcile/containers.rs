@@ -253,7 +253,7 @@ impl Reconciler {
             Step::Release => self.give_up_gpus(row).await,
             Step::Start => self.start(row, view).await,
             Step::Stop => self.stop(row).await,
-            Step::Restart => self.restart(row).await,
+            Step::Restart => self.restart(row, view).await,
             Step::Remove => self.remove(row).await,
             Step::DropRow => {
                 tracing::warn!(container.id = %row.id, machine.id = %row.machine_id, "left a container on its machine that only has the number of a deleted one");
@@ -394,6 +394,7 @@ impl Reconciler {
     }
 
     async fn start(&self, row: &Row, view: &View) -> Result<Next> {
+        self.note_restart(row, view).await?;
         let begun = StateChange {
             exit_code: None,
             attempt: row.attempt.max(1),
@@ -416,14 +417,27 @@ impl Reconciler {
         }
     }
 
-    async fn restart(&self, row: &Row) -> Result<Next> {
+    /// Notes of which process a restart is the restart, before it is begun: so it is known afterwards whether it was done.
+    async fn note_restart(&self, row: &Row, view: &View) -> Result<Option<Timestamp>> {
+        let View::Present(container) = view else { return Ok(row.restart_of) };
+        if !row.restart_requested || row.restart_of.is_some() {
+            return Ok(row.restart_of);
+        }
+        if let Some(of) = container.started_at {
+            containers::set_restart_of(&self.app.db, row.id, of).await?;
+        }
+        Ok(container.started_at)
+    }
+
+    async fn restart(&self, row: &Row, view: &View) -> Result<Next> {
+        let of = self.note_restart(row, view).await?;
         let begun = StateChange {
             exit_code: None,
             attempt: row.attempt.max(1),
             ..row.change(ContainerState::Starting)
         };
         let Some(row) = self.write(row, &begun, Wish::Keep).await? else { return Ok(Next::Again) };
-        match self.act(&row, ContainerVerb::Restart { timeout_secs: row.stop_timeout_secs }).await {
+        match self.act(&row, ContainerVerb::Restart { timeout_secs: row.stop_timeout_secs, of }).await {
             Ok(Some(container)) => self.record_started(&row, container).await,
             Ok(None) => Ok(Next::Again),
             Err(failure) => self.failed(&row, failure).await,

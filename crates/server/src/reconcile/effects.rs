@@ -15,6 +15,7 @@ use wire::link::{
 use wire::machine_images::MachineImageState;
 use wire::names::{AccountName, Digest};
 
+use super::observed::is_plausible;
 use crate::app::App;
 use crate::domain::registry;
 use crate::link::CallError;
@@ -70,6 +71,16 @@ impl From<CallError> for Failure {
             error @ (CallError::NotConnected | CallError::Broken(_)) => Self::Unreachable(error.to_string()),
         }
     }
+}
+
+/// What a machine answers is believed of the container that it was asked about, and in the form in which engines have them.
+fn of_it(row: &Row, seen: ObservedContainer) -> Result<ObservedContainer, Failure> {
+    if seen.container == row.id && is_plausible(&seen) {
+        return Ok(seen);
+    }
+    let message =
+        "its machine answered with something else than this container; is it the agent of this version?";
+    Err(Failure::Final("machine_lies", message.into()))
 }
 
 fn image(row: &Row) -> RegistryImage {
@@ -151,7 +162,7 @@ pub(super) async fn create(
         spec: row.spec.clone(),
         is_from_copy: row.copy_of.is_some() && !row.is_outdated(),
     };
-    until_shutdown(app, async { Ok(app.hub.call(&row.machine_id, &call, CALL_TIMEOUT).await?) }).await
+    until_shutdown(app, async { of_it(row, app.hub.call(&row.machine_id, &call, CALL_TIMEOUT).await?) }).await
 }
 
 /// Has the machine keep the disk of the container that it has.
@@ -182,13 +193,16 @@ pub(super) async fn act(
 ) -> Result<Option<ObservedContainer>, Failure> {
     let call = ContainerAction { instance: app.instance, container: row.id, verb };
     let patience = match verb {
-        ContainerVerb::Stop { timeout_secs } | ContainerVerb::Restart { timeout_secs } => {
+        ContainerVerb::Stop { timeout_secs } | ContainerVerb::Restart { timeout_secs, .. } => {
             Some(Duration::from_secs(timeout_secs.into()))
         }
         _ => None,
     };
     let timeout = CALL_TIMEOUT + patience.unwrap_or_default();
-    let work = async { Ok(app.hub.call(&row.machine_id, &call, timeout).await?.container) };
+    let work = async {
+        let done = app.hub.call(&row.machine_id, &call, timeout).await?;
+        done.container.map(|seen| of_it(row, seen)).transpose()
+    };
     match patience {
         Some(_) => while_wanted(app, row, work).await,
         None => until_shutdown(app, work).await,

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use store::{containers, machines};
 use wire::ids::MachineId;
-use wire::link::{Watch, WatchEvent};
-use wire::machines::MachineState;
+use wire::link::{ObservedContainer, Watch, WatchEvent};
+use wire::machines::{MachineFacts, MachineState};
 use wire::page::{MAX_LIMIT, PageQuery};
 
 use super::backoff;
-use super::observed::{View, World};
+use super::observed::{View, World, is_plausible};
 use super::plan::{Step, plan};
 use crate::app::App;
 use crate::error::{Error, Result};
@@ -25,6 +25,11 @@ const SILENCE: Duration = Duration::from_secs(15);
 const GRACE: Duration = Duration::from_secs(10);
 /// How often the store is compared with what is known, for what could not be written when it happened.
 const INTERVAL: Duration = Duration::from_secs(15);
+
+/// Containers that a machine may say that it has: more than any engine can run, and than fit into one event.
+const CONTAINERS_MAX: usize = 8_192;
+/// Of what a machine says of itself, as JSON; its processors and graphics processors are most of it.
+const FACTS_BYTES_MAX: usize = 128 << 10;
 
 /// Watches every machine that connects, until the server ends.
 pub(super) async fn run(app: App, world: Arc<World>) {
@@ -105,25 +110,28 @@ async fn watch(
         let broken = || Error::unavailable("machine_unreachable", "the watch of the machine has ended");
         match event.ok_or_else(broken)?? {
             WatchEvent::Facts(facts) => {
-                // An agent speaks for its own machine only.
-                if facts.machine_id != *machine {
-                    return Err(Error::unavailable("machine_lies", "the machine claims to be another one"));
-                }
+                check_facts(&facts, machine)?;
                 let is_up = has_engine.unwrap_or(facts.engine_version.is_some());
                 let state = if is_up { MachineState::Online } else { MachineState::EngineDown };
                 machines::upsert(&app.db, &facts, state, app.now()).await?;
             }
             WatchEvent::Containers(containers) => {
+                containers.iter().try_for_each(check_container)?;
                 *attempt = 0;
                 has_engine = Some(true);
                 let count = containers.len();
                 world.list(machine, containers);
+                check_count(world, machine)?;
                 machines::set_state(&app.db, machine, MachineState::Online, app.now()).await?;
                 mark_all(app, world, machine).await?;
                 app.signals.line.notify_one();
                 tracing::info!(machine.id = %machine, containers = count, "sees a machine");
             }
-            WatchEvent::Changed(container) => world.changed(machine, container),
+            WatchEvent::Changed(container) => {
+                check_container(&container)?;
+                world.changed(machine, container);
+                check_count(world, machine)?;
+            }
             WatchEvent::Removed { container, engine_id } => world.removed(machine, container, &engine_id),
             WatchEvent::EngineDown { message } => {
                 tracing::warn!(machine.id = %machine, message, "a machine's engine does not answer");
@@ -138,6 +146,33 @@ async fn watch(
             }
         }
     }
+}
+
+fn lie(what: &str) -> Error {
+    Error::unavailable("machine_lies", what)
+}
+
+/// An agent speaks for its own machine only, and is not trusted to be brief.
+fn check_facts(facts: &MachineFacts, machine: &MachineId) -> Result<()> {
+    if facts.machine_id != *machine {
+        return Err(lie("the machine claims to be another one"));
+    }
+    let length = serde_json::to_vec(facts).map_or(usize::MAX, |text| text.len());
+    if length > FACTS_BYTES_MAX { Err(lie("the machine says too much of itself")) } else { Ok(()) }
+}
+
+fn check_container(seen: &ObservedContainer) -> Result<()> {
+    if is_plausible(seen) {
+        return Ok(());
+    }
+    Err(lie("the machine tells of a container that no engine has"))
+}
+
+fn check_count(world: &World, machine: &MachineId) -> Result<()> {
+    if world.count_of(machine) <= CONTAINERS_MAX {
+        return Ok(());
+    }
+    Err(lie("the machine tells of more containers than any engine has"))
 }
 
 /// Marks every container of a machine that is not as the store says, and those that the store does not know.

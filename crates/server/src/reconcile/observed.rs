@@ -5,8 +5,22 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 
 use tokio::sync::Notify;
+use wire::gpus::GPUS_MAX;
 use wire::ids::{ContainerId, MachineId};
 use wire::link::ObservedContainer;
+
+/// Of the engine's word on why a container could not start; agents send less.
+const COMPLAINT_BYTES_MAX: usize = 4 << 10;
+/// Digits of an engine's id.
+const ENGINE_ID_DIGITS: usize = 64;
+
+/// Whether an engine can have such a container: an agent is not trusted to be right or brief.
+pub(super) fn is_plausible(seen: &ObservedContainer) -> bool {
+    let is_id = seen.engine_id.len() == ENGINE_ID_DIGITS
+        && seen.engine_id.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    let is_brief = seen.error.as_ref().is_none_or(|error| error.len() <= COMPLAINT_BYTES_MAX);
+    is_id && is_brief && seen.gpus.len() <= GPUS_MAX
+}
 
 /// All machines.
 #[derive(Debug, Default)]
@@ -80,6 +94,11 @@ impl World {
             .get(machine)
             .map(|machine| machine.containers.keys().copied().collect())
             .unwrap_or_default()
+    }
+
+    /// How many containers a machine has.
+    pub(super) fn count_of(&self, machine: &MachineId) -> usize {
+        self.machines().known.get(machine).map_or(0, |machine| machine.containers.len())
     }
 
     /// Everything that a machine has; replaces what was known of it.
@@ -193,6 +212,7 @@ mod tests {
             error: None,
             look,
             gpus: Vec::new(),
+            started_at: None,
         }
     }
 

@@ -114,6 +114,7 @@ fn plan_running(
 ) -> Step {
     if let Some(container) = own {
         return match container.state {
+            ObservedState::Running if is_restarted(row, container) => Step::RecordRunning,
             // So that it stands still once, and gets them, or is made anew.
             ObservedState::Running
                 if row.restart_requested && (row.wished_limits.is_some() || row.is_outdated()) =>
@@ -138,6 +139,12 @@ fn plan_running(
         None if is_sure => Step::RecordGone,
         None => Step::Look,
     }
+}
+
+/// Whether a restart that was asked for has been done: there is another process than when it was begun. Its answer was lost.
+fn is_restarted(row: &Row, container: &ObservedContainer) -> bool {
+    let is_another = |of| container.started_at.is_some_and(|now| now != of);
+    row.restart_requested && row.restart_of.is_some_and(is_another)
 }
 
 /// Starts a container that is made, or makes it anew when it was made with other graphics processors than it has now. What
@@ -254,6 +261,7 @@ mod tests {
                 gpus: Vec::new(),
                 shm_bytes: None,
                 volumes: Vec::new(),
+                tty: false,
             },
             desired,
             restart_requested: false,
@@ -278,6 +286,7 @@ mod tests {
             restart_policy: wire::containers::RestartPolicy::No,
             restarts: 0,
             made_from: None,
+            restart_of: None,
         }
     }
 
@@ -297,6 +306,7 @@ mod tests {
             error: None,
             look: 1,
             gpus: Vec::new(),
+            started_at: None,
         })
     }
 
@@ -465,6 +475,30 @@ mod tests {
             plan(&asked(Desired::Stopped, Stopped), &present("a", ObservedState::Exited), false),
             Step::Revive
         );
+    }
+
+    #[test]
+    fn a_restart_whose_answer_was_lost_is_not_done_twice() {
+        let of = Some(Timestamp(7));
+        let asked = Row {
+            restart_requested: true,
+            restart_of: of,
+            attempt: 1,
+            ..row(Desired::Running, Unknown, Some("a"))
+        };
+        let since = |state, started_at| {
+            let View::Present(seen) = present("a", state) else { panic!("it is there") };
+            View::Present(ObservedContainer { started_at, ..seen })
+        };
+        let later = Some(Timestamp(8));
+
+        assert_eq!(plan(&asked, &since(ObservedState::Running, of), false), Step::Restart);
+        assert_eq!(plan(&asked, &since(ObservedState::Exited, of), false), Step::Start);
+        assert_eq!(plan(&asked, &since(ObservedState::Running, later), false), Step::RecordRunning);
+        let new = Row { restart_of: None, ..asked.clone() };
+        assert_eq!(plan(&new, &since(ObservedState::Running, later), false), Step::Restart);
+        // An agent that does not say it yet.
+        assert_eq!(plan(&asked, &since(ObservedState::Running, None), false), Step::Restart);
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod m0010_machine_images;
 mod m0011_releases;
 mod m0012_container_images;
 mod m0013_lan_and_disk;
+mod m0014_restarts;
 
 /// The table that says which steps were applied.
 const TABLE: &str = "schema_migrations";
@@ -50,6 +51,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0011_releases::Migration),
             Box::new(m0012_container_images::Migration),
             Box::new(m0013_lan_and_disk::Migration),
+            Box::new(m0014_restarts::Migration),
         ]
     }
 

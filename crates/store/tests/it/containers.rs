@@ -74,7 +74,10 @@ db_test! {
         assert!(containers::set_state(c, made.id, &change, later(1)).await.unwrap());
         assert!(!containers::set_state(c, made.id, &change, later(2)).await.unwrap());
         assert!(containers::set_desired(c, made.id, Desired::Stopped, later(3)).await.unwrap());
+        assert!(!containers::set_restart_of(c, made.id, later(1)).await.unwrap(), "no restart is asked for");
         assert!(containers::set_restart(c, made.id, true).await.unwrap());
+        assert!(containers::set_restart_of(c, made.id, later(2)).await.unwrap());
+        assert!(!containers::set_restart_of(c, made.id, later(3)).await.unwrap(), "it has begun");
         assert!(containers::set_display_name(c, made.id, None, later(4)).await.unwrap());
         assert!(containers::rename(c, made.id, &"web-2".parse().unwrap(), later(4)).await.unwrap());
         containers::set_ports(c, made.id, &[port(20_002), port(20_003)], later(5)).await.unwrap();
@@ -84,6 +87,7 @@ db_test! {
             spec: wire::containers::ContainerSpec { ports: vec![port(20_002), port(20_003)], ..made.spec.clone() },
             desired: Desired::Stopped,
             restart_requested: true,
+            restart_of: Some(later(2)),
             state: ContainerState::Failed,
             state_since: later(1),
             reason: Some("port_taken".to_owned()),
@@ -102,6 +106,8 @@ db_test! {
         assert_eq!((found.state_since, found.reason, found.exit_code), (later(1), None, Some(-1)));
         assert!(containers::set_state(c, made.id, &expected.change(ContainerState::Running), later(7)).await.unwrap());
         assert_eq!(containers::get(c, made.id).await.unwrap().unwrap().state_since, later(7));
+        assert!(containers::set_restart(c, made.id, true).await.unwrap());
+        assert_eq!(containers::get(c, made.id).await.unwrap().unwrap().restart_of, None, "another is asked for");
         assert!(containers::set_desired(c, made.id, Desired::Deleted, later(8)).await.unwrap());
         assert!(!containers::set_desired(c, made.id, Desired::Running, later(9)).await.unwrap());
         assert!(!containers::set_state(c, ContainerId(99), &again, NOW).await.unwrap());

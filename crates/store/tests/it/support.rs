@@ -289,6 +289,7 @@ pub(crate) fn new_container(
             gpus: Vec::new(),
             shm_bytes: None,
             volumes: Vec::new(),
+            tty: false,
         },
         desired: store::containers::Desired::Running,
         now: NOW,

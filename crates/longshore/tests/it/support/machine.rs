@@ -189,6 +189,7 @@ impl Machine {
                 gpus: Vec::new(),
                 shm_bytes: None,
                 volumes: Vec::new(),
+                tty: false,
             },
             is_from_copy: false,
         }
