@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn chunks_are_joined_however_they_are_cut() {
-        let body = b"5\r\nhello\r\n1;name=value\r\n \r\nB\r\nworld\r\n\r\n0\r\n\r\n0\r\n\r\n";
+        let body = b"5\r\nhello\r\n1;name=value\r\n \r\nC\r\nworld\r\n\r\n0\r\n\r\n0\r\n\r\n";
 
         for size in 1..=body.len() {
             let (content, place) = read(body, Place::Length, size).unwrap();
