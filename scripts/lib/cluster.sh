@@ -1,6 +1,9 @@
 # shellcheck shell=bash
 # A Kubernetes cluster of one node for tests; tests/cluster has its recipe. Needs common.sh and packages.sh.
 
+# shellcheck source-path=SCRIPTDIR
+. "$(dirname "${BASH_SOURCE[0]}")/builder.sh"
+
 CLUSTER_RECIPE=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../tests/cluster" && pwd)
 # The oldest Go that compiles this Kubernetes, and Pebble.
 CLUSTER_GO=1.24.0
@@ -18,6 +21,7 @@ need_cluster() {
   need_command ip iproute2 "the cluster's network"
   need_command openssl openssl "the cluster's certificates"
   [ -x /bin/busybox ] || install_packages "a web server and its client in the tests' pods" busybox-static
+  need_builder
   need_cluster_programs
 }
 
@@ -126,6 +130,7 @@ cluster_start() {
   touch "$dir/connected"
   wait_until 300 "the cluster" cluster_has_started "$dir" || cluster_failed "$dir"
   [ -e "$dir/started" ] || cluster_failed "$dir"
+  builder_import "$dir/containerd.sock" || cluster_failed "$dir"
 }
 
 # The first process inside, as the host numbers it.

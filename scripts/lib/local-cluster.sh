@@ -32,7 +32,7 @@ local_cluster_start() {
   if ! process_runs "$(pid_in "$dir/forward.pid")" "$address"; then
     start_detached "$dir/forward.pid" "$dir/logs/forward.log" "$dir/bin/forward" "$address" "127.0.0.1:${REGISTRY_LISTEN##*:}"
   fi
-  export LONGSHORE_REGISTRY_ADVERTISE=$address
+  export LONGSHORE_REGISTRY_ADVERTISE=$address LONGSHORE_PIPELINES_BUILDER_IMAGE=$BUILDER_IMAGE
 }
 
 # With the rights of `longshore cluster role`, and no more.

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use wire::accounts::RegistrationMode;
+use wire::names::{ClusterName, NamespaceName};
+use wire::runs::RunExecutor;
 use wire::secret::Secret;
 
 /// A kept log is read into memory.
@@ -287,6 +289,48 @@ pub const SETTINGS: &[Setting] = &[
         Kind::Number,
         Some("90"),
         "Days for which runs that have ended are kept, with their logs; images stay. 0 for ever.",
+    ),
+    setting(
+        "pipelines.executor",
+        Kind::Text,
+        Some("\"docker\""),
+        "Where runs are built whose repository says nothing: `docker` on a machine, or `kubernetes` in a cluster.",
+    ),
+    setting(
+        "pipelines.cluster",
+        Kind::Text,
+        None,
+        "Cluster in which runs are built; the default cluster when not set.",
+    ),
+    setting(
+        "pipelines.namespace",
+        Kind::Text,
+        Some("\"longshore-builds\""),
+        "Namespace there for builds. It is made, and must not be there before.",
+    ),
+    setting(
+        "pipelines.builder_image",
+        Kind::Text,
+        Some("\"quay.io/buildah/stable:latest\""),
+        "Image of the pods that build: with buildah, a shell and tar, and a user 1000 that has subordinate ids. Better name one version.",
+    ),
+    setting(
+        "pipelines.storage_bytes",
+        Kind::Number,
+        Some("21474836480"),
+        "Disk space that one build in a cluster may use, in bytes.",
+    ),
+    setting(
+        "pipelines.cache_bytes",
+        Kind::Number,
+        Some("0"),
+        "Disk space for layers that builds in a cluster take over from builds before, in bytes: a volume in `pipelines.namespace`, of which one image repository has a quarter at most. 0 for none.",
+    ),
+    setting(
+        "pipelines.cache_class",
+        Kind::Text,
+        None,
+        "Storage class of that volume; the cluster's default class when not set.",
     ),
     setting(
         "mail.url",
@@ -667,6 +711,13 @@ pub struct PipelineConfig {
     pub fetch_secs: u64,
     pub fetch_bytes: u64,
     pub keep_days: u32,
+    pub executor: RunExecutor,
+    pub cluster: Option<ClusterName>,
+    pub namespace: NamespaceName,
+    pub builder_image: String,
+    pub storage_bytes: u64,
+    pub cache_bytes: u64,
+    pub cache_class: Option<String>,
 }
 
 /// Containers.

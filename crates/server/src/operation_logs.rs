@@ -102,6 +102,17 @@ impl OperationLogs {
         Ok((whole as u64, String::from_utf8_lossy(&bytes[..whole]).into_owned()))
     }
 
+    /// How many bytes stand behind a text's last appearance; none when it does not appear.
+    pub fn bytes_after(&self, id: BuildId, text: &str) -> std::io::Result<u64> {
+        let log = match std::fs::read(self.blobs.path(BlobKind::BuildLog, &id.to_string())) {
+            Ok(log) => log,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+            Err(error) => return Err(error),
+        };
+        let found = log.windows(text.len().max(1)).rposition(|window| window == text.as_bytes());
+        Ok(found.map_or(0, |at| (log.len() - at - text.len()) as u64))
+    }
+
     /// The last bytes of a log, from the beginning of a line.
     pub fn tail(&self, id: BuildId, bytes: u64) -> std::io::Result<String> {
         let length = match std::fs::metadata(self.blobs.path(BlobKind::BuildLog, &id.to_string())) {

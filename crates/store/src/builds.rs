@@ -304,13 +304,19 @@ pub async fn list(c: &dyn Conn, filter: Filter<'_>, page: PageQuery) -> Result<P
     list.page(&c.on(), page, select_rows(), row).await
 }
 
-/// Notes that a worker has the build, also again after a restart; false when it has ended.
-pub async fn set_running(c: &dyn Conn, id: BuildId, machine: &MachineId, now: Timestamp) -> Result<bool> {
+/// Notes that a worker has the build, also again after a restart; false when it has ended. What is built in a cluster is on no
+/// machine.
+pub async fn set_running(
+    c: &dyn Conn,
+    id: BuildId,
+    machine: Option<&MachineId>,
+    now: Timestamp,
+) -> Result<bool> {
     let mut query = update_of(
         id,
         [
             ("state", OperationState::Running.text().into()),
-            ("machine_id", machine.as_str().into()),
+            ("machine_id", machine.map(MachineId::as_str).into()),
             ("updated_at", now.0.into()),
         ],
     );

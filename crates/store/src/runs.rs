@@ -45,7 +45,7 @@ const COLUMNS: &[&str] = &[
 ];
 
 words!(RunCause { Manual = "manual", Webhook = "webhook", Poll = "poll", Retry = "retry", Schedule = "schedule" });
-words!(RunExecutor { Docker = "docker" });
+words!(RunExecutor { Docker = "docker", Kubernetes = "kubernetes" });
 
 /// A run.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 use crate::deploys::DeployTarget;
 use crate::ids::GitRepoId;
 use crate::names::AccountName;
+use crate::runs::RunExecutor;
 use crate::secret::Secret;
 use crate::time::Timestamp;
 
@@ -71,6 +72,8 @@ pub struct GitRepoOptions {
     pub schedule: String,
     /// The kind of the git server, for `status_token`; guessed from its name when absent.
     pub provider: Option<GitProvider>,
+    /// Where its images are built; the server's `pipelines.executor` when absent.
+    pub executor: Option<RunExecutor>,
     /// What is brought up to date with each image.
     pub deploy: Option<DeployTarget>,
 }

@@ -32,6 +32,8 @@ pub enum RunCause {
 pub enum RunExecutor {
     /// A machine's Docker engine.
     Docker,
+    /// A job in a namespace of a Kubernetes cluster.
+    Kubernetes,
 }
 
 /// What a run does, in this order.

@@ -10,6 +10,7 @@ use wire::git_repos::{GitProvider, GitRepoOptions, GitRepoTested, GitRepoView};
 use wire::ids::GitRepoId;
 use wire::names::AccountName;
 use wire::page::Page;
+use wire::runs::RunExecutor;
 
 use super::failure::Failure;
 use super::list::{self, PageArgs, WhoseArgs};
@@ -132,6 +133,9 @@ pub(crate) struct ContentArgs {
     /// Seconds that its new pods may take [default: 300]
     #[arg(long, value_name = "SECONDS", requires = "deploy")]
     deploy_timeout: Option<u32>,
+    /// Where its images are built [default: the server's choice]
+    #[arg(long)]
+    executor: Option<Executor>,
     /// Fetch submodules too
     #[arg(long)]
     submodules: Option<bool>,
@@ -144,6 +148,17 @@ pub(crate) struct ContentArgs {
     /// The runner that says where images go, by its name
     #[arg(long, value_name = "NAME")]
     runner: Option<String>,
+}
+
+/// Where images are built.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Executor {
+    /// Wherever the server's settings say
+    Default,
+    /// On a machine, by its Docker engine
+    Docker,
+    /// In a Kubernetes cluster, by a job
+    Kubernetes,
 }
 
 /// A kind of git server.
@@ -220,6 +235,12 @@ impl ContentArgs {
         options.poll_minutes = self.poll.unwrap_or(options.poll_minutes);
         options.schedule = self.schedule.clone().unwrap_or(options.schedule);
         options.submodules = self.submodules.unwrap_or(options.submodules);
+        options.executor = match self.executor {
+            None => options.executor,
+            Some(Executor::Default) => None,
+            Some(Executor::Docker) => Some(RunExecutor::Docker),
+            Some(Executor::Kubernetes) => Some(RunExecutor::Kubernetes),
+        };
         options.provider = self.provider.map(GitProvider::from).or(options.provider);
         if let Some(workload) = &self.deploy {
             let container = workload.strip_prefix("container/").map(str::to_owned);
@@ -303,6 +324,13 @@ pub(crate) async fn run(command: GitRepoCommand, session: &Session) -> anyhow::R
     }
 }
 
+fn executor_name(executor: RunExecutor) -> String {
+    match executor {
+        RunExecutor::Docker => "docker".to_owned(),
+        RunExecutor::Kubernetes => "kubernetes".to_owned(),
+    }
+}
+
 /// A repository by its number or its name.
 pub(crate) async fn find(session: &Session, text: &str) -> anyhow::Result<GitRepoView> {
     if let Ok(id) = text.parse::<GitRepoId>() {
@@ -377,6 +405,7 @@ async fn show(session: &Session, text: &str) -> anyhow::Result<()> {
         ("description", filled(repo.description)),
         ("kept", filled(kept.join(", "))),
         ("webhooks", repo.has_webhook_secret.then_some(repo.webhook_path)),
+        ("built by", repo.options.executor.map(executor_name)),
         ("runs on pushes to", filled(repo.options.branches.join(", "))),
         ("runs on changes of", filled(repo.options.paths.join(", "))),
         ("looks every", (poll > 0).then(|| human::duration(i64::from(poll) * 60))),

@@ -17,6 +17,7 @@ mod chart_repos;
 mod charts;
 mod ci_portal;
 mod cli;
+mod cluster_builds;
 mod clusters;
 mod collections;
 mod console;

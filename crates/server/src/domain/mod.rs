@@ -13,7 +13,7 @@
 //! - `leases`, `placement`: who gets which graphics processors, and who waits for them; `quotas`: how much an account may have
 //! - `collections`: tidying up the registry
 //! - `clusters`, `namespaces`, `workloads`: Kubernetes; `manifests`: what a file may say;
-//!   `port_forwards`: ways to ports of pods and services
+//!   `port_forwards`: ways to ports of pods and services; `cluster_builds`: where images are built in clusters
 //! - `chart_repos`, `chart_sync`, `charts`: Helm repositories, and the charts in them; `hosted_charts`: those that accounts keep here
 //! - `releases`: charts that are installed into namespaces
 //! - `operation_log`: what builds, runs and operations on releases print, for whoever may read it
@@ -26,6 +26,7 @@ pub mod chart_pushes;
 pub mod chart_repos;
 pub(crate) mod chart_sync;
 pub mod charts;
+pub(crate) mod cluster_builds;
 pub mod clusters;
 pub mod collections;
 mod container_names;

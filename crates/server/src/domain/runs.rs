@@ -113,6 +113,10 @@ pub async fn start(app: &App, caller: &Caller, repo: GitRepoId, start: Start<'_>
         }
         None => destination(app, &row, runner.as_ref().map(|runner| &runner.content), &subject)?,
     };
+    let executor = row.content.options.executor.unwrap_or(app.config.pipelines.executor);
+    if executor == RunExecutor::Kubernetes {
+        super::cluster_builds::place(app).await?;
+    }
     // Rights and quota are those of a build.
     let reference = destination.reference("latest")?;
     let image = build_rules::admit(app, caller, Some(subject.clone()), reference).await?;
@@ -137,7 +141,7 @@ pub async fn start(app: &App, caller: &Caller, repo: GitRepoId, start: Start<'_>
             commit: start.commit,
             description: start.description,
             cause: start.cause,
-            executor: RunExecutor::Docker,
+            executor,
             retry_of: start.retry_of,
             now,
         };

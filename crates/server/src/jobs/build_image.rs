@@ -5,32 +5,28 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use axum::body::Body;
-use futures::StreamExt as _;
 use store::jobs::{self, Row};
 use store::{builds, machines};
 use tokio::time::Instant;
-use tokio_util::io::ReaderStream;
 use wire::builds::{BuildPhase, OperationState};
 use wire::ids::{BuildId, ImageId, MachineId};
 use wire::images::{ImageSource, ImageState};
-use wire::link::{
-    BuildEvent, BuildImage, GetFacts, LinkError, LinkErrorCode, PushBuild, RegistryImage, RegistryReference,
-    TransferEvent,
-};
+use wire::link::{GetFacts, LinkError, LinkErrorCode, RegistryImage, RegistryReference};
 use wire::machines::MachineState;
 use wire::names::{Digest, ImageReference};
 use wire::page::PageQuery;
+use wire::runs::RunExecutor;
 use wire::time::Timestamp;
 
 use super::Shared;
-use super::bases::Bases;
+use super::cluster_build::InCluster;
+use super::executor::{Executor, OnMachine};
 use super::worker::persist;
 use crate::app::App;
 use crate::blobs::{BlobKind, blocking};
 use crate::clients::registry::gate::{PushKey, Writer};
+use crate::domain;
 use crate::domain::images::{ImageFacts, NewImage};
-use crate::domain::{self, registry};
 use crate::error::{Error, ErrorKind, Result};
 use crate::link::CallError;
 use crate::operation_logs::LogWriter;
@@ -58,13 +54,13 @@ const MAX_REGISTRY_PAUSE: Duration = Duration::from_secs(15);
 /// How long asking for the registry may take.
 const PING_PATIENCE: Duration = Duration::from_secs(3);
 /// Bytes of a context per read.
-const READ_BYTES: usize = 256 << 10;
+pub(super) const READ_BYTES: usize = 256 << 10;
 /// Images whose steps a build may take over.
 const CACHE_IMAGES: u64 = 3;
 /// Bytes of log that are gathered before they are written.
 const GATHER_BYTES: usize = 64 << 10;
 /// Events of the engine that are handled together.
-const EVENTS_AT_ONCE: usize = 256;
+pub(super) const EVENTS_AT_ONCE: usize = 256;
 /// Seconds that a credential outlives the build that it was made for.
 const CREDENTIAL_GRACE_SECS: u64 = 60;
 
@@ -124,6 +120,9 @@ pub(super) async fn run(app: &App, shared: &Shared, job: &Row) -> Result<()> {
         domain::builds::ended(app, id).await;
         return Ok(());
     };
+    // What an archive or a container becomes is made on machines; only a run chooses.
+    let of_run = persist(app, || async { Ok(store::runs::by_uuid(&app.db, id).await?) }).await?;
+    let executor = of_run.map_or(RunExecutor::Docker, |run| run.executor);
     let timeout = Duration::from_secs(app.config.builds.timeout_secs.max(1));
     let work = Work {
         app,
@@ -131,6 +130,7 @@ pub(super) async fn run(app: &App, shared: &Shared, job: &Row) -> Result<()> {
         build: &build,
         deadline: Instant::now() + timeout,
         needs_registry: AtomicBool::new(false),
+        executor,
     };
     let result = if build.cancel_requested {
         Err(Stop::Cancelled)
@@ -148,8 +148,7 @@ pub(super) async fn run(app: &App, shared: &Shared, job: &Row) -> Result<()> {
         Err(Stop::Broken(error)) => Err(error),
         Err(Stop::Lost(error)) if job.attempt < MAX_LOSSES => Err(error),
         Err(Stop::Lost(error)) => {
-            let message =
-                format!("the machine or its engine was lost {} times while it built: {error}", job.attempt);
+            let message = format!("what built was lost {} times: {error}", job.attempt);
             work.end(OperationState::Failed, "engine_lost", message).await
         }
         Err(Stop::Failed(reason, message)) => work.end(OperationState::Failed, reason, message).await,
@@ -194,6 +193,7 @@ pub(super) struct Work<'a> {
     pub(super) build: &'a builds::Row,
     deadline: Instant,
     needs_registry: AtomicBool,
+    executor: RunExecutor,
 }
 
 /// What an attempt has made: in the registry, and verified.
@@ -211,16 +211,27 @@ pub(super) struct Made {
 
 impl Work<'_> {
     async fn make(&self, shared: &Shared) -> Result<Made, Stop> {
-        let machine = self.machine().await?;
-        {
-            let _guard = shared.cleaning.lock().await;
-            self.begin(&machine).await?;
+        match self.executor {
+            RunExecutor::Docker => {
+                let machine = self.machine().await?;
+                self.begin(shared, Some(&machine)).await?;
+                self.make_with(&OnMachine(machine)).await
+            }
+            RunExecutor::Kubernetes => {
+                let cluster = InCluster::open(self).await?;
+                self.begin(shared, None).await?;
+                self.make_with(&cluster).await
+            }
         }
+    }
+
+    async fn make_with(&self, executor: &impl Executor) -> Result<Made, Stop> {
         let mut log = Log::open(self.app, self.build.id).await?;
-        if self.job.attempt > 1 {
+        // What a cluster builds goes on without us, and so does its log.
+        if self.job.attempt > 1 && executor.machine().is_some() {
             log.write(&format!("\n[cut off; attempt {} begins anew]\n", self.job.attempt));
         }
-        let result = self.make_on(&machine, &mut log).await;
+        let result = self.make_by(executor, &mut log).await;
         if let Err(Stop::Lost(error) | Stop::Broken(error)) = &result {
             log.write(&format!("\n[cut off: {error}]\n"));
         }
@@ -228,32 +239,33 @@ impl Work<'_> {
         result.map(|made| Made { log_bytes, ..made })
     }
 
-    async fn make_on(&self, machine: &MachineId, log: &mut Log) -> Result<Made, Stop> {
-        let subject = match &self.build.save {
-            Some(save) => Some(self.commit(save, machine, log).await?),
+    async fn make_by(&self, executor: &impl Executor, log: &mut Log) -> Result<Made, Stop> {
+        let saving = self.build.save.as_ref().zip(executor.machine());
+        let subject = match saving {
+            Some((save, machine)) => Some((self.commit(save, machine, log).await?, machine)),
             None => None,
         };
         let base = match subject {
             Some(_) => None,
-            None => self.build(machine, log).await?,
+            None => self.build(executor, log).await?,
         };
         let writer = self.begin_to_write(log).await?;
         self.phase(BuildPhase::Pushing).await?;
-        let mut digest = self.push(machine, log).await?;
+        let mut digest = self.push(executor, log).await?;
         self.phase(BuildPhase::Verifying).await?;
         for is_last in [false, true] {
             match self.verify(&digest).await? {
                 Ok(facts) => {
                     let made = Made { digest, facts, base, parent: None, log_bytes: 0, writer };
                     return match &subject {
-                        Some(subject) => self.finish_save(subject, machine, made).await,
+                        Some((subject, machine)) => self.finish_save(subject, machine, made).await,
                         None => Ok(made),
                     };
                 }
                 Err(problem) if is_last => return Err(Stop::failed("verify_failed", problem)),
                 Err(problem) => {
                     log.write(&format!("{problem}; pushing again\n"));
-                    digest = self.push(machine, log).await?;
+                    digest = self.push(executor, log).await?;
                 }
             }
         }
@@ -302,7 +314,8 @@ impl Work<'_> {
     }
 
     /// Notes that the build runs here. False turns up when it has ended meanwhile.
-    async fn begin(&self, machine: &MachineId) -> Result<(), Stop> {
+    async fn begin(&self, shared: &Shared, machine: Option<&MachineId>) -> Result<(), Stop> {
+        let _guard = shared.cleaning.lock().await;
         let runs = persist(self.app, || async {
             let tx = self.app.db.begin().await?;
             let now = self.app.now();
@@ -329,7 +342,7 @@ impl Work<'_> {
     }
 
     /// Seconds until the time-out.
-    fn secs_left(&self) -> u64 {
+    pub(super) fn secs_left(&self) -> u64 {
         self.deadline.saturating_duration_since(Instant::now()).as_secs().max(1)
     }
 
@@ -345,10 +358,10 @@ impl Work<'_> {
         Stop::failed("timeout", format!("the build took longer than the {secs} seconds that it may"))
     }
 
-    async fn build(&self, machine: &MachineId, log: &mut Log) -> Result<Option<ImageReference>, Stop> {
+    async fn build(&self, executor: &impl Executor, log: &mut Log) -> Result<Option<ImageReference>, Stop> {
         let mut pause = Duration::from_secs(1);
         loop {
-            let stop = match self.build_once(machine, log).await {
+            let stop = match executor.build(self, log).await {
                 Ok(base) => return Ok(base),
                 Err(stop) => stop,
             };
@@ -362,88 +375,25 @@ impl Work<'_> {
         }
     }
 
-    async fn build_once(&self, machine: &MachineId, log: &mut Log) -> Result<Option<ImageReference>, Stop> {
-        let (app, build) = (self.app, self.build);
-        let there = machines::get(&app.db, machine).await?.map(|row| row.facts.registry);
-        let advertised = app.config.registry_advertise.clone();
-        let here = [Some(app.config.registry_listen.to_string()), advertised, there];
-        let mut bases = Bases::new(here.into_iter().flatten());
-        let path = app.blobs.path(BlobKind::Context, &build.id.to_string());
-        let context = match tokio::fs::File::open(path).await {
-            Ok(file) => file,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Err(Stop::failed("context_lost", "the uploaded archive is gone; upload it again"));
-            }
-            Err(error) => return Err(Stop::Broken(error.into())),
+    /// The context, from its beginning, and its length in bytes.
+    pub(super) async fn context(&self) -> Result<(tokio::fs::File, u64), Stop> {
+        let path = self.app.blobs.path(BlobKind::Context, &self.build.id.to_string());
+        let opened = async {
+            let file = tokio::fs::File::open(path).await?;
+            let bytes = file.metadata().await?.len();
+            Ok((file, bytes))
         };
-        let config = &app.config.builds;
-        let call = BuildImage {
-            instance: app.instance,
-            build: build.id,
-            dockerfile: build.dockerfile.clone(),
-            cache_from: self.cache_from().await?,
-            credential: registry::build_credential(
-                app,
-                build.account_id,
-                &build.account,
-                self.credential_secs(),
-            )?,
-            build_args: std::collections::BTreeMap::new(),
-            memory_bytes: config.memory_bytes,
-            cpu_millis: config.cpu_millis,
-            timeout_secs: self.secs_left(),
-        };
-        let body = Body::from_stream(ReaderStream::with_capacity(context, READ_BYTES));
-        let events = app.hub.stream(machine, &call, Some(body)).await.map_err(Stop::of_call)?;
-        let mut events = std::pin::pin!(events.into_stream().ready_chunks(EVENTS_AT_ONCE));
-        let mut progress = Progress::new(app, build.id);
-        loop {
-            let batch = tokio::select! {
-                batch = events.next() => batch,
-                () = tokio::time::sleep_until(progress.store_at()) => {
-                    progress.store(log.written()).await;
-                    continue;
-                }
-            };
-            let Some(batch) = batch else {
-                return Err(Stop::Lost(Error::unavailable(
-                    "machine_unreachable",
-                    "the machine said nothing more",
-                )));
-            };
-            for event in batch {
-                match event.map_err(Stop::of_call)? {
-                    BuildEvent::Step { step, steps, text } => {
-                        bases.take(&text);
-                        log.gather(&format!("Step {step}/{steps} : {text}\n"));
-                        progress.step = Some((step, steps, text));
-                    }
-                    BuildEvent::Log(text) => log.gather(&text),
-                    BuildEvent::Built { .. } => {
-                        log.flush();
-                        progress.store(log.written()).await;
-                        return Ok(bases.last());
-                    }
-                    BuildEvent::Failed(refused) => {
-                        log.flush();
-                        progress.store(log.written()).await;
-                        return Err(match refused.code {
-                            LinkErrorCode::ImageUnavailable => {
-                                Stop::Failed("base_image_unavailable", refused.message)
-                            }
-                            _ => Stop::of_refusal(refused, "build_failed"),
-                        });
-                    }
-                }
+        match opened.await {
+            Ok(opened) => Ok(opened),
+            Err(error) if std::io::Error::kind(&error) == std::io::ErrorKind::NotFound => {
+                Err(Stop::failed("context_lost", "the uploaded archive is gone; upload it again"))
             }
-            log.flush();
-            progress.note_log();
-            progress.store_when_due(log.written()).await;
+            Err(error) => Err(Stop::Broken(error.into())),
         }
     }
 
     /// The account's own newest images of this repository: never another account's steps.
-    async fn cache_from(&self) -> Result<Vec<RegistryImage>, Stop> {
+    pub(super) async fn cache_from(&self) -> Result<Vec<RegistryImage>, Stop> {
         let image = &self.build.image;
         let owners = std::slice::from_ref(&image.owner);
         let filter = store::images::Filter {
@@ -481,16 +431,16 @@ impl Work<'_> {
         }
     }
 
-    fn credential_secs(&self) -> u64 {
+    pub(super) fn credential_secs(&self) -> u64 {
         self.secs_left() + CREDENTIAL_GRACE_SECS
     }
 
-    async fn push(&self, machine: &MachineId, log: &mut Log) -> Result<Digest, Stop> {
+    async fn push(&self, executor: &impl Executor, log: &mut Log) -> Result<Digest, Stop> {
         let mut tries = 0;
         let mut pause = Duration::from_secs(1);
         loop {
             tries += 1;
-            let stop = match self.push_once(machine, log).await {
+            let stop = match executor.push(self, log).await {
                 Ok(digest) => return Ok(digest),
                 Err(stop) => stop,
             };
@@ -504,63 +454,6 @@ impl Work<'_> {
             } else {
                 return Err(stop);
             }
-        }
-    }
-
-    async fn push_once(&self, machine: &MachineId, log: &mut Log) -> Result<Digest, Stop> {
-        let (app, build) = (self.app, self.build);
-        let call = PushBuild {
-            instance: app.instance,
-            build: build.id,
-            repository: build.image.repository(),
-            credential: registry::push_credential(
-                app,
-                build.account_id,
-                &build.account,
-                &build.image,
-                self.credential_secs(),
-            )?,
-        };
-        let refused = |error: LinkError| match error.code {
-            // What was built is gone from the machine: only building helps.
-            LinkErrorCode::NotFound => Stop::Lost(error.into()),
-            _ => Stop::of_refusal(error, "push_failed"),
-        };
-        let events = app.hub.stream(machine, &call, None).await;
-        let mut events = events.map_err(|error| match error {
-            CallError::Refused(error) => refused(error),
-            other => Stop::of_call(other),
-        })?;
-        let mut progress = Progress::new(app, build.id);
-        loop {
-            let event = tokio::select! {
-                event = events.next() => event,
-                () = tokio::time::sleep_until(progress.store_at()) => {
-                    progress.store(log.written()).await;
-                    continue;
-                }
-            };
-            let Some(event) = event else {
-                return Err(Stop::Lost(Error::unavailable(
-                    "machine_unreachable",
-                    "the machine said nothing more",
-                )));
-            };
-            match event.map_err(Stop::of_call)? {
-                TransferEvent::Progress { current_bytes, total_bytes, .. } => {
-                    progress.pushed = Some((current_bytes, total_bytes));
-                }
-                TransferEvent::Log(line) => log.write(&line),
-                TransferEvent::Done { digest: Some(digest) } => {
-                    progress.store(log.written()).await;
-                    return Ok(digest);
-                }
-                TransferEvent::Done { digest: None } => {
-                    return Err(Stop::failed("push_failed", "the engine did not say what it pushed"));
-                }
-                TransferEvent::Failed(error) => return Err(refused(error)),
-            }
-            progress.store_when_due(log.written()).await;
         }
     }
 
@@ -715,6 +608,11 @@ impl Work<'_> {
         if !jobs::done(tx, self.job.id, self.job.epoch).await? {
             return Err(Error::conflict("job_lost", "another worker has this build now"));
         }
+        if self.executor == RunExecutor::Kubernetes
+            && let Ok(place) = domain::cluster_builds::place(self.app).await
+        {
+            domain::cluster_builds::enqueue_cleaning(self.app, tx, place.id).await?;
+        }
         let machine = builds::get(tx, self.build.id).await?.and_then(|build| build.machine_id);
         if let Some(machine) = machine {
             domain::builds::enqueue_cleaning(self.app, tx, &machine).await?;
@@ -724,21 +622,21 @@ impl Work<'_> {
 }
 
 /// What is shown of a running build, stored now and then.
-struct Progress<'a> {
+pub(super) struct Progress<'a> {
     app: &'a App,
     build: BuildId,
-    step: Option<(u32, u32, String)>,
-    pushed: Option<(u64, u64)>,
+    pub(super) step: Option<(u32, u32, String)>,
+    pub(super) pushed: Option<(u64, u64)>,
     has_log: bool,
     stored_at: Option<Instant>,
 }
 
 impl<'a> Progress<'a> {
-    fn new(app: &'a App, build: BuildId) -> Self {
+    pub(super) fn new(app: &'a App, build: BuildId) -> Self {
         Self { app, build, step: None, pushed: None, has_log: false, stored_at: None }
     }
 
-    fn note_log(&mut self) {
+    pub(super) fn note_log(&mut self) {
         self.has_log = true;
     }
 
@@ -747,7 +645,7 @@ impl<'a> Progress<'a> {
     }
 
     /// When something is to be stored next; far away when there is nothing.
-    fn store_at(&self) -> Instant {
+    pub(super) fn store_at(&self) -> Instant {
         match self.stored_at {
             _ if !self.is_dirty() => Instant::now() + Duration::from_hours(1),
             Some(stored_at) => stored_at + STORE_EVERY,
@@ -755,14 +653,14 @@ impl<'a> Progress<'a> {
         }
     }
 
-    async fn store_when_due(&mut self, log_bytes: u64) {
+    pub(super) async fn store_when_due(&mut self, log_bytes: u64) {
         if self.is_dirty() && self.store_at() <= Instant::now() {
             self.store(log_bytes).await;
         }
     }
 
     /// Progress is for those who watch: a store that does not take it now gets the next.
-    async fn store(&mut self, log_bytes: u64) {
+    pub(super) async fn store(&mut self, log_bytes: u64) {
         if !self.is_dirty() {
             return;
         }
@@ -800,7 +698,7 @@ impl Log {
         Ok(Self { writer, pending: String::new() })
     }
 
-    fn written(&self) -> u64 {
+    pub(super) fn written(&self) -> u64 {
         self.writer.written()
     }
 
@@ -809,14 +707,14 @@ impl Log {
         self.flush();
     }
 
-    fn gather(&mut self, text: &str) {
+    pub(super) fn gather(&mut self, text: &str) {
         self.pending.push_str(text);
         if self.pending.len() >= GATHER_BYTES {
             self.flush();
         }
     }
 
-    fn flush(&mut self) {
+    pub(super) fn flush(&mut self) {
         if self.pending.is_empty() {
             return;
         }

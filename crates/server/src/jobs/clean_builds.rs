@@ -1,4 +1,4 @@
-//! Removes what builds left on a machine: after each that has ended, and whenever a machine (re)appears, because
+//! Removes what builds left on a machine or in a cluster: after each that has ended, and whenever a machine (re)appears, because
 //! nobody knows what was cut off when it went.
 
 use std::collections::BTreeSet;
@@ -21,6 +21,10 @@ use crate::link::CallError;
 const PATIENCE: Duration = Duration::from_mins(2);
 
 pub(super) async fn run(app: &App, shared: &Shared, job: &Row) -> Result<()> {
+    if let Some(cluster) = domain::cluster_builds::cluster_of_target(&job.target) {
+        let _guard = shared.cleaning.lock().await;
+        return domain::cluster_builds::clean(app, cluster).await;
+    }
     let Ok(machine) = job.target.parse::<MachineId>() else {
         tracing::error!("this job names no machine");
         return Ok(());

@@ -2,7 +2,8 @@
 //! with a lease, and whoever loses the lease stops. Doing a job twice finds what the first time did.
 //!
 //! - `worker.rs`: claims, leases, tries again, gives up
-//! - `build_image.rs`: from a context to an image; `bases.rs`: what it builds on; `clean_builds.rs`: what ended builds leave behind
+//! - `build_image.rs`: from a context to an image; `executor.rs`: what builds it; `cluster_build.rs`, `pod_log.rs`: when that is a pod;
+//!   `bases.rs`: what it builds on; `clean_builds.rs`: what ended builds leave behind
 //! - `save_container.rs`: from a container to an image, where that differs
 //! - `delete_manifest.rs`: removes an image from the registry; `collect_registry.rs`: removes from it what no image needs
 //! - `run_pipeline.rs`: from a commit to a build and to its end; `deploy.rs`: its last step; `tell.rs`: notifications, and how commits fare
@@ -12,9 +13,12 @@ mod bases;
 mod build_image;
 mod change_release;
 mod clean_builds;
+mod cluster_build;
 mod collect_registry;
 mod delete_manifest;
 mod deploy;
+mod executor;
+mod pod_log;
 mod run_pipeline;
 mod save_container;
 mod tell;

@@ -45,8 +45,8 @@ db_test! {
         let image = images::insert(c, &new_image("alice/app:v1", 5)).await.unwrap();
         let queued = builds::get(c, id).await.unwrap().unwrap();
 
-        assert!(builds::set_running(c, id, &"m-1".parse().unwrap(), later(1)).await.unwrap());
-        assert!(builds::set_running(c, id, &"m-2".parse().unwrap(), later(2)).await.unwrap());
+        assert!(builds::set_running(c, id, Some(&"m-1".parse().unwrap()), later(1)).await.unwrap());
+        assert!(builds::set_running(c, id, Some(&"m-2".parse().unwrap()), later(2)).await.unwrap());
         assert!(builds::set_phase(c, id, BuildPhase::Building, later(2)).await.unwrap());
         builds::set_step(c, id, 2, 5, &"RUN ü ".repeat(400)).await.unwrap();
         builds::set_push_progress(c, id, 10, 1 << 40).await.unwrap();
@@ -114,7 +114,7 @@ db_test! {
 
         let c = &**db;
         assert_eq!(ended.iter().filter(|ended| **ended).count(), 1);
-        assert!(!builds::set_running(c, id, &"m-1".parse().unwrap(), NOW).await.unwrap());
+        assert!(!builds::set_running(c, id, Some(&"m-1".parse().unwrap()), NOW).await.unwrap());
         assert!(!builds::set_phase(c, id, BuildPhase::Pushing, NOW).await.unwrap());
         assert!(!builds::request_cancel(c, id).await.unwrap());
         let found = builds::get(c, id).await.unwrap().unwrap();
@@ -134,7 +134,7 @@ db_test! {
         assert_eq!(builds::queue_position(c, first).await.unwrap(), Some(0));
         assert_eq!(builds::queue_position(c, second).await.unwrap(), Some(1));
         assert_eq!(builds::queue_position(c, third).await.unwrap(), Some(2));
-        builds::set_running(c, first, &"m-1".parse().unwrap(), later(2)).await.unwrap();
+        builds::set_running(c, first, Some(&"m-1".parse().unwrap()), later(2)).await.unwrap();
         assert_eq!(builds::queue_position(c, first).await.unwrap(), None);
         assert_eq!(builds::queue_position(c, third).await.unwrap(), Some(1));
         builds::finish(c, second, &FAILED, later(3)).await.unwrap();

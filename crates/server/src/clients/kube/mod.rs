@@ -5,8 +5,10 @@
 //! - `cluster`: requests to one cluster; `failure`: what can come of them; `exec`: commands in pods;
 //!   `forward`: connections to ports of pods;
 //!   `mirror`: what there is, kept by a watch
-//! - `objects`: the objects that make a namespace an account's room; `role`: what a cluster has to allow us
+//! - `objects`: the objects that make a namespace an account's room; `build_objects`: those by which images are built;
+//!   `role`: what a cluster has to allow us
 
+pub mod build_objects;
 mod cluster;
 mod exec;
 mod failure;

@@ -9,9 +9,9 @@ use wire::names::NamespaceName;
 use super::{ACCOUNT_LABEL, INSTANCE_LABEL, NAMESPACE_LABEL, OWN_NAME, PULL_SECRET, TENANT_ROLE};
 
 /// The version of the Pod Security Standards that is asked for: a cluster's upgrade shall not refuse what ran before.
-const SECURITY_VERSION: &str = "v1.33";
+pub(super) const SECURITY_VERSION: &str = "v1.33";
 /// Where no pod of an account has business: private networks, carriers' addresses, and the machines' own metadata.
-const PRIVATE_RANGES: [&str; 5] =
+pub(super) const PRIVATE_RANGES: [&str; 5] =
     ["10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"];
 
 /// What all of a namespace's pods together may have.

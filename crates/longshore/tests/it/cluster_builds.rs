@@ -1,0 +1,395 @@
+//! Pipelines whose images are built in a cluster: real git server, real cluster, real registry, and no engine anywhere.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::api::Api;
+use crate::support::archives::{HELLO, running};
+use crate::support::builds::pull;
+use crate::support::cluster::{Cluster, Gate, cluster, unique};
+use crate::support::git::{Access, HttpServer, Repository, git};
+use crate::support::process::ServerProcess;
+use crate::support::server::TestServer;
+use crate::support::{eventually, setting};
+
+/// Seconds that a run may take on a machine that has much else to do.
+const RUN_SECS: u64 = 180;
+
+/// A cluster whose pods reach the registry of a server to come, and the namespace of its builds.
+struct Site {
+    cluster: Cluster,
+    gate: Gate,
+    namespace: String,
+}
+
+impl Site {
+    async fn open() -> Option<Self> {
+        let cluster = cluster()?;
+        let gate = Gate::open(&cluster.host_ip()?).await;
+        Some(Self { cluster, gate, namespace: unique("builds") })
+    }
+
+    /// What a server is told of it.
+    fn settings(&self) -> Vec<(String, String)> {
+        let builder = setting("LONGSHORE_TEST_BUILDER");
+        let builder = builder.unwrap_or_else(|| "localhost/longshore-builder:1".to_owned());
+        [
+            ("machine.enabled", "false"),
+            ("outbound.allow", "127.0.0.0/8"),
+            ("registry_advertise", self.gate.address()),
+            ("pipelines.namespace", &self.namespace),
+            ("pipelines.builder_image", &builder),
+            ("pipelines.executor", "kubernetes"),
+        ]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into()
+    }
+
+    /// A server in this process.
+    async fn server(&self, more: &[(&str, &str)]) -> TestServer {
+        let settings = self.settings();
+        let settings = settings.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        let settings: Vec<_> = settings.chain(more.iter().copied()).collect();
+        let server = TestServer::without_engine(&settings).await;
+        self.gate.lead_to(server.registry.clone());
+        self.cluster.add_to(&server.admin().await).await;
+        server
+    }
+
+    /// A server in a process of its own.
+    async fn process(&self) -> ServerProcess {
+        let settings = self.settings();
+        let settings: Vec<_> = settings.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        let server = ServerProcess::start_on(&settings).await;
+        self.gate.lead_to(server.registry.clone());
+        self.cluster.add_to(&server.admin().await).await;
+        server
+    }
+
+    fn objects(&self, kind: &str) -> Vec<Value> {
+        let listed = self.cluster.object(&["-n", &self.namespace, kind]).unwrap();
+        listed["items"].as_array().unwrap().clone()
+    }
+
+    /// Waits until nothing is left of the builds, and takes their namespace away.
+    async fn close(&self) {
+        eventually("nothing is left of the builds", RUN_SECS, || async {
+            let left = self.objects("jobs").len() + self.objects("pods").len();
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            (left == 0).then_some(())
+        })
+        .await;
+        self.cluster.kubectl(&["delete", "namespace", &self.namespace, "--wait=false"]);
+    }
+}
+
+async fn add(api: &Api, name: &str, git_server: &HttpServer, more: Value) -> Value {
+    let mut body = json!({"repo_name": name, "url": format!("{}/app.git", git_server.url)});
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    api.post("/api/v1/git-repos", body).await.expect(201).json()
+}
+
+async fn start(api: &Api, repo: &Value) -> Value {
+    api.post("/api/v1/runs", json!({"git_repo_id": repo["id"]})).await.expect(202).json()
+}
+
+async fn ended(api: &Api, run: &Value) -> Value {
+    eventually("the run ends", RUN_SECS, || async {
+        let run = api.get(&format!("/api/v1/runs/{}", run["id"])).await.expect(200).json();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let is_final = !matches!(run["state"].as_str(), Some("queued" | "running"));
+        is_final.then_some(run)
+    })
+    .await
+}
+
+async fn succeeded(api: &Api, run: &Value) -> Value {
+    let run = ended(api, run).await;
+    assert_eq!(run["state"], "succeeded", "{run:#}\n{}", log_of(api, &run).await);
+    run
+}
+
+/// Why a run's build has failed.
+async fn reason_of(api: &Api, run: &Value) -> Value {
+    assert_eq!(run["state"], "failed", "{run:#}");
+    let path = format!("/api/v1/builds/{}", run["uuid"].as_str().unwrap());
+    api.get(&path).await.expect(200).json()["reason"].clone()
+}
+
+async fn cancel(api: &Api, run: &Value) {
+    let request = api.request(reqwest::Method::POST, &format!("/api/v1/runs/{}/cancel", run["id"]));
+    let answer = api.send(request).await;
+    assert!(matches!(answer.status, 200 | 202), "{}", answer.text);
+}
+
+async fn log_of(api: &Api, run: &Value) -> String {
+    api.get(&format!("/api/v1/runs/{}/log", run["id"])).await.expect(200).text
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_is_built_by_a_job_that_knows_no_secret() {
+    let Some(site) = Site::open().await else { return };
+    let server = site.server(&[]).await;
+    let alice = server.account("alice").await;
+    let login = Some(("robot".to_owned(), "CANARY-git".to_owned()));
+    let code = Repository::hello(HELLO);
+    let git_server = HttpServer::start(code.root(), Access { login, ..Access::default() }).await;
+    let url = format!("{}/app.git", git_server.url.replace("http://", "http://robot:CANARY-git@"));
+    let base = alice.post("/api/v1/git-repos", json!({"repo_name": "base", "url": url, "tag": "1"})).await;
+    let base = base.expect(201).json();
+
+    let run = start(&alice, &base).await;
+    assert_eq!(run["executor"], "kubernetes");
+    let first = succeeded(&alice, &run).await;
+
+    pull(&server.registry, "alice", "alice password", "alice/base", first["digest"].as_str().unwrap())
+        .await
+        .unwrap();
+    let steps: Vec<_> = first["steps"].as_array().unwrap().iter().map(|step| step["name"].clone()).collect();
+    assert_eq!(steps, ["fetch", "build", "push"]);
+
+    // On an image of ours, with a step that looks around: by then the registry opens for reading alone.
+    let dockerfile = "ARG LONGSHORE_REGISTRY\nFROM ${LONGSHORE_REGISTRY}/alice/base:1\nRUN [\"/probe\", \"cat\", \"/proc/self/uid_map\"]\nRUN [\"/probe\", \"sleep\"]\n";
+    code.commit(&[("Dockerfile", dockerfile.as_bytes())]);
+    let run = start(&alice, &base).await;
+    eventually("the last step runs", RUN_SECS, || async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        log_of(&alice, &run).await.contains("\"sleep\"]").then_some(())
+    })
+    .await;
+    let objects = site.cluster.kubectl(&[
+        "-n",
+        &site.namespace,
+        "get",
+        "-o",
+        "json",
+        "jobs,pods,secrets,serviceaccounts,networkpolicies,events",
+    ]);
+    for secret in ["CANARY", "eyJ", "\"auth\""] {
+        assert!(!objects.contains(secret), "{secret}: {objects}");
+    }
+    let pod = site.objects("pods").pop().unwrap();
+    assert_eq!(pod["spec"]["automountServiceAccountToken"], false);
+    assert_eq!(pod["spec"]["securityContext"]["runAsNonRoot"], true);
+    assert!(!pod.to_string().contains("privileged"), "{pod:#}");
+    let namespace = site.cluster.object(&["namespace", &site.namespace]).unwrap();
+    assert_eq!(namespace["metadata"]["labels"]["longshore.io/namespace"], "builds");
+    let files =
+        ["-n", &site.namespace, "exec", pod["metadata"]["name"].as_str().unwrap(), "-c", "build", "--"];
+    let files = site
+        .cluster
+        .kubectl(&[&files[..], &["sh", "-c", "ls /work /work/in; cat /work/in/auth.json"]].concat());
+    assert!(files.contains("auth.json") && !files.contains("CANARY"), "{files}");
+    assert!(!files.contains("push"), "{files}");
+
+    // Given up in the middle: the pod goes.
+    cancel(&alice, &run).await;
+    let run = ended(&alice, &run).await;
+    assert_eq!((&run["state"], &run["reason"]), (&json!("cancelled"), &json!("cancelled")));
+    let log = log_of(&alice, &run).await;
+    assert!(log.contains("cancelled") && !log.contains("CANARY"), "{log}");
+    let image = alice.get("/api/v1/images?repo=base").await.expect(200).json();
+    assert_eq!(image["data"][0]["digest"], first["digest"]);
+    site.close().await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_run_takes_over_the_layers_of_the_first() {
+    let Some(site) = Site::open().await else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let open = std::fs::Permissions::from_mode(0o777);
+    std::fs::set_permissions(folder.path(), open).unwrap();
+    let volume = format!(
+        "apiVersion: v1\nkind: PersistentVolume\nmetadata: {{name: {0}}}\nspec:\n  capacity: {{storage: 1Gi}}\n  \
+         accessModes: [ReadWriteOnce]\n  hostPath: {{path: {1}}}\n  claimRef: {{namespace: {0}, name: longshore-cache}}\n",
+        site.namespace,
+        folder.path().display()
+    );
+    site.cluster.apply(&volume);
+    let server = site.server(&[("pipelines.cache_bytes", "1073741824")]).await;
+    let alice = server.account("alice").await;
+    let dockerfile = format!("{}COPY word /word\n", running(&["print", "executed"]));
+    let probe = std::fs::read(crate::support::machine::probe()).unwrap();
+    let files =
+        [("Dockerfile", dockerfile.as_bytes()), ("probe+x", probe.as_slice()), ("word", b"one".as_slice())];
+    let code = Repository::new(&files);
+    let git_server = HttpServer::start(code.root(), Access::default()).await;
+    let repo = add(&alice, "app", &git_server, json!({})).await;
+
+    let run = start(&alice, &repo).await;
+    let first = succeeded(&alice, &run).await;
+    code.commit(&[("word", b"two".as_slice())]);
+    let run = start(&alice, &repo).await;
+    let second = succeeded(&alice, &run).await;
+
+    let (before, after) = (log_of(&alice, &first).await, log_of(&alice, &second).await);
+    assert!(before.lines().any(|line| line == "executed") && !before.contains("Using cache"), "{before}");
+    assert!(!after.lines().any(|line| line == "executed"), "{after}");
+    assert_eq!(after.matches("Using cache").count(), 2, "{after}");
+    assert_ne!(first["digest"], second["digest"]);
+    for run in [&first, &second] {
+        let digest = run["digest"].as_str().unwrap();
+        pull(&server.registry, "alice", "alice password", "alice/app", digest).await.unwrap();
+    }
+    site.close().await;
+    site.cluster.kubectl(&["delete", "persistentvolume", &site.namespace, "--wait=false"]);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_goes_wrong_in_the_cluster_is_told_in_its_words() {
+    let Some(site) = Site::open().await else { return };
+    let server = site.server(&[]).await;
+    let alice = server.account("alice").await;
+    let code =
+        Repository::hello(&format!("{}RUN [\"/probe\", \"fail\", \"7\"]\n", running(&["print", "before"])));
+    let git_server = HttpServer::start(code.root(), Access::default()).await;
+    let repo = add(&alice, "app", &git_server, json!({"options": {"executor": "kubernetes"}})).await;
+    assert_eq!(repo["options"]["executor"], "kubernetes");
+
+    let failed = start(&alice, &repo).await;
+    let failed = ended(&alice, &failed).await;
+    assert_eq!(
+        (&failed["state"], &failed["reason"]),
+        (&json!("failed"), &json!("build_failed")),
+        "{failed:#}"
+    );
+    assert!(failed["message"].as_str().unwrap().contains("step 4"), "{failed:#}");
+    assert!(log_of(&alice, &failed).await.contains("before"));
+
+    code.commit(&[("Dockerfile", b"FROM localhost:1/nobody/nothing:1\n".as_slice())]);
+    let missing = start(&alice, &repo).await;
+    let missing = ended(&alice, &missing).await;
+    assert_eq!(reason_of(&alice, &missing).await, "base_image_unavailable", "{missing:#}");
+
+    // Another account's image is no base.
+    let bob = server.account("bob").await;
+    let other = Repository::hello(HELLO);
+    let others = HttpServer::start(other.root(), Access::default()).await;
+    let own = add(&bob, "private", &others, json!({"tag": "1"})).await;
+    let own = start(&bob, &own).await;
+    succeeded(&bob, &own).await;
+    code.commit(&[(
+        "Dockerfile",
+        b"ARG LONGSHORE_REGISTRY\nFROM ${LONGSHORE_REGISTRY}/bob/private:1\n".as_slice(),
+    )]);
+    let foreign = start(&alice, &repo).await;
+    let foreign = ended(&alice, &foreign).await;
+    assert_eq!(reason_of(&alice, &foreign).await, "base_image_unavailable", "{foreign:#}");
+    assert_eq!(alice.get("/api/v1/images").await.json()["total"], 0);
+
+    // The same commit again by the other executor: there is no machine, and that is said at the end of the build's time alone.
+    let change = json!({"options": {"executor": "docker"}});
+    let repo = alice.patch(&format!("/api/v1/git-repos/{}", repo["id"]), change).await.expect(200).json();
+    let run = start(&alice, &repo).await;
+    assert_eq!(run["executor"], "docker");
+    cancel(&alice, &run).await;
+    assert_eq!(ended(&alice, &run).await["state"], "cancelled");
+    site.close().await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_builder_or_a_namespace_that_cannot_be_used_fails_the_run_with_the_reason() {
+    let Some(site) = Site::open().await else { return };
+    let code = Repository::hello(HELLO);
+    let git_server = HttpServer::start(code.root(), Access::default()).await;
+    let server = site.server(&[("pipelines.builder_image", "localhost:1/no-such-builder:1")]).await;
+    let alice = server.account("alice").await;
+    let repo = add(&alice, "app", &git_server, json!({})).await;
+
+    let run = start(&alice, &repo).await;
+    let run = ended(&alice, &run).await;
+
+    assert_eq!(reason_of(&alice, &run).await, "builder_unavailable", "{run:#}");
+    assert!(run["message"].as_str().unwrap().contains("no-such-builder"), "{run:#}");
+    site.close().await;
+    server.stop().await;
+
+    let taken = unique("taken");
+    site.cluster.kubectl(&["create", "namespace", &taken]);
+    let server = site.server(&[("pipelines.namespace", &taken)]).await;
+    let alice = server.account("alice").await;
+    let repo = add(&alice, "app", &git_server, json!({})).await;
+    let run = start(&alice, &repo).await;
+    let run = ended(&alice, &run).await;
+    assert_eq!(run["state"], "failed", "{run:#}");
+    assert!(run["message"].as_str().unwrap().contains("it is left alone"), "{run:#}");
+    let left = site.cluster.object(&["namespace", &taken]).unwrap();
+    assert!(left["metadata"]["labels"]["longshore.io/instance"].is_null(), "{left:#}");
+    site.cluster.kubectl(&["delete", "namespace", &taken, "--wait=false"]);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_survives_a_killed_server_and_a_lost_pod_and_ends_once() {
+    let Some(site) = Site::open().await else { return };
+    let mut server = site.process().await;
+    let alice = server.account("alice").await;
+    let code =
+        Repository::hello(&format!("{}RUN [\"/probe\", \"sleep\"]\n", running(&["print", "said once"])));
+    let git_server = HttpServer::start(code.root(), Access::default()).await;
+    let repo = add(&alice, "app", &git_server, json!({})).await;
+
+    // The pod is told to end while no server looks.
+    let run = start(&alice, &repo).await;
+    let pod = eventually("the last step runs", RUN_SECS, || async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        log_of(&alice, &run).await.contains("STEP 4/4").then(|| site.objects("pods").pop().unwrap())
+    })
+    .await;
+    server.kill();
+    server.start_again().await;
+    let name = pod["metadata"]["name"].as_str().unwrap();
+    // The server finds the job and reads its log on, with nothing twice.
+    eventually("the build goes on", RUN_SECS, || async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let now = alice.get(&format!("/api/v1/builds/{}", run["uuid"].as_str().unwrap())).await.json();
+        (now["state"] == "running" && now["step"] == 4).then_some(())
+    })
+    .await;
+    assert_eq!(site.objects("pods").len(), 1);
+    assert_eq!(log_of(&alice, &run).await.matches("said once").count(), 2, "the step, and what it prints");
+    // Lost, it is built anew, from what was fetched: what a branch says meanwhile is another run's matter.
+    site.cluster.kubectl(&["-n", &site.namespace, "delete", "pod", name, "--grace-period=0", "--force"]);
+    let second = eventually("another pod builds", RUN_SECS, || async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let pods = site.objects("pods");
+        pods.into_iter().find(|pod| pod["metadata"]["name"] != name)
+    })
+    .await;
+    assert_eq!(second["metadata"]["labels"]["longshore.io/build"], run["uuid"]);
+    cancel(&alice, &run).await;
+    assert_eq!(ended(&alice, &run).await["state"], "cancelled");
+
+    // Killed at several moments: one end, one digest, one line that says so.
+    code.commit(&[("Dockerfile", running(&["print", "built"]).as_bytes())]);
+    let mut runs = Vec::new();
+    for pause in [200, 1_500, 4_000] {
+        runs.push(start(&alice, &repo).await);
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        server.kill();
+        server.start_again().await;
+    }
+    for run in &runs {
+        let run = succeeded(&alice, run).await;
+        pull(&server.registry, "alice", "alice password", "alice/app", run["digest"].as_str().unwrap())
+            .await
+            .unwrap();
+        let log = log_of(&alice, &run).await;
+        let lines = alice
+            .get(&format!("/log/?event_uuid={}&search=succeeded", run["uuid"].as_str().unwrap()))
+            .await
+            .json();
+        assert_eq!(lines.as_array().unwrap().len(), 1, "{lines:#}");
+        assert!(log.contains("built"), "{log}");
+    }
+    let commit = git(&code.work(), &["rev-parse", "HEAD"]);
+    let images = alice.get("/api/v1/images").await.expect(200).json();
+    let of_commit = images["data"].as_array().unwrap().iter().filter(|image| image["tag"] == commit[..12]);
+    assert_eq!(of_commit.count(), 1);
+    site.close().await;
+}

@@ -1,0 +1,721 @@
+//! Builds in a cluster: a job with one pod, which is given the context and a login to read the registry, builds, and is then given
+//! a login that opens one repository for writing. The job goes on when the server does not: whoever takes a build up again finds
+//! the job by its name and reads the pod's log on from where it was. A job or a pod that is lost is made anew.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use futures::TryStreamExt as _;
+use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::time::Instant;
+use wire::ids::MachineId;
+use wire::link::{ExecInput, ExecOutput, RegistryCredential, STAGING_TAG_PREFIX};
+use wire::names::{Digest, ImageReference};
+use wire::terminals::ExecSpec;
+
+use super::bases::Bases;
+use super::build_image::{Log, Progress, Stop, Work};
+use super::executor::Executor;
+use super::pod_log::PodLog;
+use crate::app::App;
+use crate::blobs::blocking;
+use crate::clients::kube::build_objects::{
+    BUILD_CONTAINER, BUILD_LABEL, BuildJob, PUSH_CONTAINER, job_name, push_image, take_context, take_login,
+};
+use crate::clients::kube::{As, Failure};
+use crate::domain::cluster_builds::{self, Place};
+use crate::domain::registry;
+use crate::error::{Error, ErrorKind, Result};
+
+/// How often a pod is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(400);
+/// How often it is looked at while its log is read.
+const LOOK_WHILE_READING: Duration = Duration::from_secs(5);
+/// How long a cluster that does not answer is given before the next try.
+const AWAY_PAUSE: Duration = Duration::from_secs(1);
+/// How long a pod may wait for a node, for its image, and for being made at all.
+const START_PATIENCE: Duration = Duration::from_mins(5);
+/// How long the reading of a log may go on after its container has ended.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(10);
+/// Tries to read the rest of a log whose container has ended.
+const DRAINS: u32 = 3;
+/// Seconds that a job outlives the build that it was made for.
+const JOB_GRACE_SECS: u64 = 120;
+/// Image repositories that fill the cache when all of them have as much as they may.
+const CACHE_PARTS: u64 = 4;
+/// Bytes that are given to a pod together.
+const GIVE_BYTES: usize = 256 << 10;
+/// Longest output of a command that is kept, and longest message that is passed on.
+const SAID_BYTES: usize = 4 << 10;
+/// The reason of a container that was killed, unless its log tells of an error of the build's own.
+const STOPPED: &str = "stopped";
+/// Tries to give a pod what it shall build.
+const GIVES: u32 = 5;
+/// Why a container waits that will wait for ever.
+const HOPELESS: [&str; 5] = [
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "ErrImageNeverPull",
+    "CreateContainerConfigError",
+    "CreateContainerError",
+];
+
+/// A cluster's namespace of builds.
+pub(super) struct InCluster {
+    place: Place,
+}
+
+/// How far a pod is.
+#[derive(Debug)]
+enum Stage {
+    /// Not yet there; why, as far as the cluster says.
+    Waiting(String),
+    /// It waits for what it shall build, or builds.
+    Building,
+    /// It has built, and can push.
+    Built,
+    /// It has failed: a reason for programs, words for people.
+    Failed(&'static str, String),
+    /// It is gone, or goes.
+    Lost(String),
+}
+
+impl Executor for InCluster {
+    fn machine(&self) -> Option<&MachineId> {
+        None
+    }
+
+    async fn build(&self, work: &Work<'_>, log: &mut Log) -> Result<Option<ImageReference>, Stop> {
+        let mut pod_log = self.job(work, log).await?;
+        let pod = self.started(work).await?;
+        self.give(work, &pod).await?;
+        let names = [Some(work.app.config.registry_listen.to_string()), Some(registry_name(work.app))];
+        let mut bases = Bases::new(names.into_iter().flatten());
+        let mut drains = 0;
+        loop {
+            let stage = self.stage(work, &pod).await?;
+            if let Stage::Lost(why) = stage {
+                return Err(self.lose(work, &why).await);
+            }
+            let is_over = !matches!(stage, Stage::Building | Stage::Waiting(_));
+            let is_whole = self.read(work, &pod, &mut pod_log, &mut bases, log).await;
+            if !is_over {
+                tokio::time::sleep(LOOK_EVERY).await;
+                continue;
+            }
+            drains += 1;
+            if !is_whole && drains < DRAINS {
+                tokio::time::sleep(LOOK_EVERY).await;
+                continue;
+            }
+            return match stage {
+                Stage::Failed(STOPPED, message) if !pod_log.is_error() => {
+                    Err(self.lose(work, &message).await)
+                }
+                Stage::Failed(reason, message) => {
+                    let reason = if reason == STOPPED { "build_failed" } else { reason };
+                    let said = pod_log.said().filter(|_| reason == "build_failed");
+                    let message = said.map_or(message, str::to_owned);
+                    Err(Stop::Failed(refine(reason, &message), message))
+                }
+                _ => Ok(bases.last()),
+            };
+        }
+    }
+
+    async fn push(&self, work: &Work<'_>, log: &mut Log) -> Result<Digest, Stop> {
+        let (app, build) = (work.app, work.build);
+        let pod = loop {
+            match self.find_pod(work).await? {
+                None => return Err(self.lose(work, "its pod is gone").await),
+                Some(pod) => match stage_of(&pod) {
+                    Stage::Built if can_push(&pod) => break name_of(&pod),
+                    Stage::Built | Stage::Building | Stage::Waiting(_) => {
+                        tokio::time::sleep(LOOK_EVERY).await;
+                    }
+                    Stage::Failed(STOPPED, why) | Stage::Lost(why) => {
+                        return Err(self.lose(work, &why).await);
+                    }
+                    Stage::Failed(reason, message) => return Err(Stop::Failed(reason, message)),
+                },
+            }
+        };
+        let credential = registry::push_credential(
+            app,
+            build.account_id,
+            &build.account,
+            &build.image,
+            work.credential_secs(),
+        )?;
+        let logins = logins(app, &credential);
+        let tag = format!("{STAGING_TAG_PREFIX}{}", build.id);
+        let destination = format!("{}/{}:{tag}", registry_name(app), build.image.repository());
+        let command = push_image(logins.len(), &destination);
+        let mut last = String::new();
+        let mut hear = |text: &str| {
+            log.write(text);
+            if let Some(line) = text.lines().rfind(|line| !line.trim().is_empty()) {
+                line.strip_prefix("Error: ").unwrap_or(line).clone_into(&mut last);
+            }
+        };
+        let ended = self.command(app, &pod, PUSH_CONTAINER, command, logins.as_bytes(), &mut hear).await;
+        let ended = ended.map_err(|stop| match stop {
+            // Pushing again does no harm, and what was built is there.
+            Stop::Lost(error) => Stop::Failed("push_failed", error.to_string()),
+            stop => stop,
+        })?;
+        if ended.code != 0 {
+            return Err(Stop::Failed("push_failed", clip(&last)));
+        }
+        ended.output.trim().parse().map_err(|_| {
+            Stop::failed("push_failed", "what pushed did not say what it pushed: is it another buildah?")
+        })
+    }
+}
+
+/// How a command in a pod ended.
+struct Ended {
+    code: i64,
+    output: String,
+}
+
+impl InCluster {
+    /// The cluster for a build, once it answers and its namespace is in order.
+    pub(super) async fn open(work: &Work<'_>) -> Result<Self, Stop> {
+        loop {
+            let furnished = async {
+                let place = cluster_builds::place(work.app).await?;
+                place.furnish(work.app).await?;
+                Ok::<_, Error>(place)
+            };
+            match furnished.await {
+                Ok(place) => return Ok(Self { place }),
+                Err(error) if error.kind == ErrorKind::Unavailable => {
+                    if work.is_over() {
+                        return Err(Stop::Lost(error));
+                    }
+                    tracing::debug!(%error, "a build waits for its cluster");
+                    tokio::time::sleep(AWAY_PAUSE).await;
+                }
+                Err(error) => return Err(Stop::Failed("no_cluster", with_hint(&error))),
+            }
+        }
+    }
+
+    fn who(&self) -> As<'_> {
+        As::Tenant(&self.place.namespace)
+    }
+
+    fn lost(why: &str) -> Stop {
+        Stop::Lost(Error::unavailable(
+            "build_lost",
+            format!("the build's job in the cluster was lost: {why}"),
+        ))
+    }
+
+    /// The job is of no use any more: it is removed, so that the next attempt makes another one.
+    async fn lose(&self, work: &Work<'_>, why: &str) -> Stop {
+        let path = format!("{}/{}", self.place.jobs(), job_name(work.build.id));
+        match self.ask(|| self.place.cluster.delete(self.who(), &path, None)).await {
+            Ok(_) => Self::lost(why),
+            Err(failure) => stop(failure),
+        }
+    }
+
+    /// Asks the cluster until it answers: while it is away, what runs there goes on.
+    async fn ask<T, F>(&self, question: impl Fn() -> F) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        loop {
+            match question().await {
+                Err(failure @ (Failure::Unreachable(_) | Failure::Refused)) => {
+                    tracing::debug!(%failure, "a build's cluster does not answer");
+                    tokio::time::sleep(AWAY_PAUSE).await;
+                }
+                Err(Failure::Said { code: 429 | 500..=599, message, .. }) => {
+                    tracing::debug!(message, "a build's cluster cannot answer");
+                    tokio::time::sleep(AWAY_PAUSE).await;
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    /// Finds the build's job, or makes it; its log, after what was read of it before.
+    async fn job(&self, work: &Work<'_>, log: &mut Log) -> Result<PodLog, Stop> {
+        let (app, build) = (work.app, work.build);
+        let room = self.place.room(app, &[]);
+        let jobs = self.place.jobs();
+        let path = format!("{jobs}/{}", job_name(build.id));
+        let marker = format!(
+            "[job `{}` in namespace `{}` of cluster `{}`]\n",
+            job_name(build.id),
+            self.place.namespace,
+            self.place.name
+        );
+        loop {
+            if let Some(job) = self.ask(|| self.place.cluster.find(self.who(), &path)).await.map_err(stop)? {
+                let is_ours = room.is_ours(&job)
+                    && job["metadata"]["labels"][BUILD_LABEL].as_str() == Some(&build.id.to_string());
+                if !is_ours {
+                    let message = format!("the cluster has a job `{}` already", job_name(build.id));
+                    return Err(Stop::Failed("job_taken", message));
+                }
+                if !has_ended(&job) && !job["metadata"]["deletionTimestamp"].is_string() {
+                    return Ok(PodLog::after(text_after(app, build.id, &marker).await?));
+                }
+                self.ask(|| async {
+                    let path = format!("{jobs}/{}", name_of(&job));
+                    self.place.cluster.delete(self.who(), &path, job["metadata"]["uid"].as_str()).await
+                })
+                .await
+                .map_err(stop)?;
+                tokio::time::sleep(LOOK_EVERY).await;
+                continue;
+            }
+            let config = &app.config;
+            let object = BuildJob {
+                room: &room,
+                build: build.id,
+                account: build.account_id,
+                image: &config.pipelines.builder_image,
+                registry: &registry_name(app),
+                registries: &cluster_builds::registries(app),
+                dockerfile: &build.dockerfile,
+                memory_bytes: config.builds.memory_bytes,
+                cpu_millis: config.builds.cpu_millis,
+                storage_bytes: config.pipelines.storage_bytes,
+                cache: (config.pipelines.cache_bytes > 0)
+                    .then(|| (build.image.repo.as_str(), config.pipelines.cache_bytes / CACHE_PARTS)),
+                deadline_secs: work.secs_left() + JOB_GRACE_SECS,
+            }
+            .object();
+            // First: what is read of the job's log is counted from here.
+            log.write(&marker);
+            match self.ask(|| self.place.cluster.create(self.who(), &jobs, &object)).await {
+                Ok(_) => return Ok(PodLog::after(0)),
+                Err(failure) if failure.is_exists() => {}
+                Err(failure) => return Err(stop(failure)),
+            }
+        }
+    }
+
+    /// The newest pod of the build's job.
+    async fn find_pod(&self, work: &Work<'_>) -> Result<Option<Value>, Stop> {
+        let selector = format!("{BUILD_LABEL}%3D{}", work.build.id);
+        let path = format!("/api/v1/namespaces/{}/pods?labelSelector={selector}", self.place.namespace);
+        let mut listed = self.ask(|| self.place.cluster.get(self.who(), &path)).await.map_err(stop)?;
+        let Value::Array(pods) = listed["items"].take() else { return Ok(None) };
+        // Those that go are of a job before.
+        let staying = pods.into_iter().filter(|pod| !pod["metadata"]["deletionTimestamp"].is_string());
+        Ok(staying.max_by_key(|pod| pod["metadata"]["creationTimestamp"].as_str().map(str::to_owned)))
+    }
+
+    async fn stage(&self, work: &Work<'_>, pod: &str) -> Result<Stage, Stop> {
+        Ok(match self.find_pod(work).await? {
+            Some(found) if name_of(&found) == pod => stage_of(&found),
+            _ => Stage::Lost("its pod was removed".to_owned()),
+        })
+    }
+
+    /// Waits until the pod has begun; its name.
+    async fn started(&self, work: &Work<'_>) -> Result<String, Stop> {
+        let until = Instant::now() + START_PATIENCE;
+        loop {
+            let waits_for = match self.find_pod(work).await? {
+                None => {
+                    let path = format!("{}/{}", self.place.jobs(), job_name(work.build.id));
+                    match self.ask(|| self.place.cluster.find(self.who(), &path)).await.map_err(stop)? {
+                        None => return Err(Self::lost("somebody removed it")),
+                        Some(job) if has_ended(&job) => {
+                            return Err(self.lose(work, &why_ended(&job)).await);
+                        }
+                        Some(_) => self.last_event(&job_name(work.build.id)).await?,
+                    }
+                }
+                Some(pod) => match stage_of(&pod) {
+                    Stage::Waiting(why) => why,
+                    Stage::Failed("builder_unavailable", message) => {
+                        let image = &work.app.config.pipelines.builder_image;
+                        let message = format!("the builder's image `{image}` cannot be used: {message}");
+                        return Err(Stop::Failed("builder_unavailable", clip(&message)));
+                    }
+                    Stage::Lost(why) => return Err(self.lose(work, &why).await),
+                    _ => return Ok(name_of(&pod)),
+                },
+            };
+            if Instant::now() >= until {
+                let message =
+                    format!("the build did not begin in {} seconds: {waits_for}", START_PATIENCE.as_secs());
+                return Err(Stop::Failed("not_started", clip(&message)));
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// What the cluster said last of an object.
+    async fn last_event(&self, name: &str) -> Result<String, Stop> {
+        let selector = format!("involvedObject.name%3D{name}");
+        let path = format!("/api/v1/namespaces/{}/events?fieldSelector={selector}", self.place.namespace);
+        let listed = self.ask(|| self.place.cluster.get(self.who(), &path)).await.map_err(stop)?;
+        let events = listed["items"].as_array().into_iter().flatten();
+        let last = events.max_by_key(|event| event["lastTimestamp"].as_str().map(str::to_owned));
+        let said = last.and_then(|event| event["message"].as_str());
+        Ok(said.unwrap_or("the cluster has made no pod yet").to_owned())
+    }
+
+    /// Gives a pod that waits for it the context and a login to read the registry.
+    async fn give(&self, work: &Work<'_>, pod: &str) -> Result<(), Stop> {
+        let mut tries = 1;
+        loop {
+            match self.give_once(work, pod).await {
+                // The connection broke: what was given is thrown away by the next try.
+                Err(Stop::Lost(error)) if tries < GIVES => {
+                    tracing::debug!(%error, tries, "a pod did not get what it shall build");
+                    tries += 1;
+                    tokio::time::sleep(AWAY_PAUSE).await;
+                }
+                given => return given,
+            }
+        }
+    }
+
+    async fn give_once(&self, work: &Work<'_>, pod: &str) -> Result<(), Stop> {
+        let (app, build) = (work.app, work.build);
+        if !matches!(self.stage(work, pod).await?, Stage::Building) {
+            return Ok(());
+        }
+        let (context, bytes) = work.context().await?;
+        let credential =
+            registry::build_credential(app, build.account_id, &build.account, work.credential_secs())?;
+        let logins = logins(app, &credential);
+        let mut last = String::new();
+        let mut hear = |text: &str| last.push_str(&clip(text));
+        let taken = self.command(app, pod, BUILD_CONTAINER, take_context(bytes), context, &mut hear).await;
+        let taken = match taken {
+            Ok(Ended { code: 0, .. }) => {
+                let command = take_login(logins.len());
+                self.command(app, pod, BUILD_CONTAINER, command, logins.as_bytes(), &mut hear).await
+            }
+            other => other,
+        };
+        match taken {
+            Ok(Ended { code: 0, .. }) => Ok(()),
+            taken => match self.stage(work, pod).await? {
+                // It has begun long ago, and ended while we were at it.
+                Stage::Built | Stage::Failed(..) => Ok(()),
+                _ => match taken {
+                    Ok(_) => {
+                        let message = format!("the pod did not take what it shall build: {last}");
+                        Err(Stop::Failed("build_failed", clip(&message)))
+                    }
+                    Err(stop) => Err(stop),
+                },
+            },
+        }
+    }
+
+    /// Reads the log of what builds until it ends; whether it did by itself.
+    async fn read(
+        &self,
+        work: &Work<'_>,
+        pod: &str,
+        pod_log: &mut PodLog,
+        bases: &mut Bases,
+        log: &mut Log,
+    ) -> bool {
+        let since = pod_log.since().map(|since| format!("&sinceTime={since}")).unwrap_or_default();
+        let path = format!(
+            "/api/v1/namespaces/{}/pods/{pod}/log?container={BUILD_CONTAINER}&follow=true&timestamps=true{since}",
+            self.place.namespace
+        );
+        pod_log.begin_again();
+        let stream = match self.place.cluster.stream(self.who(), &path).await {
+            Ok(stream) => stream,
+            Err(failure) => {
+                tracing::debug!(%failure, "the log of a build cannot be read now");
+                return false;
+            }
+        };
+        let mut stream = std::pin::pin!(stream);
+        let mut progress = Progress::new(work.app, work.build.id);
+        let mut look_at = Instant::now() + LOOK_WHILE_READING;
+        let mut until = None;
+        loop {
+            let piece = tokio::select! {
+                piece = stream.try_next() => piece,
+                () = tokio::time::sleep_until(progress.store_at()) => {
+                    progress.store(log.written()).await;
+                    continue;
+                }
+                () = tokio::time::sleep_until(look_at) => {
+                    look_at = Instant::now() + LOOK_WHILE_READING;
+                    // A node that is lost ends no stream.
+                    let is_over = !matches!(self.stage(work, pod).await, Ok(Stage::Building | Stage::Waiting(_)));
+                    if is_over && until.is_none() {
+                        until = Some(Instant::now() + DRAIN_PATIENCE);
+                    }
+                    if until.is_some_and(|until| Instant::now() >= until) {
+                        return false;
+                    }
+                    continue;
+                }
+            };
+            let mut text = |text: &str| log.gather(text);
+            let mut step = |(step, steps, text): (u32, u32, String)| {
+                bases.take(&text);
+                progress.step = Some((step, steps, text));
+            };
+            let is_end = match &piece {
+                Ok(Some(bytes)) => {
+                    pod_log.take(bytes, &mut text, &mut step);
+                    false
+                }
+                Ok(None) => {
+                    pod_log.finish(&mut text, &mut step);
+                    true
+                }
+                Err(_) => true,
+            };
+            log.flush();
+            progress.note_log();
+            if is_end {
+                progress.store(log.written()).await;
+                return piece.is_ok();
+            }
+            progress.store_when_due(log.written()).await;
+        }
+    }
+
+    /// Runs a command in a container of the pod to its end; what it says of errors is given to `hear`.
+    async fn command(
+        &self,
+        app: &App,
+        pod: &str,
+        container: &str,
+        command: Vec<String>,
+        mut input: impl AsyncRead + Unpin,
+        hear: &mut impl FnMut(&str),
+    ) -> Result<Ended, Stop> {
+        let spec = ExecSpec {
+            command,
+            is_tty: false,
+            has_input: true,
+            env: std::collections::BTreeMap::new(),
+            working_dir: None,
+            size: wire::terminals::TerminalSize::default(),
+        };
+        let namespace = &self.place.namespace;
+        let opened = self.ask(|| self.place.cluster.exec(app, namespace, pod, Some(container), &spec)).await;
+        let (given, mut said) = opened.map_err(|failure| Self::lost(&failure.to_string()))?;
+        let give = async {
+            let mut buffer = vec![0; GIVE_BYTES];
+            loop {
+                let count = input.read(&mut buffer).await.map_err(|error| Stop::Broken(error.into()))?;
+                if count == 0 {
+                    given.send(ExecInput::End).await;
+                    return Ok::<_, Stop>(());
+                }
+                if !given.send(ExecInput::Bytes(buffer[..count].to_vec())).await {
+                    return Ok(());
+                }
+            }
+        };
+        let take = async {
+            let mut output = String::new();
+            loop {
+                match said.next().await {
+                    Some(Ok(ExecOutput::Out(bytes))) if output.len() < SAID_BYTES => {
+                        output.push_str(&String::from_utf8_lossy(&bytes));
+                    }
+                    Some(Ok(ExecOutput::Out(_))) => {}
+                    Some(Ok(ExecOutput::Err(bytes))) => hear(&String::from_utf8_lossy(&bytes)),
+                    Some(Ok(ExecOutput::Exited(code))) => return Ok(Ended { code, output }),
+                    Some(Ok(ExecOutput::Failed(error))) => return Err(Self::lost(&error.message)),
+                    Some(Err(error)) => return Err(Self::lost(&error.to_string())),
+                    None => return Err(Self::lost("the connection to the cluster broke")),
+                }
+            }
+        };
+        let (mut give, mut take) = (std::pin::pin!(give), std::pin::pin!(take));
+        tokio::select! {
+            given = &mut give => {
+                given?;
+                take.await
+            }
+            ended = &mut take => ended,
+        }
+    }
+}
+
+fn registry_name(app: &App) -> String {
+    cluster_builds::registry_name(app)
+}
+
+/// What is not the cluster's fault is the request's: it says so at every try.
+fn stop(failure: Failure) -> Stop {
+    match failure {
+        Failure::Unreachable(_) | Failure::Refused => Stop::Lost(failure.into()),
+        failure @ Failure::Said { .. } => {
+            Stop::Failed("cluster_refuses", format!("the cluster says: {failure}"))
+        }
+    }
+}
+
+fn with_hint(error: &Error) -> String {
+    match &error.hint {
+        Some(hint) => format!("{}; {hint}", error.detail),
+        None => error.detail.clone(),
+    }
+}
+
+/// The file by which buildah knows a login, for each name of the registry.
+fn logins(app: &App, credential: &RegistryCredential) -> String {
+    let text = format!("{}:{}", credential.username, credential.password.expose());
+    let auth = base64::engine::general_purpose::STANDARD.encode(text);
+    let names = [registry_name(app), app.config.registry_listen.to_string()];
+    let auths: serde_json::Map<String, Value> =
+        names.into_iter().map(|name| (name, json!({"auth": auth}))).collect();
+    json!({"auths": auths}).to_string()
+}
+
+/// How much text stands behind a line's last appearance in a build's log.
+async fn text_after(app: &App, build: wire::ids::BuildId, marker: &str) -> Result<u64, Stop> {
+    let (logs, marker) = (app.clone(), marker.to_owned());
+    Ok(blocking(move || logs.operation_logs.bytes_after(build, &marker)).await?)
+}
+
+fn name_of(object: &Value) -> String {
+    object["metadata"]["name"].as_str().unwrap_or_default().to_owned()
+}
+
+fn has_ended(job: &Value) -> bool {
+    let conditions = job["status"]["conditions"].as_array().into_iter().flatten();
+    let mut ended = conditions.filter(|condition| condition["status"] == "True");
+    ended.any(|condition| condition["type"] == "Failed" || condition["type"] == "Complete")
+}
+
+fn why_ended(job: &Value) -> String {
+    let conditions = job["status"]["conditions"].as_array().into_iter().flatten();
+    let mut said = conditions.filter_map(|condition| condition["message"].as_str());
+    said.next().unwrap_or("it has ended").to_owned()
+}
+
+fn clip(text: &str) -> String {
+    text[..text.floor_char_boundary(SAID_BYTES)].trim().to_owned()
+}
+
+fn container<'a>(pod: &'a Value, list: &str, name: &str) -> &'a Value {
+    let found = pod["status"][list].as_array().into_iter().flatten();
+    found.into_iter().find(|status| status["name"] == name).map_or(&Value::Null, |status| &status["state"])
+}
+
+fn can_push(pod: &Value) -> bool {
+    container(pod, "containerStatuses", PUSH_CONTAINER)["running"].is_object()
+}
+
+fn stage_of(pod: &Value) -> Stage {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    if pod["metadata"]["deletionTimestamp"].is_string() {
+        return Stage::Lost("its pod was removed".to_owned());
+    }
+    let build = container(pod, "initContainerStatuses", BUILD_CONTAINER);
+    let (reason, message) = (text(&pod["status"]["reason"]), text(&pod["status"]["message"]));
+    let code = build["terminated"]["exitCode"].as_i64();
+    match reason.as_str() {
+        "DeadlineExceeded" => {
+            return Stage::Failed("timeout", "the build took longer than it may".to_owned());
+        }
+        "Evicted" if message.contains("mptyDir") || message.contains("ephemeral") => {
+            return Stage::Failed("too_large", clip(&message));
+        }
+        "" => {}
+        _ => return Stage::Lost(format!("{reason}: {}", clip(&message))),
+    }
+    if build["terminated"]["reason"] == "OOMKilled" {
+        return Stage::Failed("out_of_memory", "the build needs more memory than it may have".to_owned());
+    }
+    match code {
+        Some(0) if pod["status"]["phase"] == "Failed" || pod["status"]["phase"] == "Succeeded" => {
+            Stage::Lost("what pushes has ended".to_owned())
+        }
+        Some(0) => Stage::Built,
+        // Somebody told it to end, or a step of the Dockerfile ended so.
+        Some(137 | 143) => Stage::Failed(STOPPED, "the builder was stopped".to_owned()),
+        Some(code) => Stage::Failed("build_failed", format!("the builder ended with status {code}")),
+        None if build["running"].is_object() => Stage::Building,
+        None => {
+            let waits = &build["waiting"];
+            let why = text(&waits["reason"]);
+            let said = if waits["message"].is_string() { text(&waits["message"]) } else { why.clone() };
+            if HOPELESS.contains(&why.as_str()) {
+                return Stage::Failed("builder_unavailable", said);
+            }
+            let conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
+            let blocked = conditions
+                .filter(|condition| condition["type"] == "PodScheduled" && condition["status"] == "False")
+                .find_map(|condition| condition["message"].as_str());
+            Stage::Waiting(blocked.map_or(said, str::to_owned))
+        }
+    }
+}
+
+/// A base image that cannot be had is no fault of the Dockerfile's steps.
+fn refine(reason: &'static str, message: &str) -> &'static str {
+    let about_images = ["initializing source docker://", "unable to pull", "pinging container registry"];
+    let is_about_images = about_images.iter().any(|part| message.contains(part));
+    if reason == "build_failed" && is_about_images { "base_image_unavailable" } else { reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stage(status: &Value) -> String {
+        format!("{:?}", stage_of(&json!({"metadata": {}, "status": status})))
+    }
+
+    fn building(state: &Value) -> Value {
+        json!({"phase": "Pending", "initContainerStatuses": [{"name": "build", "state": state}]})
+    }
+
+    #[test]
+    fn how_far_a_pod_is_is_read_from_what_the_cluster_says() {
+        let blocked = json!({"phase": "Pending", "conditions": [
+            {"type": "PodScheduled", "status": "False", "message": "0/1 nodes are available"},
+        ]});
+        assert_eq!(stage(&blocked), r#"Waiting("0/1 nodes are available")"#);
+        let no_image = json!({"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}});
+        assert_eq!(stage(&building(&no_image)), r#"Failed("builder_unavailable", "no such image")"#);
+        assert_eq!(
+            stage(&building(&json!({"waiting": {"reason": "PodInitializing"}}))),
+            r#"Waiting("PodInitializing")"#
+        );
+        assert_eq!(stage(&building(&json!({"running": {}}))), "Building");
+        assert_eq!(stage(&building(&json!({"terminated": {"exitCode": 0}}))), "Built");
+        assert!(
+            stage(&building(&json!({"terminated": {"exitCode": 1}}))).starts_with("Failed(\"build_failed\"")
+        );
+        assert!(
+            stage(&building(&json!({"terminated": {"exitCode": 137}}))).starts_with("Failed(\"stopped\"")
+        );
+        let memory = json!({"terminated": {"exitCode": 137, "reason": "OOMKilled"}});
+        assert!(stage(&building(&memory)).starts_with("Failed(\"out_of_memory\""));
+        assert!(stage(&json!({"phase": "Failed", "reason": "NodeLost"})).starts_with("Lost"));
+        let full = json!({"phase": "Failed", "reason": "Evicted", "message": "Usage of EmptyDir volume \"work\" exceeds"});
+        assert!(stage(&full).starts_with("Failed(\"too_large\""));
+        assert!(
+            stage(&json!({"phase": "Failed", "reason": "DeadlineExceeded"}))
+                .starts_with("Failed(\"timeout\"")
+        );
+    }
+
+    #[test]
+    fn a_base_image_that_is_missing_is_told_apart() {
+        let missing = "creating build container: initializing source docker://x/y:1: unauthorized";
+        assert_eq!(refine("build_failed", missing), "base_image_unavailable");
+        assert_eq!(refine("build_failed", "exit status 1"), "build_failed");
+    }
+}
