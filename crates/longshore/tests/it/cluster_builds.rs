@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::support::api::Api;
 use crate::support::archives::{HELLO, running};
 use crate::support::builds::pull;
-use crate::support::cluster::{Cluster, Gate, cluster, unique};
+use crate::support::cluster::{Cable, Cluster, Gate, cluster, unique};
 use crate::support::git::{Access, HttpServer, Repository, git};
 use crate::support::process::ServerProcess;
 use crate::support::server::TestServer;
@@ -47,14 +47,20 @@ impl Site {
         .into()
     }
 
-    /// A server in this process.
+    /// A server in this process, with the cluster.
     async fn server(&self, more: &[(&str, &str)]) -> TestServer {
+        let server = self.server_alone(more).await;
+        self.cluster.add_to(&server.admin().await).await;
+        server
+    }
+
+    /// A server in this process that does not know the cluster yet.
+    async fn server_alone(&self, more: &[(&str, &str)]) -> TestServer {
         let settings = self.settings();
         let settings = settings.iter().map(|(key, value)| (key.as_str(), value.as_str()));
         let settings: Vec<_> = settings.chain(more.iter().copied()).collect();
         let server = TestServer::without_engine(&settings).await;
         self.gate.lead_to(server.registry.clone());
-        self.cluster.add_to(&server.admin().await).await;
         server
     }
 
@@ -304,7 +310,7 @@ async fn a_builder_or_a_namespace_that_cannot_be_used_fails_the_run_with_the_rea
     let run = start(&alice, &repo).await;
     let run = ended(&alice, &run).await;
 
-    assert_eq!(reason_of(&alice, &run).await, "builder_unavailable", "{run:#}");
+    assert_eq!((&run["state"], &run["reason"]), (&json!("failed"), &json!("builder_unavailable")), "{run:#}");
     assert!(run["message"].as_str().unwrap().contains("no-such-builder"), "{run:#}");
     site.close().await;
     server.stop().await;
@@ -316,7 +322,7 @@ async fn a_builder_or_a_namespace_that_cannot_be_used_fails_the_run_with_the_rea
     let repo = add(&alice, "app", &git_server, json!({})).await;
     let run = start(&alice, &repo).await;
     let run = ended(&alice, &run).await;
-    assert_eq!(run["state"], "failed", "{run:#}");
+    assert_eq!((&run["state"], &run["reason"]), (&json!("failed"), &json!("no_cluster")), "{run:#}");
     assert!(run["message"].as_str().unwrap().contains("it is left alone"), "{run:#}");
     let left = site.cluster.object(&["namespace", &taken]).unwrap();
     assert!(left["metadata"]["labels"]["longshore.io/instance"].is_null(), "{left:#}");
@@ -392,4 +398,43 @@ async fn a_run_survives_a_killed_server_and_a_lost_pod_and_ends_once() {
     let of_commit = images["data"].as_array().unwrap().iter().filter(|image| image["tag"] == commit[..12]);
     assert_eq!(of_commit.count(), 1);
     site.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_build_goes_on_while_its_cluster_does_not_answer() {
+    let Some(site) = Site::open().await else { return };
+    let server = site.server_alone(&[]).await;
+    let mut cable = Cable::to(&site.cluster).await;
+    let kubeconfig = cable.through(site.cluster.least_kubeconfig()).to_string();
+    let body = json!({"name": "test", "kubeconfig": kubeconfig, "pod_ranges": ["10.244.0.0/16"]});
+    server.admin().await.post("/api/v1/clusters", body).await.expect(201);
+    let alice = server.account("alice").await;
+    let busybox = std::fs::read("/bin/busybox").expect("busybox-static is installed");
+    let script = "for n in 1 2 3 4 5 6 7 8; do /bin/busybox echo line $n; /bin/busybox sleep 1; done";
+    let dockerfile = format!(
+        "FROM scratch\nCOPY busybox /bin/busybox\nRUN [\"/bin/busybox\", \"sh\", \"-c\", \"{script}\"]\n"
+    );
+    let code = Repository::new(&[("Dockerfile", dockerfile.as_bytes()), ("busybox+x", &busybox)]);
+    let git_server = HttpServer::start(code.root(), Access::default()).await;
+    let repo = add(&alice, "app", &git_server, json!({})).await;
+
+    let run = start(&alice, &repo).await;
+    eventually("the step says something", RUN_SECS, || async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        log_of(&alice, &run).await.lines().any(|line| line == "line 1").then_some(())
+    })
+    .await;
+    cable.cut();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(alice.get(&format!("/api/v1/runs/{}", run["id"])).await.json()["state"], "running");
+    cable.mend().await;
+    let run = succeeded(&alice, &run).await;
+
+    let log = log_of(&alice, &run).await;
+    let said: Vec<_> = log.lines().filter(|line| line.starts_with("line ")).collect();
+    let expected: Vec<_> = (1..=8).map(|n| format!("line {n}")).collect();
+    assert_eq!(said, expected, "{log}");
+    assert_eq!(log.matches("[job `").count(), 1, "it was not begun anew: {log}");
+    site.close().await;
+    server.stop().await;
 }

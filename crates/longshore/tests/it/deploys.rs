@@ -259,3 +259,47 @@ async fn a_server_killed_during_a_deploy_goes_on_with_it() {
         assert_eq!(ends.as_array().unwrap().len(), 1, "{ends:#}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_runs_that_deploy_to_one_target_do_so_one_after_the_other() {
+    let Some(room) = Room::whole_with(&[("outbound.allow", "127.0.0.0/8")]).await else { return };
+    let busybox = std::fs::read("/bin/busybox").expect("busybox-static is installed");
+    room.upload("first", "first").await;
+    let manifest = room.deployment("first");
+    let body = json!({"manifest": manifest, "namespace": "test"});
+    room.henry.post("/api/v1/workloads", body).await.expect(200);
+    room.rolled_out().await;
+    let options = json!({"deploy": {
+        "workload": "deployment/web", "namespace": "test", "pod_container": "web", "timeout_secs": 60,
+    }});
+    let mut runs = Vec::new();
+    let mut servers = Vec::new();
+    for name in ["one", "two"] {
+        let code = Repository::new(&[("Dockerfile", good(name).as_bytes()), ("busybox+x", &busybox)]);
+        let git_server = HttpServer::start(code.root(), Access::default()).await;
+        let url = format!("{}/app.git", git_server.url);
+        let body = json!({"repo_name": name, "url": url, "options": options});
+        let repo = room.henry.post("/api/v1/git-repos", body).await.expect(201).json();
+        servers.push((code, git_server));
+        runs.push(start(&room.henry, &repo).await);
+    }
+
+    let (first, second) = tokio::join!(ended(&room.henry, &runs[0]), ended(&room.henry, &runs[1]));
+
+    assert_eq!(
+        (&first["state"], &second["state"]),
+        (&json!("succeeded"), &json!("succeeded")),
+        "{first:#} {second:#}"
+    );
+    let step = |run: &Value| deploy_step(run).unwrap();
+    let (earlier, later) = if step(&first)["ended_at"].as_str() < step(&second)["ended_at"].as_str() {
+        (first, second)
+    } else {
+        (second, first)
+    };
+    // What the later one would go back to is what the earlier one left, and what runs is the later one's.
+    let digest = |run: &Value| run["digest"].as_str().unwrap().to_owned();
+    assert!(step(&later)["deploy"]["before"].as_str().unwrap().ends_with(&digest(&earlier)), "{later:#}");
+    assert!(image(&room).ends_with(&digest(&later)), "{later:#}");
+    room.close().await;
+}

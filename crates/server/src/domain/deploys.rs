@@ -122,6 +122,34 @@ pub(crate) fn image_of(run: &runs::Row, digest: &Digest) -> String {
     format!("{}:{}@{digest}", run.image, run.image_tag)
 }
 
+/// What stands for a target wherever somebody wants it for himself.
+pub(crate) async fn key(app: &App, caller: &Caller, target: &DeployTarget) -> Result<String> {
+    Ok(match checked(target)? {
+        Named::Container(name) => format!("container {} {name}", caller.account),
+        Named::Workload { kind, name, namespace, .. } => {
+            format!("workload {}", workloads::named(app, caller, namespace, kind, name).await?)
+        }
+    })
+}
+
+/// Whether somebody gave the target an image that is neither the one from before nor this one.
+pub(crate) async fn is_superseded(
+    app: &App,
+    caller: &Caller,
+    progress: &DeployProgress,
+    image: &str,
+) -> Result<bool> {
+    let current = match checked(&progress.target)? {
+        Named::Container(name) => container_updates::image(app, caller, name).await?,
+        Named::Workload { kind, name, namespace, pod_container } => {
+            let id = workloads::named(app, caller, namespace, kind, name).await?;
+            workloads::image(app, caller, id, Some(pod_container), "").await?.1
+        }
+    };
+    let digest = image.rsplit('@').next().unwrap_or(image);
+    Ok(current != progress.before && !current.ends_with(digest))
+}
+
 /// Gives the target an image, unless it has it already.
 pub(crate) async fn set_image(app: &App, caller: &Caller, target: &DeployTarget, image: &str) -> Result<()> {
     match checked(target)? {

@@ -5,11 +5,13 @@
 use std::time::Duration;
 
 use store::git_repos;
-use wire::deploys::DeployProgress;
+use wire::deploys::{DeployProgress, DeployTarget};
 use wire::names::Digest;
 use wire::runs::RunStepName;
 
-use super::run_pipeline::{Stop, Work, is_final, with_hint};
+use super::Shared;
+use super::run_pipeline::{Stop, Work, is_final, until_cancelled, with_hint};
+use super::turns::Turn;
 use crate::caller::Caller;
 use crate::domain;
 use crate::domain::deploys::{self, Rollout};
@@ -23,18 +25,30 @@ const UNDO_SECS: i64 = 120;
 
 impl Work<'_> {
     /// Brings what the repository names up to date; nothing when it names nothing.
-    pub(super) async fn deploy(&mut self, digest: &Digest) -> Result<(), Stop> {
+    pub(super) async fn deploy(&mut self, shared: &Shared, digest: &Digest) -> Result<(), Stop> {
         let app = self.app;
         let Some(caller) = domain::runs::worker(app, self.run.account_id).await? else {
             return Err(failed("the account cannot be used at the moment"));
         };
-        let begun = match self.deploy_progress() {
-            None => self.begin_deploy(&caller).await?,
-            some => some,
+        let known = self.deploy_progress();
+        let target = if let Some(progress) = &known {
+            Some(progress.target.clone())
+        } else {
+            let repo = git_repos::get(&app.db, self.run.git_repo_id).await?;
+            repo.and_then(|repo| repo.content.options.deploy)
         };
-        let Some(mut progress) = begun else { return Ok(()) };
+        let Some(target) = target else { return Ok(()) };
+        // Whoever comes later begins when this is over, and sees what came of it.
+        let _turn = self.turn(shared, &caller, &target, known.is_some()).await?;
+        let image = deploys::image_of(&self.run, digest);
+        let mut progress = match known {
+            None => self.begin_deploy(&caller, &target).await?,
+            Some(progress) => {
+                self.check_superseded(&caller, &progress, &image).await?;
+                progress
+            }
+        };
         if progress.undone_because.is_none() {
-            let image = deploys::image_of(&self.run, digest);
             progress.undone_because = self.bring_up(&caller, &progress, &image).await?;
             if progress.undone_because.is_none() {
                 return Ok(());
@@ -44,21 +58,58 @@ impl Work<'_> {
         self.undo(&caller, &progress).await
     }
 
-    /// Looks at what is to be brought up to date, and notes it; none when the repository names nothing.
-    async fn begin_deploy(&mut self, caller: &Caller) -> Result<Option<DeployProgress>, Stop> {
+    /// Waits until no other run has to do with the target.
+    async fn turn(
+        &self,
+        shared: &Shared,
+        caller: &Caller,
+        target: &DeployTarget,
+        has_begun: bool,
+    ) -> Result<Turn, Stop> {
+        let key = match deploys::key(self.app, caller, target).await {
+            Err(error) if is_final(&error) => return Err(failed(&with_hint(&error))),
+            key => key?,
+        };
+        if let Some(turn) = shared.deploying.try_enter(&key) {
+            return Ok(turn);
+        }
+        self.say(&format!("\n[waiting: another run deploys to {}]\n", deploys::shown(target))).await;
+        tokio::select! {
+            turn = shared.deploying.enter(&key) => Ok(turn),
+            // What has begun must be brought back first.
+            () = until_cancelled(self.app, &self.run), if !has_begun => Err(Stop::Cancelled),
+        }
+    }
+
+    /// Leaves a target alone that another run, or somebody, gave another image while no server looked.
+    async fn check_superseded(
+        &self,
+        caller: &Caller,
+        progress: &DeployProgress,
+        image: &str,
+    ) -> Result<(), Stop> {
+        match deploys::is_superseded(self.app, caller, progress, image).await {
+            Ok(true) => Err(superseded(&progress.target)),
+            Ok(false) => Ok(()),
+            // What is wrong with it shows when it is changed.
+            Err(error) if is_final(&error) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Looks at what is to be brought up to date, and notes it.
+    async fn begin_deploy(&mut self, caller: &Caller, target: &DeployTarget) -> Result<DeployProgress, Stop> {
         let app = self.app;
-        let repo = git_repos::get(&app.db, self.run.git_repo_id).await?;
-        let Some(target) = repo.and_then(|repo| repo.content.options.deploy) else { return Ok(None) };
         if self.is_cancelled().await? {
             return Err(Stop::Cancelled);
         }
-        let progress = match deploys::plan(app, caller, &self.run, &target).await {
+        let progress = match deploys::plan(app, caller, &self.run, target).await {
             Err(error) if is_final(&error) => return Err(failed(&with_hint(&error))),
             progress => progress?,
         };
         self.enter_deploy(&progress).await?;
         self.say(&format!("\n[deploying to {}]\n", deploys::shown(&progress.target))).await;
-        Ok(Some(progress))
+        Ok(progress)
     }
 
     fn deploy_progress(&self) -> Option<DeployProgress> {
@@ -86,10 +137,7 @@ impl Work<'_> {
             let now = app.now();
             let (is_failing, message) = match deploys::rollout(app, caller, target, image).await {
                 Ok(Rollout::Done) => return Ok(None),
-                Ok(Rollout::Superseded) => {
-                    let detail = format!("{} was given another image meanwhile", deploys::shown(target));
-                    return Err(Stop::Failed("deploy_superseded", detail));
-                }
+                Ok(Rollout::Superseded) => return Err(superseded(target)),
                 Ok(Rollout::Failing(message)) => (true, message),
                 Ok(Rollout::Going(message)) => (false, message),
                 Err(error) if is_final(&error) => return Ok(Some(with_hint(&error))),
@@ -152,6 +200,11 @@ impl Work<'_> {
 
 /// Why a deploy is undone that somebody gave up.
 const CANCELLED: &str = "the run was cancelled";
+
+fn superseded(target: &DeployTarget) -> Stop {
+    let detail = format!("{} was given another image meanwhile", deploys::shown(target));
+    Stop::Failed("deploy_superseded", detail)
+}
 
 fn failed(message: &str) -> Stop {
     Stop::Failed("deploy_failed", message.to_owned())

@@ -7,6 +7,7 @@
 //! - `save_container.rs`: from a container to an image, where that differs
 //! - `delete_manifest.rs`: removes an image from the registry; `collect_registry.rs`: removes from it what no image needs
 //! - `run_pipeline.rs`: from a commit to a build and to its end; `deploy.rs`: its last step; `tell.rs`: notifications, and how commits fare
+//! - `turns.rs`: who comes first where only one may
 //! - `change_release.rs`: installs, changes and removes releases, through Helm
 
 mod bases;
@@ -22,6 +23,7 @@ mod pod_log;
 mod run_pipeline;
 mod save_container;
 mod tell;
+mod turns;
 mod worker;
 
 use store::jobs::{Kind, Row};
@@ -55,11 +57,17 @@ struct Shared {
     cleaning: tokio::sync::Mutex<()>,
     /// Places of those who fetch from git servers.
     fetching: tokio::sync::Semaphore,
+    /// Turns of runs that bring the same up to date.
+    deploying: turns::Turns,
 }
 
 impl Default for Shared {
     fn default() -> Self {
-        Self { cleaning: tokio::sync::Mutex::default(), fetching: tokio::sync::Semaphore::new(FETCHES) }
+        Self {
+            cleaning: tokio::sync::Mutex::default(),
+            fetching: tokio::sync::Semaphore::new(FETCHES),
+            deploying: turns::Turns::default(),
+        }
     }
 }
 

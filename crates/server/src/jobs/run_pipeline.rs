@@ -119,7 +119,7 @@ impl Work<'_> {
                 let digest = build.digest.clone().ok_or_else(missing)?;
                 self.tag_commit(&build).await;
                 self.copy(&digest).await?;
-                self.deploy(&digest).await?;
+                self.deploy(shared, &digest).await?;
                 Ok(digest)
             }
             OperationState::Cancelled => Err(Stop::Cancelled),
@@ -440,12 +440,17 @@ fn reason_of(reason: Option<&str>) -> &'static str {
         Some("push_failed" | "verify_failed" | "registry_down") => "push_failed",
         Some("timeout") => "timeout",
         Some("lost" | "engine_lost" | "context_lost") => "lost",
+        Some("builder_unavailable") => "builder_unavailable",
+        Some("not_started") => "not_started",
+        Some("out_of_memory") => "out_of_memory",
+        Some("too_large") => "too_large",
+        Some("no_cluster" | "job_taken" | "cluster_refuses") => "no_cluster",
         _ => "build_failed",
     }
 }
 
 /// Waits until the end of a run is asked for, or has come otherwise.
-async fn until_cancelled(app: &App, run: &runs::Row) {
+pub(super) async fn until_cancelled(app: &App, run: &runs::Row) {
     let mut progress = app.operation_logs.follow(run.uuid);
     let id = run.id;
     loop {
