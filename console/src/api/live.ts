@@ -84,6 +84,9 @@ type Kind = keyof typeof NAMES;
 type Row = Partial<Record<(typeof NAMES)[Kind], number | string | null>>;
 const isKind = (name: string): name is Kind => name in NAMES;
 
+/** What is read again when it changed, because its pages show more than is told. */
+const READ_AGAIN: readonly string[] = ["release"];
+
 /** Brings what happened into the cache. */
 class News {
   /** Before `listed` comes, what is told is what is there, and no news. */
@@ -101,13 +104,18 @@ class News {
   take(name: string, data: string) {
     if (name === "listed") {
       this.isListing = false;
-      for (const kind of Object.keys(NAMES)) this.refresh(kind);
+      for (const kind of [...Object.keys(NAMES), ...READ_AGAIN]) this.refresh(kind);
     } else if (name === "removed") {
       const { kind, id }: { kind: string; id: string } = JSON.parse(data);
       // Namespaces go by their names, which is not what is told of one that is gone.
       this.client.invalidateQueries({ queryKey: kind === "namespace" ? [kind] : [kind, id] });
       this.refresh(kind);
     } else if (isKind(name)) this.show(name, data);
+    else if (READ_AGAIN.includes(name)) {
+      const { id }: { id: string } = JSON.parse(data);
+      this.client.invalidateQueries({ queryKey: [name, id] });
+      this.refresh(name);
+    }
   }
 
   private show(kind: Kind, data: string) {

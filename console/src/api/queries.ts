@@ -213,11 +213,21 @@ export const queries = {
         ),
       staleTime: 300_000,
     }),
+  valuesForm: (repo: string, chart: string, version: string) =>
+    queryOptions({
+      queryKey: ["chart", repo, chart, "values-form", version],
+      queryFn: () =>
+        call(
+          api.GET("/api/v1/charts/{repo}/{chart}/versions/{version}/values-form", {
+            params: { path: { repo, chart, version } },
+          }),
+        ),
+      staleTime: 300_000,
+    }),
   releases: () =>
     queryOptions({
       queryKey: ["releases"],
       queryFn: () => call(api.GET("/api/releases", { params: { query: { limit: 500 } } })),
-      refetchInterval: 5000,
     }),
   release: (id: string) =>
     queryOptions({

@@ -1,40 +1,30 @@
 import { expect, test } from "vitest";
 import { typed, valueAt, valuesSchema, withValue } from "./values";
 
-const VALUES = `# How many of it
-replicas: 1
-image:
-  # Where it is from
-  repository: a/b
-  tag: ""
-service: { type: ClusterIP, port: 80 }
-args: [one]
-nothing:
-`;
-
-test("what there is to set is read from values and their comments", () => {
-  const schema = valuesSchema(VALUES, undefined);
-  expect(schema.properties?.replicas).toEqual({ type: "integer", description: "How many of it", default: 1 });
-  expect(schema.properties?.image?.properties?.repository).toEqual({
-    type: "string",
-    description: "Where it is from",
-    default: "a/b",
+test("what the server found becomes what the editor knows", () => {
+  const field = { enum: [], is_required: false, is_secret: false };
+  const schema = valuesSchema({
+    sections: [
+      { fields: [{ ...field, path: ["replicas"], type: "integer", description: "How many", default: 1, maximum: 3 }] },
+      {
+        title: "service",
+        fields: [
+          { ...field, path: ["service", "type"], type: "string", enum: ["ClusterIP", "NodePort"], is_required: true },
+          { ...field, path: ["service", "args"], type: "array", default: ["one"] },
+        ],
+      },
+    ],
+    is_shortened: false,
   });
-  expect(schema.properties?.service?.properties?.port?.default).toBe(80);
-  expect(schema.properties?.args?.type).toBe("array");
-});
-
-test("a schema says more than the values, and the values what it leaves out", () => {
-  const schema = valuesSchema(VALUES, {
-    properties: { service: { properties: { type: { enum: ["ClusterIP", "NodePort"] } } }, extra: { type: "boolean" } },
+  expect(schema.properties?.replicas).toMatchObject({
+    type: "integer",
+    description: "How many",
+    default: 1,
+    maximum: 3,
   });
-  expect(schema.properties?.service?.properties?.type).toMatchObject({
-    choices: ["ClusterIP", "NodePort"],
-    default: "ClusterIP",
-  });
-  expect(schema.properties?.service?.properties?.port?.default).toBe(80);
-  expect(schema.properties?.extra?.type).toBe("boolean");
-  expect(schema.properties?.replicas?.default).toBe(1);
+  expect(schema.properties?.service?.properties?.type?.choices).toEqual(["ClusterIP", "NodePort"]);
+  expect(schema.properties?.service?.required).toEqual(["type"]);
+  expect(valuesSchema(undefined)).toEqual({ type: "object" });
 });
 
 test("one value is changed, and comments and order stay", () => {

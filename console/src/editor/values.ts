@@ -1,57 +1,40 @@
-/** A chart's values as a form: what there is to set, read from its schema or from its values with their comments; and one's own text, changed in one place. */
-import { Document, isMap, isScalar, type Node, type ParsedNode, parseDocument } from "yaml";
-import { type Schema, schemaOf } from "./schema";
+/** A chart's values as a form: what there is to set, as the server found it; and one's own text, changed in one place. */
+import { Document, isMap, parseDocument } from "yaml";
+import type { Schemas } from "../api/client";
+import type { Schema } from "./schema";
 
-const DEPTH_MAX = 5;
-const FIELDS_MAX = 400;
+export type FormOfValues = Schemas["ValuesFormView"];
+export type ValuesField = Schemas["ValuesField"];
 
-/** What the values of a chart may be. What its schema does not say is taken from its values. */
-export function valuesSchema(values: string, given: unknown): Schema {
-  const read = ofValues(values);
-  const schema = schemaOf(given);
-  return schema ? merged(schema, read) : read;
-}
-
-function merged(schema: Schema, read: Schema | undefined, depth = 0): Schema {
-  if (!read || depth > DEPTH_MAX) return schema;
-  const properties: Record<string, Schema> = { ...read.properties };
-  for (const [name, child] of Object.entries(schema.properties ?? {}))
-    properties[name] = merged(child, Object.hasOwn(properties, name) ? properties[name] : undefined, depth + 1);
-  return {
-    ...read,
-    ...Object.fromEntries(Object.entries(schema).filter(([, value]) => value !== undefined)),
-    default: schema.default ?? read.default,
-    description: schema.description ?? read.description,
-    properties: Object.keys(properties).length > 0 ? properties : undefined,
-  };
-}
-
-function ofValues(text: string): Schema {
-  let left = FIELDS_MAX;
-  const read = (node: unknown, comment: string | null | undefined, depth: number): Schema => {
-    const description =
-      comment
-        ?.replace(/^[#\s-]+/gm, "")
-        .trim()
-        .slice(0, 400) || undefined;
-    if (isMap<Node, Node>(node)) {
-      const properties: Record<string, Schema> = {};
-      for (const { key, value } of node.items) {
-        if (!isScalar(key) || typeof key.value !== "string" || left <= 0 || depth >= DEPTH_MAX) continue;
-        left -= 1;
-        // What stands before the first key stands before the map.
-        const first = node.items[0]?.key === key ? node.commentBefore : undefined;
-        properties[key.value] = read(value, key.commentBefore ?? first, depth + 1);
-      }
-      return { type: "object", description, properties };
+/** What the server found in a chart's values, as the editor knows it. */
+export function valuesSchema(form: FormOfValues | undefined): Schema {
+  const root: Schema = { type: "object" };
+  for (const field of form?.sections.flatMap((section) => section.fields) ?? []) {
+    let at = root;
+    for (const key of field.path.slice(0, -1)) {
+      at.properties ??= {};
+      at = at.properties[key] ??= { type: "object" };
     }
-    if (!isScalar(node)) return { type: node ? "array" : undefined, description };
-    const value = node.value;
-    const type = Number.isInteger(value) ? "integer" : typeof value;
-    return { type: value === null ? undefined : type, description, default: value ?? undefined };
+    const name = field.path.at(-1);
+    if (name === undefined) continue;
+    at.properties ??= {};
+    at.properties[name] = schemaOfField(field);
+    if (field.is_required) at.required = [...(at.required ?? []), name];
+  }
+  return root;
+}
+
+/** What a field may hold. */
+export function schemaOfField(field: ValuesField): Schema {
+  return {
+    type: field.type ?? undefined,
+    title: field.title ?? undefined,
+    description: field.description ?? undefined,
+    default: field.default ?? undefined,
+    choices: field.enum.length > 0 ? field.enum.map(String) : undefined,
+    minimum: field.minimum ?? undefined,
+    maximum: field.maximum ?? undefined,
   };
-  const document = parseDocument<ParsedNode>(text, { prettyErrors: false });
-  return document.errors.length > 0 ? { type: "object" } : read(document.contents, undefined, 0);
 }
 
 /** What one's own text says at a path; nothing where it says nothing, or is no YAML. */

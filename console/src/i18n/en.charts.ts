@@ -75,8 +75,8 @@ export const charts = {
   "chart.upload": "Upload chart",
   "chart.upload_note":
     "It is kept on this server, in a repository of your own that only you see until you make it public.",
-  "chart.url_hint": "Such as https://charts.example.org/stable: the folder of an index.yaml.",
-  "chart.url_rule": "An address that begins with http:// or https://",
+  "chart.url_hint": "Such as https://charts.example.org/stable, the folder of an index.yaml, or oci://registry.example.org/charts.",
+  "chart.url_rule": "An address that begins with http://, https:// or oci://",
   "chart.values": "Values",
   "chart.version": "Version",
   "chart.versions": "Versions",
@@ -124,6 +124,7 @@ export const charts = {
   "values.note": "What is not here is as the chart has it.",
   "values.number": "A number from {least} to {most}",
   "values.of_chart": "Values of the chart",
+  "values.shortened": "There are more values; they can be given as YAML.",
   "values.only_yaml": "This chart says nothing about its values: write YAML.",
   "values.own": "Own values",
   "values.yaml": "YAML",

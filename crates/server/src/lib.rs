@@ -46,6 +46,7 @@ pub mod start;
 pub mod streams;
 pub mod terminals;
 pub mod tls;
+mod values_form;
 
 pub use http::openapi::openapi_json;
 pub use start::Server;

@@ -47,6 +47,7 @@ pub mod saves;
 pub mod secret;
 pub mod terminals;
 pub mod time;
+pub mod values_form;
 pub mod volumes;
 pub mod webhooks;
 pub mod workloads;

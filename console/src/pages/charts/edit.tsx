@@ -49,7 +49,7 @@ export function RepoDialog({ repo, onClose }: { repo?: ChartRepo; onClose: () =>
       ? undefined
       : t("chart.minutes_rule");
   const wrongUrl =
-    draft.url.trim() === "" || isHosted || /^https?:\/\/[^\s/]+/.test(draft.url.trim())
+    draft.url.trim() === "" || isHosted || /^(https?|oci|oci\+http):\/\/[^\s/]+/.test(draft.url.trim())
       ? undefined
       : t("chart.url_rule");
   const wrongName = draft.name === "" || NAME.test(draft.name.trim()) ? undefined : t("chart.name_rule");

@@ -28,7 +28,8 @@ export function ReleaseDetail() {
   const complain = useComplaint();
   const release = useQuery({
     ...queries.release(id),
-    refetchInterval: (query) => (isUnderWay(query.state.data?.operation) ? 2000 : 5000),
+    // What is done to it is told as it happens; what the cluster does by itself is looked at.
+    refetchInterval: 10_000,
   });
   const [open, setOpen] = useState<"delete" | number>();
   const it = release.data;

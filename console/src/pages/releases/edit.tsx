@@ -74,11 +74,9 @@ function Editor({ repo, chart, version: first, release, values: before = "" }: E
   const namespaces = useQuery(queries.namespaces());
   const versions = useQuery(queries.chartVersions(repo, chart, 200));
   const content = useQuery({ ...queries.chartContent(repo, chart, version || "latest") });
+  const form = useQuery(queries.valuesForm(repo, chart, version || "latest"));
   const namespace = release?.namespace ?? (chosen || namespaces.data?.data[0]?.name || "");
-  const schema = useMemo(
-    () => valuesSchema(content.data?.values ?? "", content.data?.schema),
-    [content.data?.values, content.data?.schema],
-  );
+  const schema = useMemo(() => valuesSchema(form.data), [form.data]);
   const schemaOf = useMemo(() => () => schema, [schema]);
   const wrongName = NAME.test(name) ? undefined : t("release.name_rule");
   const why = wrongName ?? (namespace ? undefined : t("kube.namespace_first"));
@@ -212,7 +210,8 @@ function Editor({ repo, chart, version: first, release, values: before = "" }: E
           <div className="stack">
             {content.error && <Trouble error={content.error} onRetry={content.refetch} />}
             {content.isPending && <Skeleton />}
-            {content.data && view === "form" && <ValuesForm schema={schema} text={text} onChange={write} />}
+            {form.error && view === "form" && !content.error && <Trouble error={form.error} onRetry={form.refetch} />}
+            {form.data && view === "form" && <ValuesForm form={form.data} text={text} onChange={write} />}
             {content.data && view === "yaml" && (
               <>
                 <YamlField

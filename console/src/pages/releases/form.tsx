@@ -1,55 +1,81 @@
 /** Values as fields: what a chart says can be set, with its own words beside it. */
 import { useState } from "react";
 import type { Schema } from "../../editor/schema";
-import { typed, valueAt, withValue } from "../../editor/values";
+import { type FormOfValues, schemaOfField, typed, type ValuesField, valueAt, withValue } from "../../editor/values";
 import { useText } from "../../i18n";
 import { Foreign } from "../../parts/basic";
 import { SelectField, TextField } from "../../parts/field";
 
 interface FormProps {
-  schema: Schema;
+  form: FormOfValues;
   text: string;
   onChange: (text: string) => void;
-  path?: string[];
 }
 
 const NOTE_MAX = 200;
 
-export function ValuesForm({ schema, text, onChange, path = [] }: FormProps) {
+/** What is given as text only. */
+const isField = (field: ValuesField) => field.type !== "object" && field.type !== "array";
+
+export function ValuesForm({ form, text, onChange }: FormProps) {
   const { t } = useText();
-  const fields = Object.entries(schema.properties ?? {});
-  if (fields.length === 0) return <p className="soft">{t("values.only_yaml")}</p>;
+  const sections = form.sections.filter((section) => section.fields.some(isField));
+  if (sections.length === 0) return <p className="soft">{t("values.only_yaml")}</p>;
   return (
     <div className="stack">
-      {fields.map(([name, child]) => {
-        const at = [...path, name];
-        if (child.type === "object" && Object.keys(child.properties ?? {}).length > 0)
-          return <Group key={name} name={name} schema={child} text={text} onChange={onChange} path={at} />;
-        if (child.type === "object" || child.type === "array") return null;
-        return <ValueField key={name} name={name} schema={child} text={text} onChange={onChange} path={at} />;
-      })}
+      {sections.map((section) => (
+        <Section key={section.title ?? ""} section={section} text={text} onChange={onChange} />
+      ))}
+      {form.is_shortened && <p className="soft">{t("values.shortened")}</p>}
     </div>
   );
 }
 
-function Group({ name, schema, text, onChange, path }: Required<FormProps> & { name: string }) {
+function Section({ section, text, onChange }: { section: FormOfValues["sections"][number] } & Omit<FormProps, "form">) {
   const [isOpen, setOpen] = useState(false);
+  const fields = section.fields.filter(isField);
+  const shown = fields.map((field) => (
+    <ValueField
+      key={field.path.join(".")}
+      name={field.path.at(-1) ?? ""}
+      schema={schemaOfField(field)}
+      isSecret={field.is_secret}
+      text={text}
+      onChange={onChange}
+      path={field.path}
+    />
+  ));
+  if (!section.title) return <div className="stack">{shown}</div>;
   return (
     <details onToggle={(event) => setOpen(event.currentTarget.open)}>
       <summary>
-        <Foreign text={name} />
+        <Foreign text={section.title} />
       </summary>
       {/* Large charts have hundreds of fields: those nobody looks at are not made. */}
       {isOpen && (
-        <div className="values-group">
-          <ValuesForm schema={schema} text={text} onChange={onChange} path={path} />
+        <div className="values-group stack">
+          {section.description && (
+            <p className="soft">
+              <Foreign text={section.description} />
+            </p>
+          )}
+          {shown}
         </div>
       )}
     </details>
   );
 }
 
-function ValueField({ name, schema, text, onChange, path }: Required<FormProps> & { name: string }) {
+interface FieldProps {
+  name: string;
+  schema: Schema;
+  isSecret: boolean;
+  text: string;
+  onChange: (text: string) => void;
+  path: string[];
+}
+
+function ValueField({ name, schema, isSecret, text, onChange, path }: FieldProps) {
   const { t } = useText();
   const value = valueAt(text, path);
   const shown = value === undefined || value === null ? "" : String(value);
@@ -89,11 +115,12 @@ function ValueField({ name, schema, text, onChange, path }: Required<FormProps> 
       name={name}
       value={shown}
       placeholder={fallback}
+      type={isSecret ? "password" : "text"}
       inputMode={isNumber ? "decimal" : "text"}
       wrong={isWrong ? t("values.number", { least: schema.minimum ?? "…", most: schema.maximum ?? "…" }) : undefined}
       onChange={(written) => set(typed(written, schema))}
       spellCheck={false}
-      autoComplete="off"
+      autoComplete={isSecret ? "new-password" : "off"}
     />
   );
 }

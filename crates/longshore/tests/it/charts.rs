@@ -139,6 +139,15 @@ async fn a_version_shows_what_is_in_it_and_is_fetched_once() {
         alice.get("/api/v1/charts/a/web/versions/1.0.0/file?path=templates/service.yaml").await.expect(200);
     assert_eq!(file.text, "kind: Service\n");
     alice.get("/api/v1/charts/a/web/versions/1.0.0/file?path=../../etc/passwd").await.expect(404);
+    let form = alice.get("/api/v1/charts/a/web/versions/1.0.0/values-form").await.expect(200).json();
+    let field = &form["sections"][0]["fields"][0];
+    assert_eq!(
+        (&field["path"], &field["type"], &field["default"]),
+        (&json!(["replicas"]), &json!("integer"), &json!(1)),
+        "{form:#}"
+    );
+    assert!(field["description"].as_str().unwrap().starts_with("How many"), "{form:#}");
+    alice.get("/api/v1/charts/a/web/versions/9.9.9/values-form").await.expect(404);
     alice.get("/api/v1/charts/a/web/versions/9.9.9").await.expect(404);
     let whole = alice
         .request(Method::GET, "/api/v1/charts/a/web/versions/1.0.0/package")

@@ -179,3 +179,50 @@ async fn a_slow_watcher_gets_the_newest_state() {
     drop(happenings);
     shop.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn releases_are_told_of_to_whoever_may_list_them() {
+    let server = TestServer::without_engine(&[]).await;
+    let (alice, bob) = (server.account("alice").await, server.account("bob").await);
+    let me = alice.get("/api/v1/me").await.expect(200).json();
+    let release = store::releases::Row {
+        id: wire::ids::ReleaseId(uuid::Uuid::now_v7()),
+        account_id: AccountId(me["user_id"].as_i64().unwrap()),
+        place: store::releases::Place {
+            cluster: "test".parse().unwrap(),
+            namespace: "alice-test".parse().unwrap(),
+            name: "shop".to_owned(),
+        },
+        chart: store::releases::Chart {
+            kind: wire::chart_repos::ChartRepoKind::External,
+            repo_id: None,
+            repo_name: "own".to_owned(),
+            name: "web".to_owned(),
+            version: "1.0.0".to_owned(),
+            app_version: None,
+        },
+        revision: 1,
+        state: wire::releases::ReleaseState::Deployed,
+        reason: None,
+        message: None,
+        resources: None,
+        operation_id: None,
+        created_at: server.app.now(),
+        updated_at: server.app.now(),
+    };
+    store::releases::insert(&server.app.db, &release).await.unwrap();
+    let foreign = Watcher::open(&bob, "").await;
+    let mut watcher = Watcher::open(&alice, "").await;
+    assert_eq!(watcher.names("release"), ["shop"]);
+    assert_eq!(foreign.names("release"), [""; 0]);
+
+    store::releases::delete(&server.app.db, release.id).await.unwrap();
+    let gone = watcher.until(|name, _| name == "removed").await;
+    assert_eq!(gone, json!({"kind": "release", "id": release.id}));
+    let second = store::releases::Row { id: wire::ids::ReleaseId(uuid::Uuid::now_v7()), ..release };
+    store::releases::insert(&server.app.db, &second).await.unwrap();
+    let told = watcher.until(|name, _| name == "release").await;
+    let shown = alice.get("/api/releases").await.expect(200).json();
+    assert_eq!(told, shown["data"][0], "it is told as its own route lists it");
+    server.stop().await;
+}

@@ -43,6 +43,7 @@ mod machines;
 mod namespaces;
 mod networks;
 mod notifications;
+mod oci_charts;
 mod openapi;
 mod pipelines;
 mod pod_gpus;

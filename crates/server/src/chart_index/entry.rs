@@ -227,7 +227,7 @@ pub(super) fn check_name(name: &str) -> Result<(), String> {
 }
 
 /// A text as it may be shown anywhere: no control characters, none that turn the direction of writing, not too long.
-pub(super) fn shown(text: &str, max_chars: usize) -> String {
+pub(crate) fn shown(text: &str, max_chars: usize) -> String {
     let is_harmful = |c: char| {
         (c.is_control() && c != '\n')
             || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')

@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, Read as _, Seek as _};
 
+pub(crate) use entry::shown;
 pub use entry::{Metadata, Version};
 pub use versions::{Parsed, parse_version};
 pub use yaml::value as yaml_value;

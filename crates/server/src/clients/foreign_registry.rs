@@ -1,4 +1,5 @@
-//! Copies an image from our registry to one that somebody named, with what opens it there. All connections are those of
+//! Speaks to registries that somebody named: copies an image from ours to it, with what opens it there, and logs in for
+//! whoever reads from it. All connections are those of
 //! `http_out`: the address, and the one at which it hands out tokens, are held to what the account may reach.
 
 use std::time::Duration;
@@ -89,13 +90,15 @@ pub async fn copy(
     Ok(())
 }
 
-struct Target<'a> {
-    outbound: &'a Outbound,
-    registry: &'a ForeignRegistry<'a>,
+/// A registry, to be spoken to.
+pub(super) struct Target<'a> {
+    pub(super) outbound: &'a Outbound,
+    pub(super) registry: &'a ForeignRegistry<'a>,
 }
 
 /// What a registry wants to see.
-enum Login {
+#[derive(Clone)]
+pub(super) enum Login {
     Nothing,
     Basic,
     Bearer(Secret),
@@ -108,12 +111,17 @@ struct TokenAnswer {
 }
 
 impl Target<'_> {
-    fn url(&self, path: &str) -> Result<Url> {
+    /// What opens the repository for writing.
+    fn scope(&self) -> String {
+        format!("repository:{}:pull,push", self.registry.repository)
+    }
+
+    pub(super) fn url(&self, path: &str) -> Result<Url> {
         self.registry.base.join(path).map_err(Error::internal)
     }
 
     /// A request without a body to the registry or to where it sends us. What opens the registry goes to the registry alone.
-    fn request<'a>(&'a self, method: Method, url: &'a Url, login: &Login) -> Result<Request<'a>> {
+    pub(super) fn request<'a>(&'a self, method: Method, url: &'a Url, login: &Login) -> Result<Request<'a>> {
         let mut request = Request {
             method,
             authorities: self.registry.authority,
@@ -135,13 +143,13 @@ impl Target<'_> {
         Ok(request)
     }
 
-    async fn send(&self, request: Request<'_>) -> Result<Response> {
+    pub(super) async fn send(&self, request: Request<'_>) -> Result<Response> {
         let timed_out = |_| http_out::timed_out("the registry does not answer");
         tokio::time::timeout(PATIENCE, self.outbound.send(request)).await.map_err(timed_out)?
     }
 
     /// Asks what the registry wants to see, and gets it. Tokens live for minutes, so that each larger thing has one of its own.
-    async fn log_in(&self) -> Result<Login> {
+    pub(super) async fn log_in(&self, scope: &str) -> Result<Login> {
         let url = self.url("/v2/")?;
         let answer = self.send(self.request(Method::GET, &url, &Login::Nothing)?).await?;
         match answer.status() {
@@ -163,11 +171,10 @@ impl Target<'_> {
         if self.registry.base.scheme() == "https" && realm.scheme() != "https" {
             return Err(answered("that passwords go to an address in the clear"));
         }
-        let scope = format!("repository:{}:pull,push", self.registry.repository);
         if let Some(service) = parameter(challenge, "service") {
             realm.query_pairs_mut().append_pair("service", &service);
         }
-        realm.query_pairs_mut().append_pair("scope", &scope);
+        realm.query_pairs_mut().append_pair("scope", scope);
         let mut request =
             Request { authorities: self.registry.authority, ..Request::get(&realm, self.registry.trust) };
         request.credential = self.registry.credential.as_ref();
@@ -182,7 +189,7 @@ impl Target<'_> {
     }
 
     async fn has_blob(&self, digest: &Digest) -> Result<bool> {
-        let login = self.log_in().await?;
+        let login = self.log_in(&self.scope()).await?;
         let url = self.url(&format!("/v2/{}/blobs/{digest}", self.registry.repository))?;
         let answer = self.send(self.request(Method::HEAD, &url, &login)?).await?;
         match answer.status() {
@@ -193,7 +200,7 @@ impl Target<'_> {
     }
 
     async fn send_blob(&self, app: &App, from: &Repository, digest: &Digest, bytes: u64) -> Result<()> {
-        let login = self.log_in().await?;
+        let login = self.log_in(&self.scope()).await?;
         let url = self.url(&format!("/v2/{}/blobs/uploads/", self.registry.repository))?;
         let request = Request { body: Some(Bytes::new()), ..self.request(Method::POST, &url, &login)? };
         let answer = self.send(request).await?;
@@ -226,7 +233,7 @@ impl Target<'_> {
     }
 
     async fn put_manifest(&self, tag: &Tag, manifest: &StoredManifest, digest: &Digest) -> Result<()> {
-        let login = self.log_in().await?;
+        let login = self.log_in(&self.scope()).await?;
         let url = self.url(&format!("/v2/{}/manifests/{tag}", self.registry.repository))?;
         let mut headers = HeaderMap::new();
         let media_type = HeaderValue::from_str(&manifest.media_type).map_err(Error::internal)?;

@@ -12,6 +12,7 @@ use reqwest::{Response, Url};
 use sha2::{Digest as _, Sha256};
 
 use super::http_out::{self, Credential, Outbound, Request, Trust};
+use super::oci_charts::Place;
 use crate::blobs::{Blobs, blocking};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -22,9 +23,11 @@ const MAX_RATIO: u64 = 200;
 /// … or to this many bytes, whatever its size.
 const FREE_BYTES: u64 = 10 << 20;
 
-/// Where an index is, and how to get there.
+/// Where an index is, or charts in a registry, and how to get there.
 #[derive(Clone, Debug)]
 pub struct Source {
+    /// Where its charts are when they are in a registry; then there is no index.
+    pub place: Option<Place>,
     /// The repository's address, or its index's.
     pub url: Url,
     /// On whose behalf.
@@ -206,21 +209,26 @@ pub async fn file(
             let status = answer.status().as_u16();
             return Err(bad("bad_status", format!("the server answers with status {status}")));
         }
-        let blobs = blobs.clone();
-        let file = blocking(move || blobs.scratch()).await?;
-        let mut sink = Sink { file, hash: Sha256::new(), bytes: 0, limit };
-        let mut stream = answer.bytes_stream();
-        while let Some(chunk) = stream.next().await {
-            let chunk = chunk.map_err(|error| http_out::failed(&error))?;
-            if sink.bytes + chunk.len() as u64 > limit {
-                return Err(bad("package_too_large", format!("the file is larger than {} MiB", limit >> 20)));
-            }
-            sink = blocking(move || sink.write_all(&chunk).map(|()| sink)).await?;
-        }
-        Ok((sink.file, hex::encode(sink.hash.finalize()), sink.bytes))
+        spool(blobs, answer, limit).await
     };
     let late = || http_out::timed_out("the file did not come in time");
     tokio::time::timeout(patience, fetched).await.unwrap_or_else(|_| Err(late()))
+}
+
+/// Writes an answer's body to the disk: the file from anywhere, its SHA-256 in hex, its length.
+pub(super) async fn spool(blobs: &Blobs, answer: Response, limit: u64) -> Result<(File, String, u64)> {
+    let blobs = blobs.clone();
+    let file = blocking(move || blobs.scratch()).await?;
+    let mut sink = Sink { file, hash: Sha256::new(), bytes: 0, limit };
+    let mut stream = answer.bytes_stream();
+    while let Some(chunk) = stream.next().await {
+        let chunk = chunk.map_err(|error| http_out::failed(&error))?;
+        if sink.bytes + chunk.len() as u64 > limit {
+            return Err(bad("package_too_large", format!("the file is larger than {} MiB", limit >> 20)));
+        }
+        sink = blocking(move || sink.write_all(&chunk).map(|()| sink)).await?;
+    }
+    Ok((sink.file, hex::encode(sink.hash.finalize()), sink.bytes))
 }
 
 fn is_packed(answer: &Response) -> Result<bool> {

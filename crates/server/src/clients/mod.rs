@@ -19,4 +19,5 @@ pub mod http_out;
 pub mod kube;
 pub mod mail;
 pub mod notify;
+pub mod oci_charts;
 pub mod registry;

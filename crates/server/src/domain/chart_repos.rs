@@ -15,11 +15,12 @@ use wire::page::{Page, PageQuery};
 use wire::secret::Secret;
 
 use super::audit::{self, Event};
-use super::chart_sync;
+use super::{chart_sync, oci_sync};
 use crate::app::App;
 use crate::caller::Caller;
 use crate::clients::helm_repo::Source;
 use crate::clients::http_out::{self, Credential, Trust};
+use crate::clients::oci_charts::{Place, place_of};
 use crate::error::{Error, ErrorKind, Result};
 
 /// How long whoever makes a repository waits for its index; then it is read behind the scenes.
@@ -60,8 +61,11 @@ pub async fn create(app: &App, caller: &Caller, new: ChartRepoCreate) -> Result<
     }
     check_name_is_free(app, caller.account, &settings, None).await?;
     let source = source(&settings, password, Trust::from(caller))?;
-    let fetched =
-        tokio::time::timeout(CREATE_PATIENCE, chart_sync::read(app, &source, &rows::Known::default())).await;
+    let fetched = tokio::time::timeout(
+        CREATE_PATIENCE,
+        chart_sync::read(app, &source, &rows::Known::default(), caller.account, None),
+    )
+    .await;
     let read = match fetched {
         Err(_) => None,
         Ok(Err(error)) if error.code == "fetch_timed_out" => None,
@@ -161,7 +165,7 @@ pub async fn update(
     // server of his own.
     let same_place = change.url.as_ref().is_none_or(|url| {
         matches!(
-            (http_out::parse_url(url), http_out::parse_url(&before.url)),
+            (address_of(url), address_of(&before.url)),
             (Ok(one), Ok(other)) if http_out::same_origin(&one, &other)
         )
     });
@@ -202,9 +206,10 @@ pub async fn update(
         || settings.username != before.username
         || settings.password != before.password
         || settings.ca_certificate != before.ca_certificate;
-    if reread {
+    let is_here = oci_sync::is_here(app, &settings.url);
+    if reread && !is_here {
         // Said at once, and to whoever gives it.
-        let url = http_out::parse_url(&settings.url)?;
+        let url = address_of(&settings.url)?;
         app.outbound
             .addresses(&url, Trust::from(caller))
             .await
@@ -440,7 +445,7 @@ fn settings_of(app: &App, id: ChartRepoId, new: ChartRepoCreate) -> Result<(Sett
     if url.is_empty() {
         return Err(Error { code: "missing_url", ..Error::invalid("url", "Missing repo url") });
     }
-    http_out::parse_url(&url)?;
+    address_of(&url)?;
     let text = |field: &'static str, value: Option<String>, max: usize| match value {
         Some(text) if text.chars().count() > max || text.chars().any(|c| c.is_control() && c != '\n') => {
             Err(Error::invalid(
@@ -495,6 +500,14 @@ fn seal(app: &App, id: ChartRepoId, password: &Secret) -> Result<String> {
     app.keys.sealing.seal(&purpose(id), password)
 }
 
+/// The address that is connected to: of charts in a registry, the registry's with their path.
+fn address_of(url: &str) -> Result<reqwest::Url> {
+    let Some(place) = place_of(url) else { return http_out::parse_url(url) };
+    let Place { mut base, path } = place?;
+    base.set_path(&path);
+    Ok(base)
+}
+
 /// Where the index of settings is.
 fn source(settings: &Settings, password: Option<Secret>, trust: Trust) -> Result<Source> {
     let credential = settings
@@ -502,7 +515,8 @@ fn source(settings: &Settings, password: Option<Secret>, trust: Trust) -> Result
         .clone()
         .map(|username| Credential { username, password: password.unwrap_or_else(|| Secret::new("")) });
     Ok(Source {
-        url: http_out::parse_url(&settings.url)?,
+        url: address_of(&settings.url)?,
+        place: place_of(&settings.url).transpose()?,
         trust,
         credential,
         authorities: settings.ca_certificate.clone(),

@@ -12,7 +12,7 @@ use store::{Conn, Tx, accounts, chart_syncs, charts};
 use wire::accounts::Role;
 use wire::builds::OperationState;
 use wire::chart_repos::{ChartRepoBackend, ChartRepoState, ChartSyncView, SyncCause};
-use wire::ids::{ChartRepoId, ChartSyncId};
+use wire::ids::{AccountId, ChartRepoId, ChartSyncId};
 use wire::time::Timestamp;
 
 use super::chart_repos::source_of;
@@ -54,7 +54,7 @@ async fn sync_alone(app: &App, row: Row, cause: SyncCause) -> Result<ChartSyncVi
     let started_at = app.now();
     let trust = trust_of(app, &row).await?;
     let read = match source_of(app, &row, trust) {
-        Ok(source) => read(app, &source, &row.known).await,
+        Ok(source) => read(app, &source, &row.known, row.account_id, Some(row.id)).await,
         Err(error) => Err(error),
     };
     conclude(app, &row, read, cause, started_at).await
@@ -74,7 +74,7 @@ pub(crate) async fn sync_together(app: &App, group: Vec<(Row, SyncCause)>) -> Ve
             if let Entry::Vacant(place) = fetched.entry(is_admin) {
                 let known = if is_known_to_all { row.known.clone() } else { Known::default() };
                 let read = match source_of(app, &row, trust) {
-                    Ok(source) => read(app, &source, &known).await,
+                    Ok(source) => read(app, &source, &known, row.account_id, Some(row.id)).await,
                     Err(error) => Err(error),
                 };
                 place.insert(read.map_err(SyncFailure::from));
@@ -94,8 +94,17 @@ pub(crate) async fn trust_of(app: &App, row: &Row) -> Result<Trust> {
     Ok(if owner.is_some_and(|owner| owner.role == Role::Admin) { Trust::Admin } else { Trust::Account })
 }
 
-/// Fetches and reads an index, if it is another one.
-pub(crate) async fn read(app: &App, source: &Source, known: &Known) -> Result<Read> {
+/// Fetches and reads an index, if it is another one; or what a registry has, for this account, beside what is stored of it.
+pub(crate) async fn read(
+    app: &App,
+    source: &Source,
+    known: &Known,
+    account: AccountId,
+    stored: Option<ChartRepoId>,
+) -> Result<Read> {
+    if let Some(place) = &source.place {
+        return super::oci_sync::read(app, account, stored, source, place, known).await;
+    }
     let config = &app.config.charts;
     let bounds = Bounds {
         fetched_bytes: config.index_compressed_bytes,

@@ -15,6 +15,7 @@ use wire::charts::{
 };
 use wire::page::{Page, PageQuery};
 use wire::time::Timestamp;
+use wire::values_form::ValuesFormView;
 
 use super::chart_repos::{find as find_repo, source_of, viewer};
 use super::chart_sync::trust_of;
@@ -26,7 +27,7 @@ use crate::chart_package::{self, KNOWN_TEXTS, LIMITS, Package, PackageError};
 use crate::clients::helm_repo::{self, Source};
 use crate::clients::http_out;
 use crate::error::{Error, ErrorKind, Result};
-use crate::picture;
+use crate::{picture, values_form};
 
 /// How long fetching a package may take.
 const PACKAGE_PATIENCE: Duration = Duration::from_mins(2);
@@ -217,6 +218,25 @@ pub async fn content(
     })
 }
 
+/// The values of a version of a chart, prepared for a form.
+pub async fn values_form(
+    app: &App,
+    caller: &Caller,
+    repo: &str,
+    name: &str,
+    version: &str,
+) -> Result<ValuesFormView> {
+    let fetched = package(app, caller, repo, name, version).await?;
+    let wanted = ["values.yaml", "values.schema.json"].map(str::to_owned).to_vec();
+    let package = look_into(fetched.file, wanted).await?;
+    let made = tokio::task::spawn_blocking(move || {
+        let schema = package.texts.get("values.schema.json");
+        let schema = schema.and_then(|text| serde_json::from_str::<serde_json::Value>(text).ok());
+        values_form::of(package.texts.get("values.yaml").map(String::as_str), schema.as_ref())
+    });
+    made.await.map_err(Error::internal)
+}
+
 /// One file of a version of a chart, as text.
 pub async fn file(
     app: &App,
@@ -278,11 +298,14 @@ pub(crate) async fn package(
         Error::not_found("version", format!("{}/{} {wanted}", repo.settings.name, row.name))
     })?;
     let is_hosted = repo.settings.backend == ChartRepoBackend::Hosted;
+    let is_here = super::oci_sync::is_here(app, &repo.settings.url);
     let kept = match &version.digest {
         Some(digest) if is_hosted => {
             let (file, bytes) = super::hosted_charts::open(app, digest).await?;
             Some((file, digest.clone(), bytes))
         }
+        // Who may see what our own registry has is asked each time.
+        Some(_) if is_here => None,
         Some(digest) => kept_package(app, digest).await?,
         None => None,
     };
@@ -332,6 +355,9 @@ async fn kept_package(app: &App, digest: &str) -> Result<Option<(File, String, u
 
 async fn fetch_package(app: &App, repo: &Repo, version: &Version) -> Result<(File, String, u64)> {
     let source = source_of(app, repo, trust_of(app, repo).await?)?;
+    if let Some(place) = &source.place {
+        return super::oci_sync::package(app, repo, &source, place, version, PACKAGE_PATIENCE).await;
+    }
     let base = helm_repo::index_url(&source.url);
     let url = version.urls.first().ok_or_else(|| broken("the index says nowhere where it is"))?;
     let url = base.join(url).map_err(|_| broken("the index gives no good address for it"))?;
@@ -343,7 +369,7 @@ async fn fetch_package(app: &App, repo: &Repo, version: &Version) -> Result<(Fil
 /// The same source, at another address: what is secret stays with the repository's own.
 fn at(source: &Source, url: reqwest::Url) -> Source {
     let is_same = http_out::same_origin(&source.url, &url);
-    Source { credential: source.credential.clone().filter(|_| is_same), url, ..source.clone() }
+    Source { credential: source.credential.clone().filter(|_| is_same), url, place: None, ..source.clone() }
 }
 
 /// Keeps a package for the next who asks; the oldest go when there are too many.

@@ -15,8 +15,9 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use wire::namespaces::NamespaceQuery;
 use wire::page::{Page, PageQuery};
+use wire::releases::ReleaseQuery;
 
-use super::{builds, containers, images, logs, machines, namespaces, runs, sessions, workloads};
+use super::{builds, containers, images, logs, machines, namespaces, releases, runs, sessions, workloads};
 use crate::app::App;
 use crate::caller::{Caller, Subject};
 use crate::error::{Error, Result};
@@ -76,10 +77,11 @@ enum Kind {
     Namespace,
     Workload,
     Run,
+    Release,
 }
 
 impl Kind {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Machine,
         Self::Image,
         Self::Container,
@@ -87,6 +89,7 @@ impl Kind {
         Self::Namespace,
         Self::Workload,
         Self::Run,
+        Self::Release,
     ];
 
     fn name(self) -> &'static str {
@@ -98,6 +101,7 @@ impl Kind {
             Self::Namespace => "namespace",
             Self::Workload => "workload",
             Self::Run => "run",
+            Self::Release => "release",
         }
     }
 
@@ -119,6 +123,7 @@ impl Kind {
             Self::Namespace => &["namespaces"],
             Self::Workload => &["workloads", "namespaces", "clusters"],
             Self::Run => &["runs"],
+            Self::Release => &["releases", "release_operations"],
         }
     }
 
@@ -143,6 +148,11 @@ impl Kind {
                     Filter { account: Some(caller.account), limit: Some(limit), offset, ..Filter::default() };
                 let found = runs::list(app, caller, filter).await?;
                 values(Page { data: found.rows, total: found.total, limit, offset })
+            }
+            Self::Release => {
+                let query =
+                    ReleaseQuery { limit: page.limit, offset: page.offset, ..ReleaseQuery::default() };
+                values(releases::list(app, caller, &query).await?)
             }
         }
     }

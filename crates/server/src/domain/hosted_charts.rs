@@ -149,7 +149,7 @@ pub async fn delete(app: &App, caller: &Caller, owner: &str, name: &str, version
         let now = app.now();
         let tx = app.db.begin().await?;
         let known = charts::hashes(&tx, repo.id).await?.get(name).map(|(id, _)| *id);
-        let metadata = metadata_of(app, &repo, name).await?;
+        let metadata = metadata_of(app, repo.id, name).await?;
         if all.is_empty() {
             charts::delete(&tx, known.as_slice()).await?;
         } else {
@@ -190,7 +190,7 @@ pub async fn index(app: &App, caller: Option<&Caller>, owner: &str) -> Result<St
     let mut text = String::from("apiVersion: v1\nentries:\n");
     let mut written = false;
     for (name, (id, _)) in charts::hashes(&app.db, repo.id).await? {
-        let metadata = metadata_of(app, &repo, &name).await?;
+        let metadata = metadata_of(app, repo.id, &name).await?;
         write_line(&mut text, &format!("  {name}:"));
         written = true;
         for page in charts::versions(&app.db, id).await? {
@@ -486,10 +486,11 @@ async fn load(app: &App, repo: &Row, name: &str) -> Result<Vec<Version>> {
     Ok(all)
 }
 
-async fn metadata_of(app: &App, repo: &Row, name: &str) -> Result<chart_index::Metadata> {
+/// What a chart of a repository says of itself.
+pub(super) async fn metadata_of(app: &App, repo: ChartRepoId, name: &str) -> Result<chart_index::Metadata> {
     let filter = charts::Filter {
         viewer: Viewer::Admin,
-        repos: Some(&[repo.id]),
+        repos: Some(&[repo]),
         name: Some(name),
         words: &[],
         kind: None,

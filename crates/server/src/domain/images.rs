@@ -826,7 +826,7 @@ pub async fn record_push(app: &App, context: &RequestContext, push: Push) -> Res
         description: None,
     };
     if let Some(chart) = &facts.chart {
-        chart_pushes::record(app, &caller, &name, chart, new).await?;
+        Box::pin(chart_pushes::record(app, &caller, &name, chart, new)).await?;
         drop(facts.hold);
         app.signals.jobs.notify_one();
         return Ok(());

@@ -48,6 +48,7 @@ pub mod machines;
 pub mod manifests;
 pub mod namespaces;
 pub mod notifications;
+mod oci_sync;
 pub mod operation_log;
 mod placement;
 pub mod port_forwards;

@@ -10,6 +10,7 @@ use utoipa::IntoParams;
 use wire::charts::{ChartContentView, ChartQuery, ChartVersionQuery, ChartVersionView, ChartView};
 use wire::page::Page;
 use wire::problem::Problem;
+use wire::values_form::ValuesFormView;
 
 use super::extract::{self, Params, Path};
 use crate::app::App;
@@ -111,6 +112,19 @@ pub async fn content(
     Path((repo, chart, version)): Path<(String, String, String)>,
 ) -> Result<axum::Json<ChartContentView>> {
     charts::content(&app, &caller, &repo, &chart, &version).await.map(axum::Json)
+}
+
+/// Shows what can be set of a version of a chart, prepared for a form: the values with what their comments and the schema say of
+/// them, in sections.
+#[utoipa::path(get, path = "/api/v1/charts/{repo}/{chart}/versions/{version}/values-form", tag = "charts", params(("repo" = String, Path, description = "The repository's id or name"), ("chart" = String, Path, description = "The chart's name"), ("version" = String, Path, description = "A version, or `latest`")),
+    responses((status = 200, body = ValuesFormView), (status = 401, body = Problem), (status = 404, body = Problem),
+        (status = 502, description = "The package cannot be fetched, or is another one", body = Problem), (status = 504, description = "It took too long", body = Problem)))]
+pub async fn values_form(
+    State(app): State<App>,
+    caller: Caller,
+    Path((repo, chart, version)): Path<(String, String, String)>,
+) -> Result<axum::Json<ValuesFormView>> {
+    charts::values_form(&app, &caller, &repo, &chart, &version).await.map(axum::Json)
 }
 
 /// Reads one file of a version of a chart.

@@ -23,7 +23,7 @@ pub struct EventQuery {
 }
 
 /// Everything that the caller may see, and then what happens to it, as an event stream or a WebSocket: the events
-/// `machine`, `image`, `container`, `build`, `namespace`, `workload` and `run` carry the thing as its own route shows it, when it is new and whenever it
+/// `machine`, `image`, `container`, `build`, `namespace`, `workload`, `run` and `release` carry the thing as its own route shows it, when it is new and whenever it
 /// changes; `removed` says what is gone; `listed` comes once, after everything that was there. Of each kind the first 500 are
 /// watched.
 #[utoipa::path(get, path = "/api/v1/events", tag = "events", params(EventQuery),

@@ -283,6 +283,7 @@ pub const RIGHTS: &[(&str, &str, Access)] = &[
     ("GET", "/api/v1/charts/{repo}/{chart}/versions", Own),
     ("GET", "/api/v1/charts/{repo}/{chart}/versions/{version}", Own),
     ("DELETE", "/api/v1/charts/{repo}/{chart}/versions/{version}", Own),
+    ("GET", "/api/v1/charts/{repo}/{chart}/versions/{version}/values-form", Own),
     ("GET", "/api/v1/charts/{repo}/{chart}/versions/{version}/file", Own),
     ("GET", "/api/v1/charts/{repo}/{chart}/versions/{version}/package", Own),
     ("GET", "/api/v1/charts/{repo}/{chart}/icon", Own),

@@ -182,6 +182,7 @@ fn all<R: Routes>(routes: R) -> R {
         .routes(routes!(charts::get))
         .routes(routes!(charts::versions))
         .routes(routes!(charts::content, charts::delete))
+        .routes(routes!(charts::values_form))
         .routes(routes!(charts::file))
         .routes(routes!(charts::package))
         .routes(routes!(charts::icon))

@@ -12,6 +12,7 @@ use wire::ids::{ChartRepoId, ChartSyncId};
 
 use crate::app::App;
 use crate::chart_syncs::SyncFailure;
+use crate::clients::oci_charts::place_of;
 use crate::domain::chart_sync;
 use crate::error::Result;
 
@@ -107,7 +108,9 @@ impl Seen {
                 settings.password.clone(),
                 settings.ca_certificate.clone(),
             );
-            let owner = settings.username.is_some().then_some(row.id);
+            // What our own registry has depends on who asks.
+            let is_alone = settings.username.is_some() || place_of(&settings.url).is_some();
+            let owner = is_alone.then_some(row.id);
             groups.entry((key, owner)).or_default().push((row.clone(), cause));
         }
         groups.into_values().collect()

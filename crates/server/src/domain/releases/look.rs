@@ -32,7 +32,7 @@ pub async fn get(app: &App, caller: &Caller, id_or_name: &str) -> Result<Release
     let content = content_of(&row)?;
     let namespace = namespace_of(app, &row).await;
     let resources = match &namespace {
-        Ok(namespace) => match clusters::client_of(app, namespace.cluster_id).await {
+        Ok(namespace) => match clusters::client_to_look(app, namespace.cluster_id).await {
             Ok(cluster) => Some(resources(&cluster, namespace, &content.resources).await?),
             Err(_) => None,
         },
