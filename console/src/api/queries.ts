@@ -213,6 +213,18 @@ export const queries = {
         ),
       staleTime: 300_000,
     }),
+  chartProvenance: (repo: string, chart: string, version: string) =>
+    queryOptions({
+      queryKey: ["chart", repo, chart, "provenance", version],
+      queryFn: () =>
+        call(
+          api.GET("/api/v1/charts/{repo}/{chart}/versions/{version}/provenance", {
+            params: { path: { repo, chart, version } },
+          }),
+        ),
+      staleTime: 300_000,
+      retry: false,
+    }),
   valuesForm: (repo: string, chart: string, version: string) =>
     queryOptions({
       queryKey: ["chart", repo, chart, "values-form", version],

@@ -29,6 +29,7 @@ pub mod gpu_readings;
 pub mod http;
 pub mod jobs;
 pub mod jwt;
+pub mod key_ring;
 pub mod keys;
 pub mod limits;
 pub mod link;

@@ -17,6 +17,8 @@ use crate::sql::{
 };
 
 const TABLE: &str = "chart_repos";
+/// What stands in `signatures` where charts must be signed.
+const REQUIRED: &str = "required";
 const COLUMNS: &[&str] = &[
     "id",
     "account_id",
@@ -45,6 +47,7 @@ const COLUMNS: &[&str] = &[
     "skipped_count",
     "created_at",
     "updated_at",
+    "signatures",
 ];
 
 words!(ChartRepoKind { External = "external", Internal = "internal" });
@@ -105,6 +108,8 @@ pub struct Settings {
     pub ca_certificate: Option<String>,
     /// Minutes between two syncs; 0 for never.
     pub sync_minutes: u32,
+    /// Whether its charts must be signed.
+    pub requires_signature: bool,
 }
 
 /// What is known of an index.
@@ -184,6 +189,7 @@ fn row(row: &QueryResult) -> Result<Row> {
             password: cells.opt_text("password")?,
             ca_certificate: cells.opt_text("ca_certificate")?,
             sync_minutes: cells.count("sync_minutes")?,
+            requires_signature: cells.opt_text("signatures")?.as_deref() == Some(REQUIRED),
         },
         revision: cells.int("revision")?,
         state: cells.word("state")?,
@@ -213,7 +219,7 @@ fn query() -> SelectStatement {
     query
 }
 
-fn settings_cells(account: AccountId, settings: &Settings) -> Result<[Cell; 11]> {
+fn settings_cells(account: AccountId, settings: &Settings) -> Result<[Cell; 12]> {
     Ok([
         ("scope", scope(account, settings.is_public).into()),
         ("name", settings.name.as_str().into()),
@@ -226,6 +232,7 @@ fn settings_cells(account: AccountId, settings: &Settings) -> Result<[Cell; 11]>
         ("password", settings.password.as_deref().into()),
         ("ca_certificate", settings.ca_certificate.as_deref().into()),
         ("sync_minutes", int(settings.sync_minutes.into())?.into()),
+        ("signatures", settings.requires_signature.then_some(REQUIRED).into()),
     ])
 }
 

@@ -18,6 +18,7 @@ pub mod accounts;
 pub mod audit;
 pub mod backup;
 pub mod builds;
+pub mod chart_keys;
 pub mod chart_repos;
 pub mod chart_syncs;
 pub mod charts;

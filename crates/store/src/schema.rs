@@ -351,6 +351,20 @@ pub(crate) const TABLES: &[Table] = &[
             int("skipped_count"),
             int("created_at"),
             int("updated_at"),
+            opt(text("signatures")),
+        ],
+    ),
+    table(
+        "chart_keys",
+        &["id"],
+        &[
+            text("id"),
+            opt(text("repo_id")),
+            int("account_id"),
+            text("identity"),
+            text("fingerprint"),
+            text("armored"),
+            int("created_at"),
         ],
     ),
     numbered(

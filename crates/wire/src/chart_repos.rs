@@ -77,6 +77,9 @@ pub struct ChartRepoView {
     pub has_password: Option<bool>,
     /// Minutes between two syncs; 0 for never.
     pub sync_minutes: u32,
+    /// Whether its charts must be signed with a key that is trusted here.
+    #[serde(default)]
+    pub requires_signature: bool,
     /// Charts in it. Only with details.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chart_count: Option<u64>,
@@ -130,6 +133,9 @@ pub struct ChartRepoCreate {
     /// Minutes between two syncs: 0 for never, otherwise 5 to 43,200; as the server is set up when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sync_minutes: Option<u32>,
+    /// Whether its charts must be signed with a key that is trusted here: others are neither installed nor handed out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requires_signature: Option<bool>,
 }
 
 /// Changes a chart repository; what is absent stays.
@@ -161,6 +167,9 @@ pub struct ChartRepoUpdate {
     /// Minutes between two syncs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sync_minutes: Option<u32>,
+    /// Whether its charts must be signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requires_signature: Option<bool>,
 }
 
 impl ChartRepoUpdate {
@@ -174,6 +183,7 @@ impl ChartRepoUpdate {
             && self.password.is_none()
             && self.ca_certificate.is_none()
             && self.sync_minutes.is_none()
+            && self.requires_signature.is_none()
     }
 }
 

@@ -125,6 +125,10 @@ uuid_id!(
     JobId
 );
 uuid_id!(
+    /// A key by which signed charts are verified.
+    ChartKeyId
+);
+uuid_id!(
     /// A chart repository.
     ChartRepoId
 );

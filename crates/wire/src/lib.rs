@@ -14,6 +14,7 @@
 pub mod accounts;
 pub mod audit;
 pub mod builds;
+pub mod chart_keys;
 pub mod chart_repos;
 pub mod charts;
 pub mod clusters;

@@ -213,11 +213,38 @@ function About({ chart: it, content, version }: { chart: Chart; content?: Conten
                 {content.digest}
                 <div className="soft">{t(`digest.${content.digest_check}`)}</div>
               </dd>
+              <Signature repo={content.repo_id} chart={content.name} version={content.version} />
             </>
           )}
         </dl>
       </div>
     </Card>
+  );
+}
+
+/** Who signed it; nothing as long as nobody knows. */
+function Signature({ repo, chart, version }: { repo: string; chart: string; version: string }) {
+  const { t } = useText();
+  const seen = useQuery(queries.chartProvenance(repo, chart, version)).data;
+  if (!seen || (seen.state === "unsigned" && !seen.is_required)) return null;
+  return (
+    <>
+      <dt>{t("chart.signature")}</dt>
+      <dd>
+        <Badge tone={seen.state === "verified" ? "good" : "warn"}>{t(`signature.${seen.state}`)}</Badge>
+        {seen.signed_by.map((who) => (
+          <div key={who}>
+            <Foreign text={who} />
+          </div>
+        ))}
+        {seen.fingerprint && <div className="mono small">{seen.fingerprint}</div>}
+        {seen.state !== "verified" && seen.message && (
+          <div className="soft">
+            <Foreign text={seen.message} />
+          </div>
+        )}
+      </dd>
+    </>
   );
 }
 

@@ -39,6 +39,7 @@ export function RepoDialog({ repo, onClose }: { repo?: ChartRepo; onClose: () =>
     kind: repo?.type ?? "external",
     sync_minutes: String(repo?.sync_minutes ?? 60),
     is_public: repo?.is_public ?? true,
+    requires_signature: repo?.requires_signature ?? false,
   });
   const set = (change: Partial<typeof draft>) => setDraft((draft) => ({ ...draft, ...change }));
   const isHosted = repo?.backend === "hosted";
@@ -58,6 +59,7 @@ export function RepoDialog({ repo, onClose }: { repo?: ChartRepo; onClose: () =>
   const act = async () => {
     const common = {
       is_public: draft.is_public,
+      requires_signature: draft.requires_signature,
       description: draft.description.trim(),
     };
     if (isHosted && repo) {
@@ -124,6 +126,14 @@ export function RepoDialog({ repo, onClose }: { repo?: ChartRepo; onClose: () =>
           onChange={(event) => set({ is_public: event.target.checked })}
         />
         {t("chart.public")}
+      </label>
+      <label className="check">
+        <input
+          type="checkbox"
+          checked={draft.requires_signature}
+          onChange={(event) => set({ requires_signature: event.target.checked })}
+        />
+        {t("chart.signed_only")}
       </label>
       <details>
         <summary>{t("create.more")}</summary>

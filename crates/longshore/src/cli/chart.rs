@@ -4,8 +4,11 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 use reqwest::Method;
+use wire::chart_keys::{ChartProvenanceView, ProvenanceState};
 use wire::charts::{ChartContentView, ChartVersionView, ChartView};
 
+use super::chart_key::ChartKeyCommand;
+use super::failure::Failure;
 use super::list::{self, PageArgs};
 use super::session::Session;
 use super::upload::Source;
@@ -51,6 +54,18 @@ pub(crate) enum ChartCommand {
         #[arg(long)]
         readme: bool,
     },
+    /// Say who signed a version of a chart; fails when it cannot be trusted
+    Verify {
+        /// Repository and chart, such as `bitnami/nginx`
+        #[arg(value_parser = parse_chart)]
+        chart: (String, String),
+        /// Which version
+        #[arg(long, default_value = "latest")]
+        version: String,
+    },
+    /// Public keys by which signed charts are verified
+    #[command(subcommand)]
+    Key(ChartKeyCommand),
     /// Keep a chart of one's own on the server; a version that is there is not replaced
     Upload {
         /// The package, as `helm package` makes it
@@ -157,6 +172,27 @@ pub(crate) async fn run(command: ChartCommand, session: &Session) -> anyhow::Res
                 ("digest", Some(format!("{} ({})", content.digest, list::name_of(&content.digest_check)))),
             ])
         }
+        ChartCommand::Verify { chart: (repo, chart), version } => {
+            let path = ["api", "v1", "charts", &repo, &chart, "versions", &version, "provenance"];
+            let answer = session.client.get(&path, &[]).await?;
+            let seen: ChartProvenanceView = answer.view()?;
+            if !session.shown_as_json(&answer)? {
+                session.printer.facts(&[
+                    ("chart", Some(format!("{repo}/{chart}"))),
+                    ("state", Some(list::name_of(&seen.state))),
+                    ("signed by", (!seen.signed_by.is_empty()).then(|| seen.signed_by.join(", "))),
+                    ("fingerprint", seen.fingerprint),
+                ])?;
+            }
+            if seen.state == ProvenanceState::Verified {
+                return Ok(());
+            }
+            let why = seen.message.unwrap_or_default();
+            let text =
+                session.printer.language.say(words::CHART_NOT_VERIFIED, &[&format!("{repo}/{chart}"), &why]);
+            Err(Failure::new(text).into())
+        }
+        ChartCommand::Key(command) => super::chart_key::run(command, session).await,
         ChartCommand::Upload { package, account } => {
             let query: Vec<_> = account.map(|account| ("account", account)).into_iter().collect();
             let source = Source::file(package)?;

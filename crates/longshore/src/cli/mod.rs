@@ -13,6 +13,7 @@ pub(crate) mod agent;
 mod audit;
 mod build;
 mod chart;
+mod chart_key;
 mod client;
 mod cluster;
 mod container;

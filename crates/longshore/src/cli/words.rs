@@ -402,6 +402,10 @@ pub(crate) const CHART_UPLOADED: Word =
     Word::new("chart `{}` is kept on the server", "Chart `{}` 已保存到服务器");
 pub(crate) const DELETE_CHART: Word =
     Word::new("delete chart `{}`? What was installed from it stays", "删除 Chart `{}`? 已安装的内容不受影响");
+pub(crate) const CHART_KEY_ADDED: Word = Word::new("key of `{}` added", "已添加 `{}` 的密钥");
+pub(crate) const CHART_KEY_DELETED: Word = Word::new("key `{}` deleted", "密钥 `{}` 已删除");
+pub(crate) const CHART_NOT_VERIFIED: Word =
+    Word::new("chart `{}` cannot be trusted: {}", "Chart `{}` 不可信: {}");
 pub(crate) const CHART_DELETED: Word = Word::new("chart `{}` deleted", "Chart `{}` 已删除");
 pub(crate) const NO_VOLUME: Word = Word::new("there is no volume `{}`", "没有卷 `{}`");
 pub(crate) const NO_VOLUME_HINT: Word =

@@ -30,6 +30,7 @@ struct Things {
     runner: i64,
     line: i64,
     chart_repo: String,
+    chart_key: String,
     release: String,
     release_operation: String,
 }
@@ -149,6 +150,7 @@ async fn things_of(server: &TestServer, alice: &Api) -> Things {
         password: None,
         ca_certificate: None,
         sync_minutes: 0,
+        requires_signature: false,
     };
     store::chart_repos::insert(db, chart_repo, account, &settings, now).await.unwrap();
     // A chart whose package and picture are kept, so that nobody has to be asked for them.
@@ -173,10 +175,21 @@ async fn things_of(server: &TestServer, alice: &Api) -> Things {
     server.app.blobs.write(BlobKind::ChartPackage, &digest_of_package, &package).unwrap();
     let icon = hex_of(format!("{chart_repo} {} icon.png", settings.url).as_bytes());
     server.app.blobs.write(BlobKind::ChartIcon, &format!("{icon}-png"), b"png").unwrap();
+    let key = store::chart_keys::Row {
+        id: wire::ids::ChartKeyId(uuid::Uuid::now_v7()),
+        repo_id: Some(chart_repo),
+        account_id: account,
+        identity: "somebody".into(),
+        fingerprint: "00".into(),
+        armored: String::new(),
+        created_at: now,
+    };
+    store::chart_keys::insert(db, &key).await.unwrap();
     let (release, release_operation) = release_of(server, account, chart_repo).await;
     let chart_repo = chart_repo.to_string();
     Things {
         chart_repo,
+        chart_key: key.id.to_string(),
         release,
         release_operation,
         collection,
@@ -484,6 +497,8 @@ fn attempt(method: &str, path: &str, things: &Things) -> Option<(String, Option<
         (_, path_) if path_.starts_with("/api/release-operations/") => {
             (path_of(&things.release_operation), None)
         }
+        ("POST", "/api/v1/chart-keys") => (path.to_owned(), Some(json!({"key": 1}))),
+        ("DELETE", "/api/v1/chart-keys/{id}") => (path_of(&things.chart_key), None),
         ("POST", "/api/repos" | "/api/v1/chart-repos") => (path.to_owned(), Some(json!({"name": ""}))),
         ("PUT" | "PATCH", "/api/repos/{id}" | "/api/v1/chart-repos/{id}") => {
             (path_of(&things.chart_repo), Some(json!({"name": "stolen"})))

@@ -47,6 +47,7 @@ mod oci_charts;
 mod openapi;
 mod pipelines;
 mod pod_gpus;
+mod provenance;
 mod quotas;
 mod registry;
 mod registry_tls;

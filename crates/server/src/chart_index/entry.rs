@@ -72,6 +72,9 @@ pub struct Version {
     /// Whether its maintainers no longer want it to be used.
     #[serde(rename = "x", default, skip_serializing_if = "is_false")]
     pub deprecated: bool,
+    /// The SHA-256 of its signature in hex, where that is kept on this server.
+    #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
+    pub provenance: Option<String>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape that the attribute asks for")]
@@ -199,6 +202,7 @@ impl Entry {
             digest: self.digest.as_deref().and_then(digest),
             urls: self.urls.into_iter().filter(|url| is_address(url)).take(8).collect(),
             deprecated: self.deprecated,
+            provenance: None,
         };
         let some =
             |text: Option<String>, max| text.map(|text| shown(&text, max)).filter(|text| !text.is_empty());

@@ -205,6 +205,9 @@ pub async fn file(
         request.authorities = source.authorities.as_deref();
         request.headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         let answer = outbound.send(request).await?;
+        if matches!(answer.status(), StatusCode::NOT_FOUND | StatusCode::GONE) {
+            return Err(bad("file_missing", "the server does not have the file"));
+        }
         if answer.status() != StatusCode::OK {
             let status = answer.status().as_u16();
             return Err(bad("bad_status", format!("the server answers with status {status}")));

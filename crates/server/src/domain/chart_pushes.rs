@@ -11,7 +11,7 @@ use super::images::{NewImage, unusable};
 use crate::app::App;
 use crate::caller::Caller;
 use crate::clients::registry::client;
-use crate::clients::registry::manifest::{ChartManifest, tag_of};
+use crate::clients::registry::manifest::{ChartManifest, Descriptor, tag_of};
 use crate::clients::registry::{Repository, unavailable};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -66,15 +66,26 @@ pub(super) async fn record(
     if said["name"] != looked.name.as_str() || said["version"] != looked.version.version.as_str() {
         return Err(unusable("the manifest's configuration is that of another chart or version".to_owned()));
     }
+    let provenance = match &chart.provenance {
+        Some(signature) => Some(signature_of(app, &repository, signature).await?),
+        None => None,
+    };
     let addition = Addition {
         name: looked.name,
         version: looked.version,
         metadata: looked.metadata,
         digest: looked.digest,
+        provenance,
         image: Some(NewImage { source: ImageSource::Chart, ..image }),
     };
     hosted_charts::keep_and_add(app, caller, &owner, looked.file, addition).await?;
     Ok(())
+}
+
+/// The signature that a manifest names.
+async fn signature_of(app: &App, repository: &Repository, signature: &Descriptor) -> Result<Vec<u8>> {
+    let found = client::config(app, repository, &signature.digest).await?;
+    found.map(|bytes| bytes.to_vec()).ok_or_else(|| unusable("the chart's signature is missing".to_owned()))
 }
 
 /// A repository has the name of its chart, and a tag that of its version: what is pulled is what was asked for.

@@ -185,6 +185,7 @@ pub async fn update(
             .or_else(|| before.ca_certificate.clone())
             .filter(|pem| !pem.is_empty()),
         sync_minutes: Some(change.sync_minutes.unwrap_or(before.sync_minutes)),
+        requires_signature: Some(change.requires_signature.unwrap_or(before.requires_signature)),
     };
     let has_name = merged.username.is_some();
     let (mut settings, _) = settings_of(app, row.id, merged)?;
@@ -349,7 +350,7 @@ pub(super) async fn find(app: &App, caller: &Caller, id_or_name: &str) -> Result
 }
 
 /// The same, for whoever wants to change it.
-async fn owned(app: &App, caller: &Caller, id_or_name: &str) -> Result<Row> {
+pub(super) async fn owned(app: &App, caller: &Caller, id_or_name: &str) -> Result<Row> {
     let row = find(app, caller, id_or_name).await?;
     if caller.may_act_for(row.account_id) {
         return Ok(row);
@@ -415,6 +416,7 @@ fn shown(app: &App, caller: &Caller, row: Row, release_count: u64, with_details:
         has_password: is_owner.then_some(row.settings.password.is_some()),
         username: row.settings.username.filter(|_| is_owner),
         sync_minutes: row.settings.sync_minutes,
+        requires_signature: row.settings.requires_signature,
         name: row.settings.name,
         url: row.settings.url,
         created_at: row.created_at,
@@ -492,6 +494,7 @@ fn settings_of(app: &App, id: ChartRepoId, new: ChartRepoCreate) -> Result<(Sett
         password: sealed,
         ca_certificate,
         sync_minutes,
+        requires_signature: new.requires_signature.unwrap_or(false),
     };
     Ok((settings, password))
 }

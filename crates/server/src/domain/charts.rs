@@ -26,6 +26,7 @@ use crate::chart_index::{Metadata, Version, parse_version, yaml_value};
 use crate::chart_package::{self, KNOWN_TEXTS, LIMITS, Package, PackageError};
 use crate::clients::helm_repo::{self, Source};
 use crate::clients::http_out;
+use crate::clients::registry::manifest::MAX_PROVENANCE_BYTES;
 use crate::error::{Error, ErrorKind, Result};
 use crate::{picture, values_form};
 
@@ -280,6 +281,7 @@ pub async fn download(
     version: &str,
 ) -> Result<(File, u64, String)> {
     let fetched = package(app, caller, repo, name, version).await?;
+    let fetched = super::provenance::check(app, fetched).await?;
     Ok((fetched.file, fetched.bytes, format!("{}-{}.tgz", fetched.name, fetched.version.version)))
 }
 
@@ -364,6 +366,26 @@ async fn fetch_package(app: &App, repo: &Repo, version: &Version) -> Result<(Fil
     http_out::parse_url(url.as_str())?;
     let limit = app.config.charts.package_bytes;
     helm_repo::file(&app.outbound, &app.blobs, &at(&source, url), limit, PACKAGE_PATIENCE).await
+}
+
+/// The signature of a version that is kept elsewhere; none when it has none.
+pub(super) async fn fetch_signature(app: &App, repo: &Repo, version: &Version) -> Result<Option<File>> {
+    let source = source_of(app, repo, trust_of(app, repo).await?)?;
+    if let Some(place) = &source.place {
+        return super::oci_sync::signature(app, repo, &source, place, version, PACKAGE_PATIENCE).await;
+    }
+    let Some(url) = version.urls.first() else { return Ok(None) };
+    let base = helm_repo::index_url(&source.url);
+    let mut url = base.join(url).map_err(|_| broken("the index gives no good address for it"))?;
+    url.set_path(&format!("{}.prov", url.path()));
+    http_out::parse_url(url.as_str())?;
+    let there = at(&source, url);
+    let found = helm_repo::file(&app.outbound, &app.blobs, &there, MAX_PROVENANCE_BYTES, PACKAGE_PATIENCE);
+    match found.await {
+        Ok((file, _, _)) => Ok(Some(file)),
+        Err(error) if error.code == "file_missing" => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// The same source, at another address: what is secret stays with the repository's own.

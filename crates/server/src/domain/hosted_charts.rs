@@ -43,7 +43,13 @@ pub struct Uploaded {
 }
 
 /// Stores a package in the caller's own repository, or in another account's when an admin does it.
-pub async fn upload(app: &App, caller: &Caller, owner: &str, package: Upload) -> Result<Uploaded> {
+pub async fn upload(
+    app: &App,
+    caller: &Caller,
+    owner: &str,
+    package: Upload,
+    provenance: Option<Vec<u8>>,
+) -> Result<Uploaded> {
     let owner = owner_of(app, caller, owner).await?;
     let limit = app.config.charts.package_bytes;
     if package.bytes == 0 {
@@ -60,6 +66,7 @@ pub async fn upload(app: &App, caller: &Caller, owner: &str, package: Upload) ->
         version: looked.version,
         metadata: looked.metadata,
         digest: looked.digest,
+        provenance,
         image: None,
     };
     let (repo, version) = keep_and_add(app, caller, &owner, looked.file, addition).await?;
@@ -78,6 +85,8 @@ pub(super) struct Addition {
     pub(super) metadata: chart_index::Metadata,
     /// The SHA-256 of the package in hex.
     pub(super) digest: String,
+    /// Its signature.
+    pub(super) provenance: Option<Vec<u8>>,
     /// What makes it the content of a tag in our registry, when it was pushed there.
     pub(super) image: Option<NewImage>,
 }
@@ -94,10 +103,13 @@ pub(super) async fn keep_and_add(
     let _guard = app.chart_syncs.packages.lock().await;
     let blobs = app.blobs.clone();
     let stored = addition.digest.clone();
+    let signature = addition.provenance.clone();
     // Before its row: what a row names is there.
-    blocking(move || {
+    let signature = blocking(move || {
+        let signature = signature.map(|text| blobs.put(BlobKind::HostedChart, &text));
+        let signature = signature.transpose()?;
         if blobs.path(BlobKind::HostedChart, &stored).exists() {
-            return Ok(());
+            return Ok(signature);
         }
         file.rewind()?;
         let (mut copy, path) = blobs.incoming()?;
@@ -106,9 +118,11 @@ pub(super) async fn keep_and_add(
         if kept.is_err() {
             crate::blobs::discard(&path);
         }
-        kept
+        kept.map(|()| signature)
     })
     .await?;
+    let version = Version { provenance: signature, ..addition.version };
+    let addition = Addition { version, ..addition };
     for _ in 0..TRIES {
         if let Some(version) = add(app, caller, owner, addition.clone()).await? {
             let repo = find(app, owner.0).await?.ok_or_else(busy)?;
@@ -176,7 +190,7 @@ pub async fn delete(app: &App, caller: &Caller, owner: &str, name: &str, version
         .await?;
         tx.commit().await?;
         app.signals.jobs.notify_one();
-        if let Some(digest) = gone.digest {
+        for digest in gone.digest.into_iter().chain(gone.provenance) {
             forget_package(app, &digest).await?;
         }
         return Ok(());
@@ -229,9 +243,10 @@ fn write_line(text: &mut String, line: &str) {
     text.push('\n');
 }
 
-/// A package of an account's repository: `NAME-VERSION.tgz`.
+/// A package of an account's repository, `NAME-VERSION.tgz`, or its signature, the same with `.prov`.
 pub async fn package(app: &App, caller: Option<&Caller>, owner: &str, file: &str) -> Result<(File, u64)> {
     let repo = readable(app, caller, owner).await?;
+    let (file, is_signature) = file.strip_suffix(".prov").map_or((file, false), |package| (package, true));
     for (name, (id, _)) in charts::hashes(&app.db, repo.id).await? {
         if !file.starts_with(&format!("{name}-")) {
             continue;
@@ -239,7 +254,7 @@ pub async fn package(app: &App, caller: Option<&Caller>, owner: &str, file: &str
         for page in charts::versions(&app.db, id).await? {
             let versions: Vec<Version> = serde_json::from_str(&page).map_err(Error::internal)?;
             let found = versions.into_iter().find(|version| version.urls.iter().any(|url| url == file));
-            if let Some(digest) = found.and_then(|version| version.digest) {
+            if let Some(digest) = found.and_then(|it| if is_signature { it.provenance } else { it.digest }) {
                 return open(app, &digest).await;
             }
         }
@@ -331,10 +346,40 @@ async fn add(
             )
             .hint("give the new one another number, or delete the old one first"));
         }
-        let Some(image) = image else { return Ok(Some(known)) };
-        // The same package again, by a manifest that may be another one.
+        let is_signed_now = version.provenance.is_some() && version.provenance != known.provenance;
+        if image.is_none() && !is_signed_now {
+            return Ok(Some(known));
+        }
+        // The same package again, by a manifest that may be another one, or with a signature.
         let tx = app.db.begin().await?;
-        if !tag(app, &tx, image).await? {
+        if is_signed_now {
+            let signed = Version { provenance: version.provenance.clone(), ..known.clone() };
+            all.iter_mut()
+                .filter(|other| other.version == known.version)
+                .for_each(|other| *other = signed.clone());
+            let stored = charts::hashes(&tx, repo.id).await?;
+            let chart = Chart::of(metadata, all);
+            let prepared = Prepared::new(&name, &chart)?;
+            charts::put(
+                &tx,
+                repo.id,
+                stored.get(&name).map(|(id, _)| *id),
+                &prepared.row(&name, &chart),
+                now,
+            )
+            .await?;
+            let counts = Known {
+                chart_count: repo.known.chart_count,
+                version_count: repo.known.version_count,
+                ..Known::default()
+            };
+            if !chart_repos::synced(&tx, &repo, &Outcome::Read(&counts), now).await? {
+                return Ok(None);
+            }
+        }
+        if let Some(image) = image
+            && !tag(app, &tx, image).await?
+        {
             return Ok(None);
         }
         record_upload(app, caller, &tx, owner, &format!("{name}-{}", known.version)).await?;
@@ -432,6 +477,7 @@ async fn make(app: &App, owner: &(AccountId, AccountName)) -> Result<Row> {
         password: None,
         ca_certificate: None,
         sync_minutes: 0,
+        requires_signature: false,
     };
     match chart_repos::insert(&app.db, id, owner.0, &settings, app.now()).await {
         Ok(()) => {}

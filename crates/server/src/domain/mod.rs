@@ -22,6 +22,7 @@
 pub mod accounts;
 pub mod audit;
 pub mod builds;
+pub mod chart_keys;
 pub mod chart_pushes;
 pub mod chart_repos;
 pub(crate) mod chart_sync;
@@ -52,6 +53,7 @@ mod oci_sync;
 pub mod operation_log;
 mod placement;
 pub mod port_forwards;
+pub mod provenance;
 pub mod quotas;
 pub mod readiness;
 pub mod registry;

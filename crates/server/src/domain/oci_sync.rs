@@ -21,7 +21,7 @@ use crate::chart_index::{Chart, Index, Metadata, Version, chart_of, parse_versio
 use crate::clients::helm_repo::{Source, Validators};
 use crate::clients::http_out;
 use crate::clients::oci_charts::{OciCharts, Place, place_of};
-use crate::clients::registry::manifest::version_of;
+use crate::clients::registry::manifest::{MAX_PROVENANCE_BYTES, version_of};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Versions that one sync reads; the others have their turn at the next.
@@ -398,6 +398,45 @@ async fn read_own(app: &App, account: AccountId, place: &Place, known: &Known) -
     Ok(Read::New { index, validators, fetched_bytes: 0, index_bytes: 0 })
 }
 
+/// The signature of a version, of the manifest that it was read with; none when it has none.
+pub(super) async fn signature(
+    app: &App,
+    repo: &Row,
+    source: &Source,
+    place: &Place,
+    version: &Version,
+    patience: Duration,
+) -> Result<Option<File>> {
+    if is_own(app, place) {
+        own_charts(app, repo.account_id, place).await?;
+        return match &version.provenance {
+            Some(digest) => Ok(Some(hosted_charts::open(app, digest).await?.0)),
+            None => Ok(None),
+        };
+    }
+    let Some((repository, digest)) = manifest_of(version) else { return Ok(None) };
+    let registry = OciCharts::registry(source, place);
+    let there = OciCharts::new(&app.outbound, &registry, &place.path);
+    let found = there.chart(repository, digest).await?;
+    let Some(signature) = found.and_then(|found| found.chart.provenance) else { return Ok(None) };
+    let blob = there.blob(&app.blobs, repository, &signature.digest, MAX_PROVENANCE_BYTES, patience).await?;
+    if blob.1 != hex_of(&signature.digest) {
+        return Err(Error::new(
+            ErrorKind::BadGateway,
+            "digest_mismatch",
+            "the registry sent another signature than its manifest names",
+        ));
+    }
+    Ok(Some(blob.0))
+}
+
+/// The repository and the manifest's digest of `oci://host/repository:tag@digest`, as it was written here.
+fn manifest_of(version: &Version) -> Option<(&str, &str)> {
+    let (_, path) = version.urls.first()?.strip_prefix("oci://")?.split_once('/')?;
+    let (named, digest) = path.split_once('@')?;
+    Some((named.rsplit_once(':')?.0, digest))
+}
+
 /// Fetches the package of a version by the digest that it was read with: the file from anywhere, its SHA-256 in hex, its length.
 pub(super) async fn package(
     app: &App,
@@ -415,14 +454,7 @@ pub(super) async fn package(
         let (file, bytes) = hosted_charts::open(app, digest).await?;
         return Ok((file, digest.to_owned(), bytes));
     }
-    // `oci://host/repository:tag@digest`, as it was written here.
-    let url = version.urls.first().ok_or_else(broken)?;
-    let path = url.strip_prefix("oci://").and_then(|rest| rest.split_once('/')).map(|(_, path)| path);
-    let named = path.and_then(|path| path.split_once('@')).map_or(path, |(named, _)| Some(named));
-    let repository = named
-        .and_then(|named| named.rsplit_once(':'))
-        .map(|(repository, _)| repository)
-        .ok_or_else(broken)?;
+    let (repository, _) = manifest_of(version).ok_or_else(broken)?;
     let digest: Digest = format!("sha256:{digest}").parse().map_err(|_| broken())?;
     let registry = OciCharts::registry(source, place);
     let there = OciCharts::new(&app.outbound, &registry, &place.path);

@@ -7,6 +7,7 @@ use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 use tokio_util::io::ReaderStream;
 use utoipa::IntoParams;
+use wire::chart_keys::ChartProvenanceView;
 use wire::charts::{ChartContentView, ChartQuery, ChartVersionQuery, ChartVersionView, ChartView};
 use wire::page::Page;
 use wire::problem::Problem;
@@ -15,7 +16,7 @@ use wire::values_form::ValuesFormView;
 use super::extract::{self, Params, Path};
 use crate::app::App;
 use crate::caller::Caller;
-use crate::domain::{charts, hosted_charts};
+use crate::domain::{charts, hosted_charts, provenance};
 use crate::error::{Error, Result};
 
 /// Which file of a package.
@@ -49,7 +50,7 @@ pub async fn upload(
     extract::check_length(request.headers(), limit)?;
     let package = extract::spool(&app, request.into_body().into_data_stream(), limit).await?;
     let owner = query.account.unwrap_or_else(|| caller.name.to_string());
-    let saved = hosted_charts::upload(&app, &caller, &owner, package).await?;
+    let saved = hosted_charts::upload(&app, &caller, &owner, package, None).await?;
     let view = charts::get(&app, &caller, &saved.repo.to_string(), &saved.name).await?;
     Ok((StatusCode::CREATED, axum::Json(view)))
 }
@@ -127,6 +128,18 @@ pub async fn values_form(
     charts::values_form(&app, &caller, &repo, &chart, &version).await.map(axum::Json)
 }
 
+/// Shows who signed a version of a chart, verified with the keys that count for its repository.
+#[utoipa::path(get, path = "/api/v1/charts/{repo}/{chart}/versions/{version}/provenance", tag = "charts", params(("repo" = String, Path, description = "The repository's id or name"), ("chart" = String, Path, description = "The chart's name"), ("version" = String, Path, description = "A version, or `latest`")),
+    responses((status = 200, body = ChartProvenanceView), (status = 401, body = Problem), (status = 404, body = Problem),
+        (status = 502, description = "The package cannot be fetched, or is another one", body = Problem), (status = 503, description = "Helm is not installed on the server's host", body = Problem), (status = 504, description = "It took too long", body = Problem)))]
+pub async fn provenance(
+    State(app): State<App>,
+    caller: Caller,
+    Path((repo, chart, version)): Path<(String, String, String)>,
+) -> Result<axum::Json<ChartProvenanceView>> {
+    provenance::show(&app, &caller, &repo, &chart, &version).await.map(axum::Json)
+}
+
 /// Reads one file of a version of a chart.
 #[utoipa::path(get, path = "/api/v1/charts/{repo}/{chart}/versions/{version}/file", tag = "charts", params(("repo" = String, Path, description = "The repository's id or name"), ("chart" = String, Path, description = "The chart's name"), ("version" = String, Path, description = "A version, or `latest`"), FileQuery),
     responses((status = 200, description = "Its text", content_type = "text/plain", body = String), (status = 401, body = Problem), (status = 404, body = Problem),
@@ -144,7 +157,7 @@ pub async fn file(
 /// Downloads the package of a version of a chart, its digest checked.
 #[utoipa::path(get, path = "/api/v1/charts/{repo}/{chart}/versions/{version}/package", tag = "charts", params(("repo" = String, Path, description = "The repository's id or name"), ("chart" = String, Path, description = "The chart's name"), ("version" = String, Path, description = "A version, or `latest`")),
     responses((status = 200, description = "The package", content_type = "application/gzip", body = Vec<u8>), (status = 401, body = Problem), (status = 404, body = Problem),
-        (status = 502, description = "The package cannot be fetched, or is another one", body = Problem), (status = 504, description = "It took too long", body = Problem)))]
+        (status = 422, description = "It must be signed, and is not, or not well", body = Problem), (status = 502, description = "The package cannot be fetched, or is another one", body = Problem), (status = 503, description = "It must be signed, and Helm is not installed on the server's host", body = Problem), (status = 504, description = "It took too long", body = Problem)))]
 pub async fn package(
     State(app): State<App>,
     caller: Caller,

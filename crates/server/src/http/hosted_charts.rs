@@ -17,6 +17,7 @@ use super::request::RequestContext;
 use crate::app::App;
 use crate::blobs::Upload;
 use crate::caller::Caller;
+use crate::clients::registry::manifest::MAX_PROVENANCE_BYTES;
 use crate::domain::{hosted_charts, registry, sessions};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -108,7 +109,7 @@ pub async fn index(
 }
 
 /// A package of an account's charts.
-#[utoipa::path(get, path = "/charts/{account}/{file}", tag = "hosted charts", security(("secret" = [])), params(("account" = String, Path, description = "Whose charts"), ("file" = String, Path, description = "`NAME-VERSION.tgz`")),
+#[utoipa::path(get, path = "/charts/{account}/{file}", tag = "hosted charts", security(("secret" = [])), params(("account" = String, Path, description = "Whose charts"), ("file" = String, Path, description = "`NAME-VERSION.tgz`, or its signature `NAME-VERSION.tgz.prov`")),
     responses((status = 200, description = "The package", content_type = "application/gzip", body = Vec<u8>), (status = 401, description = "It is not public", body = Problem), (status = 404, body = Problem)))]
 pub async fn package(
     State(app): State<App>,
@@ -129,7 +130,7 @@ pub async fn package(
     challenged(result.await)
 }
 
-/// Adds a chart to one's own: its package as the body, or as `chart` of a multipart form.
+/// Adds a chart to one's own: its package as the body, or as `chart` of a multipart form, with its signature as `prov`.
 #[utoipa::path(post, path = "/charts/{account}/api/charts", tag = "hosted charts", security(("secret" = [])), params(("account" = String, Path, description = "Whose charts")),
     request_body(content = Vec<u8>, content_type = "application/gzip"),
     responses((status = 201, body = Stored), (status = 401, body = Problem), (status = 403, description = "They are somebody else's", body = Problem),
@@ -142,8 +143,8 @@ pub async fn upload(
 ) -> Response {
     let result = async {
         let caller = needed(&app, &context, request.headers()).await?;
-        let package = read(&app, request).await?;
-        let saved = hosted_charts::upload(&app, &caller, &account, package).await?;
+        let (package, provenance) = read(&app, request).await?;
+        let saved = hosted_charts::upload(&app, &caller, &account, package, provenance).await?;
         let answer = Stored {
             is_saved: true,
             name: saved.name,
@@ -155,23 +156,43 @@ pub async fn upload(
     challenged(result.await)
 }
 
-async fn read(app: &App, request: Request) -> Result<Upload> {
+/// The package, and its signature if one came with it.
+async fn read(app: &App, request: Request) -> Result<(Upload, Option<Vec<u8>>)> {
     let limit = app.config.charts.package_bytes;
     extract::check_length(request.headers(), limit)?;
     if extract::content_type(request.headers()) != "multipart/form-data" {
-        return extract::spool(app, request.into_body().into_data_stream(), limit).await;
+        return Ok((extract::spool(app, request.into_body().into_data_stream(), limit).await?, None));
     }
     let broken = |detail: String| {
         Error::new(ErrorKind::Malformed, "form_broken", format!("the form cannot be read: {detail}"))
     };
     let mut form = Multipart::from_request(request, app).await.map_err(|error| broken(error.body_text()))?;
+    let (mut package, mut provenance) = (None, None);
     while let Some(mut field) = form.next_field().await.map_err(|error| broken(error.body_text()))? {
-        if field.name() == Some("chart") {
-            return extract::spool(app, futures::stream::poll_fn(move |cx| field.poll_next_unpin(cx)), limit)
-                .await;
+        match field.name() {
+            Some("chart") if package.is_none() => {
+                let stream = futures::stream::poll_fn(|cx| field.poll_next_unpin(cx));
+                package = Some(extract::spool(app, stream, limit).await?);
+            }
+            Some("prov") if provenance.is_none() => {
+                let mut text = Vec::new();
+                while let Some(chunk) = field.chunk().await.map_err(|error| broken(error.body_text()))? {
+                    text.extend_from_slice(&chunk);
+                    if text.len() as u64 > MAX_PROVENANCE_BYTES {
+                        return Err(Error::new(
+                            ErrorKind::TooLarge,
+                            "too_large",
+                            "the signature is larger than 1 MiB",
+                        ));
+                    }
+                }
+                provenance = Some(text);
+            }
+            _ => {}
         }
     }
-    Err(Error::invalid("chart", "the form has no file `chart`"))
+    let package = package.ok_or_else(|| Error::invalid("chart", "the form has no file `chart`"))?;
+    Ok((package, provenance))
 }
 
 /// Removes a version of a chart of one's own.

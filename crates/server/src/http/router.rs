@@ -9,10 +9,10 @@ use utoipa_axum::router::OpenApiRouter;
 use super::compat::{ci_portal, gpu_platform, helm_charts, helm_repos, paas};
 use super::routes::{Description, Routes, routes};
 use super::{
-    accounts, applications, audit, auth, builds, chart_repos, charts, clusters, collections, console,
-    containers, events, files, git_repos, gpus, health, hooks, hosted_charts, images, invites, linger, link,
-    machines, namespaces, notifications, openapi, port_forwards, queue, registry, releases, request, runs,
-    terminals, tokens, volumes, workloads,
+    accounts, applications, audit, auth, builds, chart_keys, chart_repos, charts, clusters, collections,
+    console, containers, events, files, git_repos, gpus, health, hooks, hosted_charts, images, invites,
+    linger, link, machines, namespaces, notifications, openapi, port_forwards, queue, registry, releases,
+    request, runs, terminals, tokens, volumes, workloads,
 };
 use crate::app::App;
 use crate::clients::registry::REPORTS_PATH;
@@ -178,11 +178,14 @@ fn all<R: Routes>(routes: R) -> R {
         .routes(routes!(chart_repos::get, chart_repos::update, chart_repos::delete))
         .routes(routes!(chart_repos::sync))
         .routes(routes!(chart_repos::syncs))
+        .routes(routes!(chart_keys::list, chart_keys::create))
+        .routes(routes!(chart_keys::delete))
         .routes(routes!(charts::list, charts::upload))
         .routes(routes!(charts::get))
         .routes(routes!(charts::versions))
         .routes(routes!(charts::content, charts::delete))
         .routes(routes!(charts::values_form))
+        .routes(routes!(charts::provenance))
         .routes(routes!(charts::file))
         .routes(routes!(charts::package))
         .routes(routes!(charts::icon))

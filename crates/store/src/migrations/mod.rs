@@ -23,6 +23,7 @@ mod m0011_releases;
 mod m0012_container_images;
 mod m0013_lan_and_disk;
 mod m0014_restarts;
+mod m0015_chart_keys;
 
 /// The table that says which steps were applied.
 const TABLE: &str = "schema_migrations";
@@ -52,6 +53,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0012_container_images::Migration),
             Box::new(m0013_lan_and_disk::Migration),
             Box::new(m0014_restarts::Migration),
+            Box::new(m0015_chart_keys::Migration),
         ]
     }
 

@@ -1,10 +1,10 @@
 //! Chart repositories and charts: who sees which, names, pages of versions, and who is late.
 
 use store::chart_repos::{self, Filter, Known, Outcome, Settings, Viewer};
-use store::{Error, chart_syncs, charts};
+use store::{Error, chart_keys, chart_syncs, charts};
 use wire::builds::OperationState;
 use wire::chart_repos::{ChartRepoBackend, ChartRepoKind, ChartRepoState, SyncCause};
-use wire::ids::{ChartRepoId, ChartSyncId};
+use wire::ids::{AccountId, ChartKeyId, ChartRepoId, ChartSyncId};
 
 use crate::support::{NOW, account, db_test, later, page};
 
@@ -20,6 +20,7 @@ fn settings(name: &str, is_public: bool) -> Settings {
         password: None,
         ca_certificate: None,
         sync_minutes: 60,
+        requires_signature: false,
     }
 }
 
@@ -165,5 +166,41 @@ db_test! {
 
         let kept = chart_syncs::list(&**db, repo, page(9, 0)).await.unwrap();
         assert_eq!((kept.total, kept.rows), (2, vec![rows[4].clone(), rows[3].clone()]));
+    }
+}
+
+fn key(owner: AccountId, repo: Option<ChartRepoId>) -> chart_keys::Row {
+    chart_keys::Row {
+        id: ChartKeyId(uuid::Uuid::now_v7()),
+        repo_id: repo,
+        account_id: owner,
+        identity: "Sïgner <signer@example.org>".to_owned(),
+        fingerprint: "AB".repeat(20),
+        armored: "-----BEGIN\n".repeat(5_000),
+        created_at: NOW,
+    }
+}
+
+db_test! {
+    async fn keys_count_for_their_repository_or_for_all_and_go_with_it(db: &TestDb) {
+        let alice = account(db, "alice").await;
+        let (one, other) = (id(), id());
+        let signed = Settings { requires_signature: true, ..settings("one", false) };
+        chart_repos::insert(&**db, one, alice, &signed, NOW).await.unwrap();
+        chart_repos::insert(&**db, other, alice, &settings("other", false), NOW).await.unwrap();
+        let (own, everywhere) = (key(alice, Some(one)), key(alice, None));
+        chart_keys::insert(&**db, &own).await.unwrap();
+        chart_keys::insert(&**db, &everywhere).await.unwrap();
+
+        assert!(chart_repos::get(&**db, one).await.unwrap().unwrap().settings.requires_signature);
+        assert!(!chart_repos::get(&**db, other).await.unwrap().unwrap().settings.requires_signature);
+        assert_eq!(chart_keys::of_repo(&**db, Some(one)).await.unwrap(), [own.clone(), everywhere.clone()]);
+        assert_eq!(chart_keys::of_repo(&**db, Some(other)).await.unwrap(), std::slice::from_ref(&everywhere));
+        assert_eq!(chart_keys::of_repo(&**db, None).await.unwrap(), std::slice::from_ref(&everywhere));
+        assert_eq!(chart_keys::count(&**db, Some(one)).await.unwrap(), 2);
+        assert!(chart_repos::delete(&**db, one).await.unwrap());
+        assert_eq!(chart_keys::get(&**db, own.id).await.unwrap(), None);
+        assert!(chart_keys::delete(&**db, everywhere.id).await.unwrap());
+        assert!(!chart_keys::delete(&**db, everywhere.id).await.unwrap());
     }
 }

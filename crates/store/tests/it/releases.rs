@@ -21,6 +21,7 @@ async fn repo(db: &TestDb, owner: AccountId) -> ChartRepoId {
         password: None,
         ca_certificate: None,
         sync_minutes: 60,
+        requires_signature: false,
     };
     chart_repos::insert(&**db, id, owner, &settings, NOW).await.unwrap();
     id

@@ -276,6 +276,13 @@ pub(super) fn token() -> Value {
     json!({ "id": TOKEN, "name": "ci", "created_at": ago(86_400), "expires_at": ago(-172_830), "last_used_at": null })
 }
 
+pub(super) fn chart_key() -> Value {
+    json!({
+        "id": TOKEN, "repo_id": TOKEN, "identity": "Signer <signer@example.org>", "fingerprint": "AB".repeat(20),
+        "added_by": "alice", "created_at": ago(3600),
+    })
+}
+
 pub(super) fn chart() -> Value {
     json!({
         "repo_id": TOKEN, "repo": "bitnami", "type": "external", "name": "nginx", "version": "1.1.0", "app_version": "1.27",

@@ -24,7 +24,7 @@ use crate::caller::{Caller, Subject};
 use crate::domain::audit::{self, Event};
 use crate::domain::charts::{self, Fetched};
 use crate::domain::manifests::{self, Rights, document, rendered};
-use crate::domain::{namespaces, workloads};
+use crate::domain::{namespaces, provenance, workloads};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Releases of one namespace: Helm keeps secrets of each, and a namespace has a quota of those.
@@ -52,7 +52,7 @@ pub async fn install(app: &App, caller: &Caller, new: &ReleaseInstall) -> Result
     let values = values_of(new.values.as_deref(), new.values_json.as_ref())?;
     let (repo, chart) = chart_of(&new.chart, new.repo.as_deref())?;
     let version = new.version.as_deref().filter(|version| !version.is_empty()).unwrap_or("latest");
-    let fetched = charts::package(app, caller, repo, chart, version).await?;
+    let fetched = provenance::check(app, charts::package(app, caller, repo, chart, version).await?).await?;
     let namespace = place_of(app, caller, new.namespace.as_deref(), fetched.repo.settings.kind).await?;
     let cluster = workloads::usable(app, &namespace).await?;
     let place = Place {
@@ -205,14 +205,16 @@ async fn wanted(app: &App, caller: &Caller, row: &Row, change: &ReleaseUpgrade) 
     let version = change.version.as_deref().filter(|version| !version.is_empty());
     if let Some(chart) = change.chart.as_deref().filter(|chart| !chart.is_empty()) {
         let (repo, chart) = chart_of(chart, None)?;
-        return charts::package(app, caller, repo, chart, version.unwrap_or("latest")).await;
+        let fetched = charts::package(app, caller, repo, chart, version.unwrap_or("latest")).await?;
+        return provenance::check(app, fetched).await;
     }
     let gone = || {
         Error::conflict("chart_repo_gone", "the repository that the chart came from is gone")
             .hint("name the chart: `chart`, as `repository/chart`")
     };
     let repo = row.chart.repo_id.ok_or_else(gone)?.to_string();
-    charts::package(app, caller, &repo, &row.chart.name, version.unwrap_or(&row.chart.version)).await
+    let version = version.unwrap_or(&row.chart.version);
+    provenance::check(app, charts::package(app, caller, &repo, &row.chart.name, version).await?).await
 }
 
 /// Puts values over others, as Helm does: mappings are merged, `null` takes away.
