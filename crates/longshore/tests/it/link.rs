@@ -23,13 +23,16 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 use wire::ids::{ContainerId, InstanceId, MachineId};
 use wire::link::{
-    BuildImage, ByteCall, Call, Channel, CleanBuilds, ContainerLogs, Exec, GetFacts, LEVEL_HEADER,
-    LINE_BYTES_MAX, LINK_LEVEL, LinkError, LinkErrorCode, LogEvent, StreamCall, Watch,
+    BuildImage, ByteCall, Call, Channel, CleanBuilds, ContainerLogs, CreateContainer, Exec, GetFacts,
+    LEVEL_HEADER, LINE_BYTES_MAX, LINK_LEVEL, LinkError, LinkErrorCode, LogEvent, ObservedContainer,
+    ObservedState, PullImage, StreamCall, TransferEvent, Watch, WatchEvent,
 };
+use wire::machines::MachineFacts;
 use wire::terminals::{ExecSpec, TerminalSize};
 
-use crate::support::eventually;
 use crate::support::machine::{Machine, dial, free_port, refusal, serve_link_at};
+use crate::support::server::TestServer;
+use crate::support::{Wait, eventually};
 
 const PATIENCE: Duration = Duration::from_mins(2);
 
@@ -57,16 +60,16 @@ fn agent_without_engine(folder: &Path, stop: &CancellationToken) -> Agent {
 /// Serves some routes as an agent would, on both connections of `m1`.
 async fn fake_agent(hub: &Hub, routes: Router) {
     for channel in [Channel::Control, Channel::Bulk] {
-        connect_fake(hub, channel, routes.clone());
+        connect_fake(hub, &machine_id(), channel, routes.clone());
     }
     let is_connected = || async { (hub.connected() == [machine_id()]).then_some(()) };
     eventually("the fake agent is connected", 10, is_connected).await;
 }
 
-fn connect_fake(hub: &Hub, channel: Channel, routes: Router) {
+fn connect_fake(hub: &Hub, machine: &MachineId, channel: Channel, routes: Router) {
     let (ours, theirs) = tokio::io::duplex(64 << 10);
-    let hub = hub.clone();
-    TaskTracker::new().spawn(async move { hub.attach(machine_id(), channel, ours).await });
+    let (hub, machine) = (hub.clone(), machine.clone());
+    TaskTracker::new().spawn(async move { hub.attach(machine, channel, ours).await });
     let serving = async move {
         let service = TowerToHyperService::new(routes);
         let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
@@ -96,7 +99,7 @@ impl Drop for Flag {
 }
 
 async fn is_set(what: &str, flag: &AtomicBool) {
-    eventually(what, 10, || async { flag.load(Ordering::SeqCst).then_some(()) }).await;
+    eventually(what, 60, || async { flag.load(Ordering::SeqCst).then_some(()) }).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -305,7 +308,7 @@ async fn a_newer_connection_replaces_the_older_one() {
     // Polled once, so that it is under way on the old connection.
     assert!(tokio::time::timeout(Duration::from_millis(50), pending.as_mut()).await.is_err());
 
-    connect_fake(&hub, Channel::Control, Router::new().route(GetFacts::PATH, post(refuse)));
+    connect_fake(&hub, &machine_id(), Channel::Control, Router::new().route(GetFacts::PATH, post(refuse)));
     changes.changed().await.unwrap();
 
     let interrupted = pending.await;
@@ -437,4 +440,121 @@ async fn an_agent_comes_back_after_its_server_was_away() {
     assert!(hub.connected().is_empty());
     stop.cancel();
     agent.stopped().await;
+}
+
+/// Events as they travel.
+fn lines<E: serde::Serialize + Send + 'static>(
+    events: impl futures::Stream<Item = E> + Send + 'static,
+) -> Body {
+    let line = |event| Ok::<_, Infallible>(Bytes::from(serde_json::to_string(&event).unwrap() + "\n"));
+    Body::from_stream(events.map(line))
+}
+
+/// A machine that says this as often as it is asked, and then tells of ever more containers. True when nobody listens any more.
+fn connect_liar(hub: &Hub, machine: &MachineId, told: Vec<WatchEvent>) -> Arc<AtomicBool> {
+    let is_cut_off = Arc::new(AtomicBool::new(false));
+    let flag = is_cut_off.clone();
+    let says = move || {
+        let guard = Flag(flag.clone());
+        let flood = (1_000_000..).map(|id| WatchEvent::Changed(ended(ContainerId(id))));
+        let lines = stream::iter(told.clone().into_iter().chain(flood)).map(move |event| {
+            let _held = &guard;
+            Ok::<_, Infallible>(Bytes::from(serde_json::to_string(&event).unwrap() + "\n"))
+        });
+        async move { Body::from_stream(lines) }
+    };
+    let routes = Router::new().route(Watch::PATH, post(says));
+    for channel in [Channel::Control, Channel::Bulk] {
+        connect_fake(hub, machine, channel, routes.clone());
+    }
+    is_cut_off
+}
+
+fn ended(container: ContainerId) -> ObservedContainer {
+    ObservedContainer {
+        container,
+        engine_id: "e".repeat(64),
+        state: ObservedState::Exited,
+        exit_code: Some(66),
+        is_oom_killed: false,
+        error: None,
+        look: u64::MAX,
+        gpus: Vec::new(),
+        started_at: None,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_machine_that_lies_speaks_for_itself_alone_and_is_not_listened_to_for_ever() {
+    let server = TestServer::without_engine(&[]).await;
+    let alice = server.account("alice").await;
+    let container = crate::authz::a_running_container(&server).await;
+    let victim = ContainerId(container);
+    let (folder, stop) = (tempfile::tempdir().unwrap(), CancellationToken::new());
+    let honest = agent_without_engine(folder.path(), &stop).facts().await;
+    let facts = |machine: &MachineId, hostname: &str| {
+        let facts = honest.clone();
+        WatchEvent::Facts(Box::new(MachineFacts {
+            machine_id: machine.clone(),
+            hostname: hostname.into(),
+            ..facts
+        }))
+    };
+    let machines = || async { alice.get("/api/v1/machines").await.expect(200).text };
+
+    // One tells of a container that another machine has, and then of more than it can have.
+    let liar: MachineId = "liar".parse().unwrap();
+    let told = vec![
+        facts(&liar, "its-own-name"),
+        WatchEvent::Containers(vec![ended(victim)]),
+        WatchEvent::Changed(ended(victim)),
+    ];
+    let is_cut_off = connect_liar(&server.app.hub, &liar, told);
+    is_set("the flood is cut off", &is_cut_off).await;
+    assert!(machines().await.contains("its-own-name"), "what it says of itself is taken");
+    // Another claims to be the machine that has it; a third has ids that lead elsewhere.
+    let (impostor, forger) = ("impostor".parse().unwrap(), "forger".parse().unwrap());
+    let is_cut_off = connect_liar(&server.app.hub, &impostor, vec![facts(&machine_id(), "stolen-name")]);
+    is_set("who claims to be another is cut off", &is_cut_off).await;
+    let made_up = ObservedContainer { engine_id: "../../x".into(), ..ended(victim) };
+    let is_cut_off = connect_liar(&server.app.hub, &forger, vec![WatchEvent::Containers(vec![made_up])]);
+    is_set("who makes up ids is cut off", &is_cut_off).await;
+
+    // A fourth answers about another container than it was asked about.
+    let twister: MachineId = "twister".parse().unwrap();
+    let told = facts(&twister, "twister");
+    let watch = move || {
+        let first = [told.clone(), WatchEvent::Containers(Vec::new())];
+        let later = stream::unfold((), |()| async {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            Some((WatchEvent::Alive, ()))
+        });
+        async move { lines(stream::iter(first).chain(later)) }
+    };
+    let pull = || async { lines(stream::iter([TransferEvent::Done { digest: None }])) };
+    let create = move || async move { axum::Json(ended(victim)) };
+    let routes = Router::new()
+        .route(Watch::PATH, post(watch))
+        .route(PullImage::PATH, post(pull))
+        .route(CreateContainer::PATH, post(create));
+    for channel in [Channel::Control, Channel::Bulk] {
+        connect_fake(&server.app.hub, &twister, channel, routes.clone());
+    }
+    let is_there = || async { machines().await.contains("twister").then_some(()) };
+    eventually("it is listed", 30, is_there).await;
+    let wish = serde_json::json!({"image": "app:v1", "machine": twister, "name": "asked-for"});
+    alice.post("/api/v1/containers", wish).await.expect(201);
+    let wait = Wait::new("the answer is not believed");
+    eventually(&wait, 30, || async {
+        let seen = alice.get("/api/v1/containers/asked-for").await.expect(200).json();
+        wait.saw(&seen);
+        (seen["state"] == "failed" && seen["reason"] == "machine_lies").then_some(())
+    })
+    .await;
+
+    assert!(!machines().await.contains("stolen-name"));
+    let seen = alice.get(&format!("/api/v1/containers/{container}")).await.expect(200).json();
+    assert!(seen["state"] == "running" || seen["state"] == "unknown", "{seen}");
+    assert_eq!(seen["exit_code"], serde_json::Value::Null);
+    server.stop().await;
 }

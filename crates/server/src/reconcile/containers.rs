@@ -45,6 +45,8 @@ const RESTARTS_MAX: u32 = 10;
 const RESTARTS_SLOWER: u32 = 5;
 /// How long a call that asks or tidies may take.
 const ASIDE_TIMEOUT: Duration = Duration::from_secs(90);
+/// Containers without a row that are told of in the log; a machine may make up more.
+const TOLD_MAX: usize = 1_000;
 
 type Key = (MachineId, ContainerId);
 
@@ -186,7 +188,11 @@ impl Reconciler {
             }
             let Some(row) = containers::get(&self.app.db, *id).await? else {
                 lock(&self.pauses).remove(id);
-                return self.without_row(machine, *id).await;
+                // Nothing is kept of it: a machine may make up as many as it likes. It is looked at when it is told of again.
+                if let Err(error) = self.without_row(machine, *id).await {
+                    tracing::debug!(container.id = %id, machine.id = %machine, %error, "cannot look at a container that the database does not know");
+                }
+                return Ok(());
             };
             if row.machine_id != *machine {
                 return Ok(());
@@ -726,7 +732,8 @@ impl Reconciler {
                 tracing::info!(container.id = %id, machine.id = %machine, "removed a container that was deleted before it was made");
             }
             Some(container) => {
-                if lock(&self.told).insert((machine.clone(), id)) {
+                let mut told = lock(&self.told);
+                if told.len() < TOLD_MAX && told.insert((machine.clone(), id)) {
                     tracing::warn!(container.id = %id, machine.id = %machine, engine.id = container.engine_id,
                         "a machine has a container of this installation that the database does not know; it is left alone");
                 }

@@ -31,6 +31,11 @@ const CONTAINERS_MAX: usize = 8_192;
 /// Of what a machine says of itself, as JSON; its processors and graphics processors are most of it.
 const FACTS_BYTES_MAX: usize = 128 << 10;
 
+/// The code of that failure.
+const LIE: &str = "machine_lies";
+/// How long a machine that lied is not listened to.
+const LIE_PAUSE: Duration = Duration::from_mins(1);
+
 /// Watches every machine that connects, until the server ends.
 pub(super) async fn run(app: App, world: Arc<World>) {
     let mut connections = app.hub.subscribe();
@@ -69,6 +74,7 @@ async fn follow(app: App, world: Arc<World>, machine: MachineId, watched: Arc<Mu
         };
         let is_connected = app.hub.connected().contains(&machine);
         let Err(error) = ended;
+        let has_lied = error.code == LIE;
         tracing::warn!(machine.id = %machine, %error, is_connected, "lost sight of a machine");
         world.lost(&machine);
         app.gpu_readings.forget(&machine);
@@ -88,8 +94,9 @@ async fn follow(app: App, world: Arc<World>, machine: MachineId, watched: Arc<Mu
         attempt += 1;
         tokio::select! {
             () = app.shutdown.cancelled() => return,
-            _ = connections.changed() => {}
-            () = tokio::time::sleep(backoff::delay(&app.random, attempt)) => {}
+            () = tokio::time::sleep(LIE_PAUSE), if has_lied => {}
+            _ = connections.changed(), if !has_lied => {}
+            () = tokio::time::sleep(backoff::delay(&app.random, attempt)), if !has_lied => {}
         }
     }
 }
@@ -149,7 +156,7 @@ async fn watch(
 }
 
 fn lie(what: &str) -> Error {
-    Error::unavailable("machine_lies", what)
+    Error::unavailable(LIE, what)
 }
 
 /// An agent speaks for its own machine only, and is not trusted to be brief.
