@@ -12,6 +12,7 @@ export const KINDS = [
   "ConfigMap",
   "Secret",
   "PersistentVolumeClaim",
+  "Ingress",
 ];
 
 const text = (description?: string): Schema => ({ type: "string", description });
@@ -164,7 +165,7 @@ const specs: Record<string, Record<string, Schema>> = {
     startingDeadlineSeconds: whole(),
   },
   Service: {
-    type: one("ClusterIP", "NodePort", "LoadBalancer"),
+    type: one("ClusterIP", "NodePort"),
     selector: map(text(), "= labels"),
     ports: list(
       object({
@@ -179,6 +180,25 @@ const specs: Record<string, Record<string, Schema>> = {
     sessionAffinity: one("None", "ClientIP"),
   },
   PersistentVolumeClaim: claim,
+  Ingress: {
+    rules: list(
+      object({
+        host: text("web.alice.apps.example.org"),
+        http: object({
+          paths: list(
+            object({
+              path: text("/"),
+              pathType: one("Prefix", "Exact"),
+              backend: object({
+                service: object({ name: text(), port: object({ number: whole("80"), name: text() }) }),
+              }),
+            }),
+          ),
+        }),
+      }),
+    ),
+    tls: list(object({ hosts: list(text()), secretName: text() })),
+  },
 };
 
 const versions: Record<string, string> = {
@@ -187,6 +207,7 @@ const versions: Record<string, string> = {
   DaemonSet: "apps/v1",
   Job: "batch/v1",
   CronJob: "batch/v1",
+  Ingress: "networking.k8s.io/v1",
 };
 
 /** What a document of this kind may hold; of none in particular when the kind is not known. */
@@ -194,7 +215,7 @@ export function manifestSchema(kind: string): Schema {
   const spec = Object.hasOwn(specs, kind) ? specs[kind] : undefined;
   const isKnown = KINDS.includes(kind);
   const properties: Record<string, Schema> = {
-    apiVersion: one(...(isKnown ? [versions[kind] ?? "v1"] : ["apps/v1", "batch/v1", "v1"])),
+    apiVersion: one(...(isKnown ? [versions[kind] ?? "v1"] : ["apps/v1", "batch/v1", "networking.k8s.io/v1", "v1"])),
     kind: one(...KINDS),
     metadata,
   };
@@ -203,7 +224,7 @@ export function manifestSchema(kind: string): Schema {
   if (kind === "ConfigMap" || kind === "Secret") properties.data = map(text(), "key: value");
   if (kind === "Secret") {
     properties.stringData = map(text(), "key: value");
-    properties.type = one("Opaque", "kubernetes.io/tls", "kubernetes.io/dockerconfigjson");
+    properties.type = one("Opaque", "kubernetes.io/tls", "kubernetes.io/basic-auth", "kubernetes.io/ssh-auth");
   }
   return { type: "object", properties, required: ["apiVersion", "kind", "metadata"] };
 }

@@ -445,6 +445,24 @@ pub const SETTINGS: &[Setting] = &[
         Some("107374182400"),
         "Disk space that a namespace may claim, in bytes.",
     ),
+    setting(
+        "kubernetes.ingress_domain",
+        Kind::Text,
+        None,
+        "Domain below which accounts name their applications, such as `apps.example.org`: `alice` may make an Ingress for `alice.apps.example.org` and every name below that. Without it nobody may make one.",
+    ),
+    setting(
+        "kubernetes.ingress_class",
+        Kind::Text,
+        None,
+        "Class that every Ingress of an account gets; the cluster's default when not set.",
+    ),
+    setting(
+        "kubernetes.ingress_namespace",
+        Kind::Text,
+        None,
+        "Namespace of the ingress controller, from which the pods of accounts may be called.",
+    ),
     setting("kubernetes.gpus", Kind::Number, Some("0"), "GPUs that the pods of a namespace may ask for."),
     setting(
         "charts.public_by_default",
@@ -774,6 +792,9 @@ pub struct KubernetesConfig {
     pub memory_bytes: u64,
     pub pods: u64,
     pub storage_bytes: u64,
+    pub ingress_domain: Option<String>,
+    pub ingress_class: Option<String>,
+    pub ingress_namespace: Option<String>,
     pub gpus: u64,
 }
 
@@ -1143,6 +1164,11 @@ impl Config {
             && !is_database_url(url.expose())
         {
             return invalid("`database_url` must begin with `sqlite:`, `mysql:`, `mariadb:` or `postgres:`");
+        }
+        if self.kubernetes.ingress_domain.as_ref().is_some_and(|domain| !is_domain(domain)) {
+            return invalid(
+                "`kubernetes.ingress_domain` is a domain in lower case, such as `apps.example.org`",
+            );
         }
         if let Some(name) = &self.registry_advertise
             && !is_registry_name(name)

@@ -25,6 +25,7 @@ words!(WorkloadKind {
     ConfigMap = "ConfigMap",
     Secret = "Secret",
     PersistentVolumeClaim = "PersistentVolumeClaim",
+    Ingress = "Ingress",
 });
 
 /// What a workload is to be.

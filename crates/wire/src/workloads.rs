@@ -31,6 +31,8 @@ pub enum WorkloadKind {
     Secret,
     /// A disk.
     PersistentVolumeClaim,
+    /// Names by which services are reached from outside.
+    Ingress,
 }
 
 impl WorkloadKind {
@@ -46,6 +48,7 @@ impl WorkloadKind {
             Self::ConfigMap => "ConfigMap",
             Self::Secret => "Secret",
             Self::PersistentVolumeClaim => "PersistentVolumeClaim",
+            Self::Ingress => "Ingress",
         }
     }
 }
@@ -54,7 +57,7 @@ impl std::str::FromStr for WorkloadKind {
     type Err = crate::names::NameError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const RULE: &str = "`deployment`, `statefulset`, `daemonset`, `job`, `cronjob`, `service`, `configmap`, `secret` or `pvc`";
+        const RULE: &str = "`deployment`, `statefulset`, `daemonset`, `job`, `cronjob`, `service`, `configmap`, `secret`, `pvc` or `ingress`";
         Ok(match text.to_ascii_lowercase().as_str() {
             "deployment" | "deployments" | "deploy" => Self::Deployment,
             "statefulset" | "statefulsets" | "sts" => Self::StatefulSet,
@@ -65,6 +68,7 @@ impl std::str::FromStr for WorkloadKind {
             "configmap" | "configmaps" | "cm" => Self::ConfigMap,
             "secret" | "secrets" => Self::Secret,
             "persistentvolumeclaim" | "persistentvolumeclaims" | "pvc" => Self::PersistentVolumeClaim,
+            "ingress" | "ingresses" | "ing" => Self::Ingress,
             _ => return Err(crate::names::NameError::new("kind", text, RULE)),
         })
     }

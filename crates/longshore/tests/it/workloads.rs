@@ -617,6 +617,107 @@ async fn ones_own_kubectl_reaches_ones_own_namespace_alone() {
     }
     let mallory = room.server.account(&unique("mallory")).await;
     mallory.post(&format!("/api/v1/namespaces/{}/kubeconfig", room.namespace), json!({})).await.expect(404);
+
+    // What reaches the cluster past us is held to the rules by the cluster. An administrator is not.
+    let dry = ["create", "--dry-run=server", "-f", "-"];
+    let own = |text: &str| room.cluster.try_kubectl(&[&["--kubeconfig", &file], &dry[..]].concat(), text);
+    let admins =
+        |text: &str| room.cluster.try_kubectl(&[&["-n", room.namespace.as_str()], &dry[..]].concat(), text);
+    let asks_always = deployment("nowhere.invalid/x:1", "")
+        .replace("        ports:", "        imagePullPolicy: Always\n        ports:");
+    own(&asks_always).unwrap();
+    own(SERVICE).unwrap();
+    let with_pod = |more: &str| {
+        asks_always.replace("      terminationGrace", &format!("      {more}\n      terminationGrace"))
+    };
+    let with_service = |more: &str| SERVICE.replace("  type: NodePort", &format!("  {more}"));
+    for (what, text) in [
+        ("others' images", deployment("nowhere.invalid/x:1", "")),
+        ("nodes", with_pod("nodeName: here")),
+        ("schedulers", with_pod("schedulerName: mine")),
+        ("tolerations", with_pod("tolerations: [{operator: Exists}]")),
+        ("priorities", with_pod("priorityClassName: system-node-critical")),
+        ("runtimes", with_pod("runtimeClassName: mine")),
+        ("accounts", with_pod("serviceAccountName: longshore")),
+        ("nodes' files", with_pod("volumes: [{name: a, hostPath: {path: /}}]")),
+        ("foreign disks", with_pod("volumes: [{name: a, nfs: {server: 192.0.2.1, path: /}}]")),
+        ("tokens", with_pod("volumes: [{name: a, projected: {sources: [{serviceAccountToken: {path: a}}]}}]")),
+        ("annotations", asks_always.replace("metadata: {labels: {app: web}}", "metadata: {labels: {app: web}, annotations: {k8s.v1.cni.cncf.io/networks: a}}")),
+        ("addresses", with_service("externalIPs: [192.0.2.1]")),
+        ("names", with_service("type: ExternalName\n  externalName: example.org")),
+        ("balancers", with_service("type: LoadBalancer")),
+        ("volumes", "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: a}\nspec: {volumeName: b, accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}\n".to_owned()),
+        ("hosts", ingress("example.org")),
+    ] {
+        let refusal = own(&text).expect_err(what);
+        assert!(refusal.contains("longshore-tenant"), "{what}: {refusal}");
+        if what != "balancers" {
+            admins(&text).unwrap_or_else(|error| panic!("{what}: {error}"));
+        }
+    }
+    room.close().await;
+}
+
+fn ingress(host: &str) -> String {
+    format!(
+        "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {{name: web}}\nspec:\n  rules:\n  - host: {host}\n    \
+         http: {{paths: [{{path: /, pathType: Prefix, backend: {{service: {{name: web, port: {{number: 80}}}}}}}}]}}\n"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ingress_has_hosts_below_its_accounts_own_domain() {
+    let settings = [
+        ("kubernetes.ingress_domain", "apps.example.org"),
+        ("kubernetes.ingress_class", "inner"),
+        ("kubernetes.ingress_namespace", "ingress"),
+    ];
+    let Some(room) = Room::small_with(&settings).await else { return };
+    let apply =
+        async |host: &str| room.henry.post("/api/v1/workloads", json!({"manifest": ingress(host)})).await;
+    let own = format!("web.{}.apps.example.org", room.name);
+
+    let refused = apply("web.mallory.apps.example.org").await.expect(422).json();
+    apply(&own).await.expect(200);
+
+    assert_eq!(refused["violations"][0]["path"], "spec.rules[0].host");
+    let there = room.cluster.object(&["-n", &room.namespace, "ingress", "web"]).unwrap();
+    assert_eq!(there["spec"]["ingressClassName"], "inner");
+    let row = room.henry.get("/api/v1/workloads").await.expect(200).json()["data"][0].clone();
+    assert_eq!((&row["kind"], &row["state"]), (&json!("Ingress"), &json!("ready")));
+    assert_eq!(row["message"], format!("answers as {own}"));
+    let wall = room.cluster.object(&["-n", &room.namespace, "networkpolicy", "longshore"]).unwrap();
+    assert!(
+        wall["spec"]["ingress"].to_string().contains(r#""kubernetes.io/metadata.name":"ingress""#),
+        "{wall}"
+    );
+    // The same by one's own `kubectl`.
+    let path = "/api/v1/namespaces/test/kubeconfig";
+    let made = room.henry.post(path, json!({})).await.expect(201).json();
+    let file = room.server.folder().join("kubeconfig");
+    std::fs::write(&file, made["kubeconfig"].as_str().unwrap()).unwrap();
+    let kubectl = |text: &str| {
+        let file = file.display().to_string();
+        room.cluster.try_kubectl(&["--kubeconfig", &file, "create", "--dry-run=server", "-f", "-"], text)
+    };
+    let with_class = |host: &str, class: &str| {
+        ingress(host)
+            .replace("name: web}\nspec:", "name: other}\nspec:")
+            .replace("  rules:", &format!("  ingressClassName: {class}\n  rules:"))
+    };
+    kubectl(&with_class(&own, "inner")).unwrap();
+    for (host, class) in
+        [("web.mallory.apps.example.org", "inner"), ("'*.apps.example.org'", "inner"), (&own, "outer")]
+    {
+        let refusal = kubectl(&with_class(host, class)).unwrap_err();
+        assert!(refusal.contains("longshore-tenant"), "{host} {class}: {refusal}");
+    }
+    let id = row["id"].as_str().unwrap();
+    room.henry.delete(&format!("/api/v1/workloads/{id}")).await;
+    eventually("it is gone", 60, || async {
+        room.cluster.object(&["-n", &room.namespace, "ingress", "web"]).is_none().then_some(())
+    })
+    .await;
     room.close().await;
 }
 

@@ -14,11 +14,12 @@ use wire::page::{MAX_LIMIT, Page, PageQuery};
 
 use super::accounts::{self, Named};
 use super::audit::{self, Event};
+use super::manifests::Rights;
 use super::{clusters, page_of, quotas, registry};
 use crate::app::App;
 use crate::caller::{Caller, Subject};
-use crate::clients::kube::objects::{Quota, Room};
-use crate::clients::kube::{As, Cluster, Failure, OWN_NAME, PULL_SECRET};
+use crate::clients::kube::objects::{Ingress, Quota, Room};
+use crate::clients::kube::{As, Cluster, Failure, OWN_NAME, PULL_SECRET, role};
 use crate::error::{Error, Result};
 
 /// How long a request waits for the cluster to do what was wished; it is done later otherwise.
@@ -177,6 +178,8 @@ pub async fn kubeconfig(
         ));
     }
     let cluster = clusters::client_of(app, row.cluster_id).await?;
+    // What comes from there is read by nobody but the cluster.
+    role::ensure_tenant_policy(&cluster).await?;
     let request = serde_json::json!({
         "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
         "spec": {"expirationSeconds": lifetime_secs},
@@ -257,6 +260,7 @@ pub(crate) async fn settle(app: &App, row: &Row) -> Result<()> {
     let pod_ranges = store::clusters::get(&app.db, row.cluster_id).await?.map(|row| row.pod_ranges);
     let pod_ranges = pod_ranges.unwrap_or_default();
     let quota = quota(app, row, &cluster).await?;
+    let domain = Rights::of(app, false, &row.account).hosts.map(|hosts| hosts.domain);
     let room = Room {
         id: row.id,
         instance: app.instance,
@@ -264,6 +268,11 @@ pub(crate) async fn settle(app: &App, row: &Row) -> Result<()> {
         name: &row.name,
         quota: &quota,
         pod_ranges: &pod_ranges,
+        ingress: Ingress {
+            domain: domain.as_deref(),
+            class: app.config.kubernetes.ingress_class.as_deref(),
+            controller: app.config.kubernetes.ingress_namespace.as_deref(),
+        },
     };
     match row.state {
         NamespaceState::Deleting => unmake(app, row, &cluster, &room).await,
@@ -312,6 +321,7 @@ pub(crate) async fn settle_quota(app: &App, row: &Row) -> Result<()> {
         name: &row.name,
         quota: &quota,
         pod_ranges: &[],
+        ingress: Ingress::default(),
     };
     let (path, object) = room.quota();
     cluster.apply(As::Longshore, &path, &object, true, false).await?;

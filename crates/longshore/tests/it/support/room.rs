@@ -28,8 +28,13 @@ pub(crate) struct Room {
 impl Room {
     /// Without an engine: for what is refused, and for what runs nothing.
     pub(crate) async fn small() -> Option<Self> {
+        Self::small_with(&[]).await
+    }
+
+    /// The same, with settings.
+    pub(crate) async fn small_with(settings: &[(&str, &str)]) -> Option<Self> {
         let cluster = cluster()?;
-        let server = TestServer::without_engine(&[]).await;
+        let server = TestServer::without_engine(settings).await;
         Some(Self::furnish(cluster, server).await)
     }
 

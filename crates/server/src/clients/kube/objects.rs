@@ -14,6 +14,10 @@ pub(super) const SECURITY_VERSION: &str = "v1.33";
 pub(super) const PRIVATE_RANGES: [&str; 5] =
     ["10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"];
 
+/// Annotations of a namespace by which the cluster's policy for accounts (`role.yaml`) knows what an Ingress may say.
+const INGRESS_DOMAIN: &str = "longshore.io/ingress-domain";
+const INGRESS_CLASS: &str = "longshore.io/ingress-class";
+
 /// What all of a namespace's pods together may have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quota {
@@ -46,6 +50,19 @@ pub struct Room<'a> {
     pub quota: &'a Quota,
     /// The addresses of the cluster's pods, as far as they are known: others are outside, and may call published ports.
     pub pod_ranges: &'a [String],
+    /// How its pods are reached by names.
+    pub ingress: Ingress<'a>,
+}
+
+/// How the pods of an account are reached by names.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ingress<'a> {
+    /// The account's own domain, if there is one.
+    pub domain: Option<&'a str>,
+    /// The class that its ingresses have, if not the cluster's default.
+    pub class: Option<&'a str>,
+    /// The namespace of the ingress controller, if it is known.
+    pub controller: Option<&'a str>,
 }
 
 impl Room<'_> {
@@ -78,9 +95,13 @@ impl Room<'_> {
         labels["pod-security.kubernetes.io/enforce-version"] = SECURITY_VERSION.into();
         labels["pod-security.kubernetes.io/warn"] = "restricted".into();
         labels["pod-security.kubernetes.io/warn-version"] = SECURITY_VERSION.into();
+        // What the cluster's own policy for accounts goes by.
+        let annotations = json!({
+            INGRESS_DOMAIN: self.ingress.domain.unwrap_or_default(), INGRESS_CLASS: self.ingress.class.unwrap_or_default(),
+        });
         json!({
             "apiVersion": "v1", "kind": "Namespace",
-            "metadata": {"name": self.name.as_str(), "labels": labels},
+            "metadata": {"name": self.name.as_str(), "labels": labels, "annotations": annotations},
         })
     }
 
@@ -160,6 +181,11 @@ impl Room<'_> {
         if !self.pod_ranges.is_empty() {
             from.push(json!({"ipBlock": {"cidr": "0.0.0.0/0", "except": self.pod_ranges}}));
         }
+        if let Some(controller) = self.ingress.controller {
+            from.push(
+                json!({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": controller}}}),
+            );
+        }
         let names = json!([{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]);
         let system =
             json!({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}}});
@@ -233,8 +259,15 @@ mod tests {
         let name = "henry-test".parse().unwrap();
         let id = NamespaceId(uuid::Uuid::now_v7());
         let instance = InstanceId(uuid::Uuid::now_v7());
-        let room =
-            Room { id, instance, account_id: AccountId(7), name: &name, quota: &quota, pod_ranges: &[] };
+        let room = Room {
+            id,
+            instance,
+            account_id: AccountId(7),
+            name: &name,
+            quota: &quota,
+            pod_ranges: &[],
+            ingress: Ingress::default(),
+        };
         let mut found = room.namespace();
 
         assert!(room.is_ours(&found));

@@ -41,6 +41,25 @@ pub async fn missing(cluster: &Cluster) -> Result<Vec<String>, Failure> {
     Ok(missing)
 }
 
+/// Refuses where the cluster does not hold accounts to our rules by itself, as it must before they reach it without us.
+pub async fn ensure_tenant_policy(cluster: &Cluster) -> Result<()> {
+    let path =
+        format!("/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings/{TENANT_ROLE}");
+    match cluster.find(As::Longshore, &path).await {
+        Ok(Some(_)) => return Ok(()),
+        Ok(None) => {}
+        Err(failure) if failure.is_forbidden() => {}
+        Err(failure) => return Err(failure.into()),
+    }
+    Err(Error::conflict(
+        "no_tenant_policy",
+        format!(
+            "the cluster has no policy `{TENANT_ROLE}`, which holds accounts' own `kubectl` to the rules"
+        ),
+    )
+    .hint("an admin of the cluster runs: longshore cluster role | kubectl apply -f -"))
+}
+
 /// Brings the accounts' role up to date where we may; where we may not, an admin of the cluster has to have made it.
 pub async fn ensure_tenant_role(cluster: &Cluster) -> Result<()> {
     let path = format!("/apis/rbac.authorization.k8s.io/v1/clusterroles/{TENANT_ROLE}");

@@ -43,7 +43,7 @@ const fn of(
 }
 
 /// Every kind that can be made.
-pub static KINDS: [Kind; 9] = [
+pub static KINDS: [Kind; 10] = [
     of(
         "Deployment",
         "apps/v1",
@@ -96,6 +96,12 @@ pub static KINDS: [Kind; 9] = [
         "v1",
         "persistentvolumeclaims",
         &[API_VERSION, KIND, METADATA, ("spec", Object(CLAIM)), STATUS],
+    ),
+    of(
+        "Ingress",
+        "networking.k8s.io/v1",
+        "ingresses",
+        &[API_VERSION, KIND, METADATA, ("spec", Object(INGRESS)), STATUS],
     ),
 ];
 
@@ -295,6 +301,41 @@ const SERVICE: &[Field] = &[
     ("allocateLoadBalancerNodePorts", Refused("load balancers are not given out")),
     ("healthCheckNodePort", Refused("load balancers are not given out")),
     ("clusterIPs", Refused("the cluster chooses the address")),
+];
+/// Which hosts, paths and class may be given, `ingresses` says.
+const INGRESS: &[Field] = &[
+    ("ingressClassName", Text),
+    (
+        "rules",
+        List(&Object(&[
+            ("host", Text),
+            (
+                "http",
+                Object(&[(
+                    "paths",
+                    List(&Object(&[
+                        ("path", Text),
+                        ("pathType", OneOf(&["Exact", "Prefix"])),
+                        (
+                            "backend",
+                            Object(&[
+                                (
+                                    "service",
+                                    Object(&[
+                                        ("name", Text),
+                                        ("port", Object(&[("number", Number(1, 65_535)), ("name", Text)])),
+                                    ]),
+                                ),
+                                ("resource", Refused("leads to something that is no service")),
+                            ]),
+                        ),
+                    ])),
+                )]),
+            ),
+        ])),
+    ),
+    ("tls", List(&Object(&[("hosts", List(&Text)), ("secretName", Text)]))),
+    ("defaultBackend", Refused("would answer for everybody's hosts")),
 ];
 
 const HOST: &str = "would leave the container for the node it runs on";

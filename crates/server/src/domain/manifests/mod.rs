@@ -3,21 +3,25 @@
 //!
 //! - `shape`: how a document is read along a description; `kinds`: the descriptions
 //! - `rendered`: the same for what a chart makes
+//! - `ingresses`: under which hosts an account's services may be reached
 //! - `pods`: what a pod gets beside what was asked for, and which images it names
 
+mod ingresses;
 pub mod kinds;
 mod pods;
 pub mod rendered;
 mod shape;
 
 use serde_json::{Map, Value};
-use wire::names::NamespaceName;
+use wire::names::{AccountName, NamespaceName};
 
+pub use ingresses::Hosts;
 pub use kinds::{Kind, kind};
 pub use pods::{ImageAt, images, set_image};
 pub use shape::Violation;
 use shape::Violations;
 
+use crate::app::App;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Largest file of an account in bytes.
@@ -60,15 +64,27 @@ impl std::fmt::Debug for Kind {
     }
 }
 
-/// What the reader may do.
-#[derive(Clone, Copy, Debug)]
+/// What may be made.
+#[derive(Clone, Debug)]
 pub struct Rights {
-    /// Whether kinds for admins may be made.
+    /// Whether kinds for admins may be.
     pub is_admin: bool,
+    /// Under which hosts; none where no domain is set.
+    pub hosts: Option<Hosts>,
+}
+
+impl Rights {
+    /// Of whoever writes, for an account.
+    pub fn of(app: &App, is_admin: bool, account: &AccountName) -> Self {
+        let config = &app.config.kubernetes;
+        let domain = config.ingress_domain.as_ref().map(|domain| format!("{account}.{domain}"));
+        let hosts = domain.map(|domain| Hosts { domain, class: config.ingress_class.clone() });
+        Self { is_admin, hosts }
+    }
 }
 
 /// Reads a file of one or several documents. Everything that is wrong with any of them is told together.
-pub fn read(text: &[u8], rights: Rights) -> Result<Vec<Manifest>> {
+pub fn read(text: &[u8], rights: &Rights) -> Result<Vec<Manifest>> {
     let documents = parse(text, OF_FILES)?;
     let mut wrong = Violations::default();
     let mut manifests = Vec::new();
@@ -89,7 +105,7 @@ pub fn read(text: &[u8], rights: Rights) -> Result<Vec<Manifest>> {
 }
 
 /// Reads a file that holds exactly one document of one kind.
-pub fn read_one(text: &[u8], wanted: &str, rights: Rights) -> Result<Manifest> {
+pub fn read_one(text: &[u8], wanted: &str, rights: &Rights) -> Result<Manifest> {
     let documents = parse(text, OF_FILES)?;
     if let [document] = documents.as_slice()
         && document["kind"] == wanted
@@ -179,7 +195,7 @@ fn shown(value: &Value) -> String {
     }
 }
 
-fn understand(document: &Value, rights: Rights, wrong: &mut Violations) -> Option<Manifest> {
+fn understand(document: &Value, rights: &Rights, wrong: &mut Violations) -> Option<Manifest> {
     let Some(kind) =
         document["kind"].as_str().and_then(kind).filter(|kind| rights.is_admin || !kind.is_for_admins)
     else {
@@ -210,8 +226,10 @@ fn understand(document: &Value, rights: Rights, wrong: &mut Violations) -> Optio
             }
         },
     };
-    if kind.name == "Service" {
-        check_service(&object, wrong);
+    match kind.name {
+        "Service" => check_service(&object, wrong),
+        "Ingress" => ingresses::complete(&mut object, rights.hosts.as_ref(), wrong),
+        _ => {}
     }
     if wrong.0.len() == before {
         pods::complete(kind, &mut object, wrong);

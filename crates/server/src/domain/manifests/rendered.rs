@@ -93,7 +93,7 @@ pub fn chunks(text: &str) -> Vec<Chunk<'_>> {
 #[derive(Clone, Copy, Debug)]
 pub struct Room<'a> {
     /// What the caller may make.
-    pub rights: Rights,
+    pub rights: &'a Rights,
     /// The one namespace in which everything has to be.
     pub namespace: &'a NamespaceName,
     /// The release.
@@ -206,12 +206,9 @@ mod tests {
 
     fn read_as(text: &str, is_admin: bool) -> Rendered {
         let namespace = "alice-test".parse().unwrap();
-        let room = Room {
-            rights: Rights { is_admin },
-            namespace: &namespace,
-            release: "r1",
-            notes: Some("notes-1.yaml"),
-        };
+        let rights = Rights { is_admin, hosts: None };
+        let room =
+            Room { rights: &rights, namespace: &namespace, release: "r1", notes: Some("notes-1.yaml") };
         read(text, room).unwrap()
     }
 

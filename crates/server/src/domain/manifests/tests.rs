@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 
-const USER: Rights = Rights { is_admin: false };
+const USER: &Rights = &Rights { is_admin: false, hosts: None };
 const DEPLOYMENT: &str = "
 apiVersion: apps/v1
 kind: Deployment
@@ -33,7 +33,11 @@ fn with_container(addition: &str) -> String {
 }
 
 fn violations(text: &str) -> Vec<String> {
-    match read(text.as_bytes(), USER) {
+    violations_as(text, USER)
+}
+
+fn violations_as(text: &str, rights: &Rights) -> Vec<String> {
+    match read(text.as_bytes(), rights) {
         Ok(_) => Vec::new(),
         Err(error) => match error.extra.get("violations") {
             Some(Value::Array(listed)) => listed
@@ -244,7 +248,6 @@ fn kinds_beyond_a_namespace_are_refused_however_they_come() {
         "Binding",
         "Eviction",
         "TokenRequest",
-        "Ingress",
         "DaemonSet",
         "deployment",
         "DEPLOYMENT",
@@ -262,7 +265,7 @@ fn kinds_beyond_a_namespace_are_refused_however_they_come() {
     );
     assert!(read_one(hidden.as_bytes(), "Deployment", USER).unwrap_err().detail.contains("`ConfigMap`"));
     let daemon = "apiVersion: apps/v1\nkind: DaemonSet\nmetadata: {name: a}\nspec: {template: {spec: {containers: [{name: a, image: b}]}}}\n";
-    assert!(read(daemon.as_bytes(), Rights { is_admin: true }).is_ok());
+    assert!(read(daemon.as_bytes(), &Rights { is_admin: true, hosts: None }).is_ok());
 }
 
 #[test]
@@ -282,6 +285,65 @@ fn services_stay_within_the_namespace() {
         let text = service.replace(from, to);
         assert!(violations(&text).iter().any(|line| line.starts_with(path)), "{to}: {:?}", violations(&text));
     }
+}
+
+const INGRESS: &str = "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {name: web}\nspec:\n  tls: [{hosts: [web.alice.apps.example.org], secretName: web}]\n  \
+    rules:\n  - host: web.alice.apps.example.org\n    http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}]}\n";
+
+fn of_alice(class: Option<&str>) -> Rights {
+    let hosts = Hosts { domain: "alice.apps.example.org".to_owned(), class: class.map(str::to_owned) };
+    Rights { is_admin: false, hosts: Some(hosts) }
+}
+
+#[test]
+fn an_ingress_has_hosts_of_its_account_alone() {
+    let class = |rights: &Rights| {
+        read(INGRESS.as_bytes(), rights).unwrap()[0].object["spec"]["ingressClassName"].clone()
+    };
+    assert_eq!((class(&of_alice(None)), class(&of_alice(Some("inner")))), (Value::Null, "inner".into()));
+    for host in ["alice.apps.example.org", "a.b.alice.apps.example.org", "'*.alice.apps.example.org'"] {
+        let text = INGRESS.replace("- host: web.alice.apps.example.org", &format!("- host: {host}"));
+        assert_eq!(violations_as(&text, &of_alice(None)), [""; 0], "{host}");
+    }
+    for (from, to, path) in [
+        ("- host: web.alice", "- host: bob", "spec.rules[0].host"),
+        ("- host: web.alice", "- host: mallice", "spec.rules[0].host"),
+        ("- host: web.alice.apps.example.org", "- host: '*.apps.example.org'", "spec.rules[0].host"),
+        ("- host: web.alice.apps.example.org", "- host: .alice.apps.example.org", "spec.rules[0].host"),
+        ("- host: web.alice.apps.example.org", "- host: ''", "spec.rules[0].host"),
+        ("  - host: web.alice.apps.example.org\n    http", "  - http", "spec.rules[0].host"),
+        ("hosts: [web.alice", "hosts: [web.bob", "spec.tls[0].hosts[0]"),
+        ("path: /,", "path: \"/;}location/{\",", "spec.rules[0].http.paths[0].path"),
+        ("path: /,", "path: /a b,", "spec.rules[0].http.paths[0].path"),
+        ("Prefix", "ImplementationSpecific", "spec.rules[0].http.paths[0].pathType"),
+        (
+            "service: {name: web, port: {number: 80}}",
+            "resource: {kind: Secret, name: x}",
+            "spec.rules[0].http.paths[0].backend.resource",
+        ),
+        (
+            "  tls:",
+            "  defaultBackend: {service: {name: web, port: {number: 80}}}\n  tls:",
+            "spec.defaultBackend",
+        ),
+        ("  tls:", "  ingressClassName: another\n  tls:", "spec.ingressClassName"),
+        (
+            "{name: web}\n",
+            "{name: web, annotations: {nginx.ingress.kubernetes.io/server-snippet: x}}\n",
+            "metadata.annotations",
+        ),
+    ] {
+        let text = INGRESS.replace(from, to);
+        assert_ne!(text, INGRESS, "{from}");
+        for class in [None, Some("inner")] {
+            let found = violations_as(&text, &of_alice(class));
+            assert!(found.iter().any(|line| line.starts_with(path)), "{to}: {found:?}");
+        }
+    }
+    assert!(
+        violations(INGRESS)[0].contains("no domain is set"),
+        "where there is no domain there is none to give"
+    );
 }
 
 #[test]

@@ -265,7 +265,7 @@ pub async fn rollback(
     let (work, _) = workplace(app, &namespace, row.id).await?;
     let (manifest, hooks) = plan::kept(app, &work, &row.place.name, Some(wanted)).await?;
     let kept = format!("{manifest}\n{hooks}");
-    let made = checked(caller, &namespace, row.id, &kept)?;
+    let made = checked(app, caller, &namespace, row.id, &kept)?;
     let notes = plan::asked(app, &work, &["get", "notes", &row.place.name], Some(wanted)).await?;
     let notes = notes.trim().strip_prefix("NOTES:").unwrap_or(&notes).trim().to_owned();
     let (chart, version) = split_chart(&found.chart, &row.chart.name);
@@ -307,18 +307,15 @@ pub async fn rollback(
 
 /// What Helm keeps of a revision lies where the account can write. It passes the same rules as what is new.
 fn checked(
+    app: &App,
     caller: &Caller,
     namespace: &Namespace,
     release: ReleaseId,
     kept: &str,
 ) -> Result<Vec<rendered::Made>> {
     let release = release.to_string();
-    let room = rendered::Room {
-        rights: Rights { is_admin: caller.is_admin() },
-        namespace: &namespace.name,
-        release: &release,
-        notes: None,
-    };
+    let rights = Rights::of(app, caller.is_admin(), &namespace.account);
+    let room = rendered::Room { rights: &rights, namespace: &namespace.name, release: &release, notes: None };
     let found = rendered::read(kept, room)?;
     manifests::refuse_as("that revision cannot be installed here", found.violations)?;
     Ok(found.made)

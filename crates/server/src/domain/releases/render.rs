@@ -95,8 +95,9 @@ pub(super) async fn prepare(app: &App, caller: &Caller, wish: Wish<'_>) -> Resul
         return Err(not_rendered(&ended.complaint));
     }
     let release = wish.release.to_string();
+    let rights = Rights::of(app, caller.is_admin(), &wish.namespace.account);
     let room = rendered::Room {
-        rights: Rights { is_admin: caller.is_admin() },
+        rights: &rights,
         namespace: &wish.namespace.name,
         release: &release,
         notes: Some(&notes),

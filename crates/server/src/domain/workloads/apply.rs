@@ -67,11 +67,11 @@ struct Item {
 
 /// Applies a file, or says everything that is wrong with it and changes nothing.
 pub async fn apply(app: &App, caller: &Caller, application: Application<'_>) -> Result<Vec<WorkloadApplied>> {
-    let rights = Rights { is_admin: caller.is_admin() };
+    let rights = Rights::of(app, caller.is_admin(), &application.subject.name);
     let manifests = match application.mode {
-        Mode::Apply => manifests::read(application.text, rights)?,
+        Mode::Apply => manifests::read(application.text, &rights)?,
         Mode::Create(kind) | Mode::Update(kind) => {
-            vec![manifests::read_one(application.text, kind.as_str(), rights)?]
+            vec![manifests::read_one(application.text, kind.as_str(), &rights)?]
         }
     };
     let file = match application.file {
@@ -395,7 +395,8 @@ pub async fn settle(app: &App, row: &Row) -> Result<()> {
     let Some(current) = kept.into_iter().find(|kept| kept.revision == row.revision) else { return Ok(()) };
     let subject = Subject { account: namespace.account_id, name: namespace.account.clone() };
     // Its writer may have been an admin, and was allowed what it says when it was stored.
-    let manifest = manifests::read_one(current.content.as_bytes(), kind.name, Rights { is_admin: true })?;
+    let rights = Rights::of(app, true, &subject.name);
+    let manifest = manifests::read_one(current.content.as_bytes(), kind.name, &rights)?;
     let (who, path) = (As::Tenant(&namespace.name), path_of(kind, &namespace, &row.name));
     let was = cluster.find(who, &path).await?;
     if was.as_ref().is_some_and(|was| !is_ours(was, row.id)) {

@@ -181,6 +181,7 @@ pub(in crate::domain) async fn seen(
             }
         }
         WorkloadKind::Job => job(object),
+        WorkloadKind::Ingress => (WorkloadState::Ready, hosts_of(object), None),
         _ => (WorkloadState::Ready, None, None),
     };
     Ok(Seen { state, message, replicas, images: images_of(object), ports: ports_of(kind, object) })
@@ -362,6 +363,13 @@ fn images_of(object: &Value) -> Vec<String> {
     let pods = [&spec["template"]["spec"], &spec["jobTemplate"]["spec"]["template"]["spec"]];
     let containers = pods.into_iter().flat_map(|pod| pod["containers"].as_array().into_iter().flatten());
     containers.filter_map(|container| container["image"].as_str().map(str::to_owned)).collect()
+}
+
+/// Under which names an ingress is to be reached, in words.
+fn hosts_of(object: &Value) -> Option<String> {
+    let hosts = object["spec"]["rules"].as_array().into_iter().flatten();
+    let hosts: Vec<&str> = hosts.filter_map(|rule| rule["host"].as_str()).collect();
+    (!hosts.is_empty()).then(|| format!("answers as {}", hosts.join(", ")))
 }
 
 fn ports_of(kind: WorkloadKind, object: &Value) -> Vec<ServicePort> {

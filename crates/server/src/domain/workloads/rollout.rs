@@ -96,8 +96,8 @@ pub async fn set_image(
     let current = kept.into_iter().find(|kept| kept.revision == row.revision);
     let current = current.ok_or_else(|| Error::internal("a workload has no current revision"))?;
     let kind = kind_of(row.kind)?;
-    let rights = Rights { is_admin: caller.is_admin() };
-    let mut manifest = manifests::read_one(current.content.as_bytes(), kind.name, rights)?;
+    let rights = Rights::of(app, caller.is_admin(), &namespace.account);
+    let mut manifest = manifests::read_one(current.content.as_bytes(), kind.name, &rights)?;
     let place = place_of(&manifest, container).ok_or_else(|| {
         Error::conflict(
             "missing",
