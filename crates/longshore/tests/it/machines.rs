@@ -392,17 +392,15 @@ async fn an_agent_that_was_killed_takes_its_place_again() {
     let mut last = until_machine(&admin, &remote.machine, "online").await;
 
     for _ in 0..2 {
-        remote.kill();
-        remote.run(&engine, &[]);
         let machine = remote.machine.parse().unwrap();
         let before = server.app.hub.process(&machine);
+        remote.kill();
+        remote.run(&engine, &[]);
         let is_new = || async {
             let now = server.app.hub.process(&machine);
             (now.is_some() && now != before).then_some(())
         };
-        if before.is_some() {
-            eventually("the new process is connected", 60, is_new).await;
-        }
+        eventually("the new process is connected", 60, is_new).await;
         last = until_machine(&admin, &remote.machine, "online").await;
     }
 
@@ -410,7 +408,12 @@ async fn an_agent_that_was_killed_takes_its_place_again() {
     // Two agents on one folder would be two machines with one key: the second says so and ends.
     let mut second = remote.twin();
     second.run(&engine, &[]);
-    assert_eq!(second.agent.take().unwrap().wait().unwrap().code(), Some(1));
+    let ended = eventually("the second one ends", 30, || {
+        let ended = second.agent.as_mut().unwrap().try_wait().unwrap();
+        async move { ended }
+    })
+    .await;
+    assert_eq!(ended.code(), Some(1));
     remote.stop();
     server.stop().await;
 }

@@ -27,7 +27,8 @@ const GRACE_SECS: u32 = 10;
 const USER: u32 = 1000;
 
 /// Waits for what it shall build, and builds it. All that it is told it is told by variables and files. A cache that has grown too
-/// large is left for a new one, and goes when that is left too: builds that still use it are over by then.
+/// large is left for a new one, and goes when that is left too: builds that still use it are over by then. Where the volume has
+/// less room than a cache may take, none is used.
 const BUILD: &str = r#"set -eu
 child=
 trap '[ -z "$child" ] || kill -TERM "$child" 2>/dev/null; exit 143' TERM INT
@@ -39,7 +40,7 @@ driver=overlay
 buildah --storage-driver overlay --root /work/storage --runroot /work/run info >/dev/null 2>&1 || driver=vfs
 printf '%s' "$driver" >/work/driver
 storage=/work/storage
-if [ -n "${CACHE_KIB:-}" ] && df -Pk /cache | { read -r _; read -r _ total _ free _; [ "$free" -gt $((total / 10)) ]; }; then
+if [ -n "${CACHE_KIB:-}" ] && df -Pk /cache | { read -r _; read -r _ _ _ free _; [ "$free" -gt "$CACHE_KIB" ]; }; then
   number=$(cat /cache/number 2>/dev/null || true)
   case "$number" in '' | *[!0-9]*) number=0 ;; esac
   mkdir -p "/cache/$number"
