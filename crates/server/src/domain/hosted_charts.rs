@@ -377,14 +377,9 @@ async fn add(
                 return Ok(None);
             }
         }
-        if let Some(image) = image
-            && !tag(app, &tx, image).await?
-        {
-            return Ok(None);
-        }
-        record_upload(app, caller, &tx, owner, &format!("{name}-{}", known.version)).await?;
-        tx.commit().await?;
-        return Ok(Some(known));
+        let target = format!("{}/{name}-{}", owner.1, known.version);
+        let event = upload_event(owner.0, &target);
+        return Ok(accept(app, caller, tx, event, image).await?.then_some(known));
     }
     if repo.known.version_count >= MAX_VERSIONS {
         return Err(Error::conflict(
@@ -408,14 +403,31 @@ async fn add(
     if !chart_repos::synced(&tx, &repo, &Outcome::Read(&counts), now).await? {
         return Ok(None);
     }
+    let target = format!("{}/{name}-{}", owner.1, version.version);
+    let event = upload_event(owner.0, &target);
+    Ok(accept(app, caller, tx, event, image).await?.then_some(version))
+}
+
+fn upload_event(owner: AccountId, target: &str) -> Event<'_> {
+    Event { action: "chart.upload", target, acting_for: Some(owner) }
+}
+
+/// Ends what stores a chart: its tag, if it came by one, and the audit log's row go with it; false when another was faster.
+async fn accept(
+    app: &App,
+    caller: &Caller,
+    tx: Tx,
+    event: Event<'_>,
+    image: Option<NewImage>,
+) -> Result<bool> {
     if let Some(image) = image
         && !tag(app, &tx, image).await?
     {
-        return Ok(None);
+        return Ok(false);
     }
-    record_upload(app, caller, &tx, owner, &format!("{name}-{}", version.version)).await?;
+    audit::record(app, caller, &tx, event).await?;
     tx.commit().await?;
-    Ok(Some(version))
+    Ok(true)
 }
 
 /// Makes it the content of its tag; false when somebody else gives the tag something at the same time.
@@ -425,23 +437,6 @@ async fn tag(app: &App, tx: &Tx, image: NewImage) -> Result<bool> {
         Err(error) if error.code == "exists" => Ok(false),
         Err(error) => Err(error),
     }
-}
-
-async fn record_upload(
-    app: &App,
-    caller: &Caller,
-    tx: &Tx,
-    owner: &(AccountId, AccountName),
-    what: &str,
-) -> Result<()> {
-    let target = format!("{}/{what}", owner.1);
-    audit::record(
-        app,
-        caller,
-        tx,
-        Event { action: "chart.upload", target: &target, acting_for: Some(owner.0) },
-    )
-    .await
 }
 
 /// Whose repository, when the caller may change it.

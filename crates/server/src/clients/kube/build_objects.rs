@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 use wire::ids::{AccountId, BuildId, InstanceId};
 use wire::names::NamespaceName;
 
+use super::objects::bound;
 use super::objects::{PRIVATE_RANGES, SECURITY_VERSION};
-use super::{ACCOUNT_LABEL, INSTANCE_LABEL, NAMESPACE_LABEL, OWN_NAME, TENANT_ROLE};
+use super::{ACCOUNT_LABEL, INSTANCE_LABEL, NAMESPACE_LABEL, OWN_NAME};
 
 /// Says which build an object is of.
 pub const BUILD_LABEL: &str = "longshore.io/build";
@@ -237,12 +238,7 @@ impl BuildRoom<'_> {
     }
 
     fn role_binding(&self) -> Value {
-        let mut object = self.object("rbac.authorization.k8s.io/v1", "RoleBinding", OWN_NAME);
-        object["roleRef"] =
-            json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": TENANT_ROLE});
-        object["subjects"] =
-            json!([{"kind": "ServiceAccount", "name": OWN_NAME, "namespace": self.name.as_str()}]);
-        object
+        bound(self.object("rbac.authorization.k8s.io/v1", "RoleBinding", OWN_NAME), self.name)
     }
 }
 

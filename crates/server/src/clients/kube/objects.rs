@@ -219,12 +219,7 @@ impl Room<'_> {
     }
 
     fn role_binding(&self) -> Value {
-        let mut object = self.object("rbac.authorization.k8s.io/v1", "RoleBinding", OWN_NAME);
-        object["roleRef"] =
-            json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": TENANT_ROLE});
-        object["subjects"] =
-            json!([{"kind": "ServiceAccount", "name": OWN_NAME, "namespace": self.name.as_str()}]);
-        object
+        bound(self.object("rbac.authorization.k8s.io/v1", "RoleBinding", OWN_NAME), self.name)
     }
 
     /// The secret by which pods pull from the registry at `address`.
@@ -240,6 +235,15 @@ impl Room<'_> {
         object["data"] = json!({".dockerconfigjson": base64(&file)});
         object
     }
+}
+
+/// A role binding that lets a namespace's own service account do what accounts may.
+pub(super) fn bound(mut binding: Value, namespace: &NamespaceName) -> Value {
+    binding["roleRef"] =
+        json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": TENANT_ROLE});
+    binding["subjects"] =
+        json!([{"kind": "ServiceAccount", "name": OWN_NAME, "namespace": namespace.as_str()}]);
+    binding
 }
 
 #[cfg(test)]
