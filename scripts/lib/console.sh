@@ -23,7 +23,7 @@ have_node() {
   node_is_new_enough
 }
 
-console_npm() { npm --prefix "$ROOT/console" --cache "$LONGSHORE_CACHE/npm" --prefer-offline --silent "$@"; }
+console_npm() { npm --prefix "$ROOT/console" --cache "$LONGSHORE_CACHE/npm" --prefer-offline --loglevel error "$@"; }
 
 # Exactly what the lock file names, and only when it changed.
 console_install() {
