@@ -34,6 +34,7 @@ use wire::problem::Problem;
 
 use crate::backoff::Backoff;
 use crate::door::Door;
+use crate::serve::CONTROL_PING_TIMEOUT;
 use crate::{Agent, MachineKey, tls};
 
 /// Per connection; the default of 128 KiB is most of what an idle link costs.
@@ -48,10 +49,27 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// a network that is mended late.
 const UNHEARD_TIMEOUT: Duration = Duration::from_secs(10);
 const WAIT_FIRST: Duration = Duration::from_millis(500);
-/// Short, for the same reason: what is not known of a machine is not known for seconds after it could be.
-const WAIT_LONGEST: Duration = Duration::from_secs(4);
+/// After a connection that broke or could not be made. Short, for the same reason: what is not known of a machine is not known for
+/// seconds after it could be.
+const WAIT_UNHEARD: Duration = Duration::from_secs(2);
+/// After a server that was reached has said no: most likely it has enough to do.
+const WAIT_REFUSED: Duration = Duration::from_secs(4);
 /// A connection that held so long was a good one: the next try is soon.
 const GOOD_CONNECTION: Duration = Duration::from_secs(30);
+/// How soon after its network is mended a machine begins anew to connect at the latest, whatever it was at when the network broke. It
+/// leaves two of the ten seconds within which everything is known again for connecting and telling.
+const BEGIN_AGAIN: Duration = Duration::from_secs(8);
+
+// What a machine may be at: it waits for a sign of life on a connection that has ended, for an answer that is lost, or for its
+// next try. What is sent again by TCP doubles its waits, so that an exchange that gets `CONNECT_TIMEOUT` in all goes on, or is
+// given up, within less than half of that after its network is mended.
+const _: () = {
+    let deaf = CONTROL_PING_TIMEOUT.as_millis() + WAIT_UNHEARD.as_millis();
+    let reaching = REACH_TIMEOUT.as_millis() + WAIT_UNHEARD.as_millis();
+    let proving = CONNECT_TIMEOUT.as_millis() / 2 + WAIT_UNHEARD.as_millis();
+    assert!(deaf <= BEGIN_AGAIN.as_millis());
+    assert!(reaching <= BEGIN_AGAIN.as_millis() && proving <= BEGIN_AGAIN.as_millis());
+};
 
 /// The server to which an agent belongs.
 #[derive(Debug)]
@@ -71,6 +89,57 @@ struct Dialing<'a> {
     process: AgentProcessId,
     tls: TlsConnector,
     door: Door,
+}
+
+/// Why there is no connection.
+#[derive(Debug)]
+enum Failed {
+    /// The server was reached and does not take it.
+    Refused(String),
+    /// It was not reached, broke off, or does not speak the link's protocol.
+    Unheard(String),
+}
+
+impl From<String> for Failed {
+    fn from(problem: String) -> Self {
+        Self::Unheard(problem)
+    }
+}
+
+impl From<&str> for Failed {
+    fn from(problem: &str) -> Self {
+        Self::Unheard(problem.to_owned())
+    }
+}
+
+/// How long to wait before the next try.
+struct Pace {
+    refused: Backoff,
+    unheard: Backoff,
+}
+
+impl Pace {
+    fn new() -> Self {
+        let backoff = |longest| Backoff::new(WAIT_FIRST, longest);
+        Self { refused: backoff(WAIT_REFUSED), unheard: backoff(WAIT_UNHEARD) }
+    }
+
+    /// After a connection that ended.
+    fn after(&mut self, held: Duration) -> Duration {
+        if held >= GOOD_CONNECTION {
+            self.refused.reset();
+            self.unheard.reset();
+        }
+        self.unheard.next()
+    }
+
+    /// After one that was not made.
+    fn after_failure(&mut self, failed: &Failed) -> Duration {
+        match failed {
+            Failed::Refused(_) => self.refused.next(),
+            Failed::Unheard(_) => self.unheard.next(),
+        }
+    }
 }
 
 impl Agent {
@@ -93,7 +162,7 @@ impl Agent {
 
 impl Dialing<'_> {
     async fn keep_open(&self, channel: Channel) {
-        let mut backoff = Backoff::new(WAIT_FIRST, WAIT_LONGEST);
+        let mut pace = Pace::new();
         let (name, url) = (channel.as_str(), &self.server.url);
         let shutdown = self.agent.shutdown();
         loop {
@@ -102,31 +171,31 @@ impl Dialing<'_> {
                 connected = connecting => connected,
                 () = shutdown.cancelled() => return,
             };
-            match connected {
-                Ok(Ok(pipe)) => {
+            let connected = connected.unwrap_or_else(|_| {
+                let secs = CONNECT_TIMEOUT.as_secs();
+                Err(Failed::Unheard(format!("it took longer than {secs} seconds")))
+            });
+            let wait = match connected {
+                Ok(pipe) => {
                     tracing::info!(link.channel = name, "connected to `{url}`");
                     let since = Instant::now();
                     match channel {
                         Channel::Control | Channel::Bulk => self.agent.serve_pipe(channel, pipe).await,
                         Channel::Registry => self.door.carry(self.agent, pipe).await,
                     }
-                    if since.elapsed() >= GOOD_CONNECTION {
-                        backoff.reset();
-                    }
                     if !shutdown.is_cancelled() {
                         tracing::warn!(link.channel = name, "the connection to `{url}` ended");
                     }
+                    pace.after(since.elapsed())
                 }
-                Ok(Err(problem)) => {
+                Err(failed) => {
+                    let (Failed::Refused(problem) | Failed::Unheard(problem)) = &failed;
                     tracing::warn!(link.channel = name, "no connection to `{url}`: {problem}");
+                    pace.after_failure(&failed)
                 }
-                Err(_) => {
-                    let secs = CONNECT_TIMEOUT.as_secs();
-                    tracing::warn!(link.channel = name, "no connection to `{url}` within {secs} seconds");
-                }
-            }
+            };
             tokio::select! {
-                () = tokio::time::sleep(backoff.next()) => {}
+                () = tokio::time::sleep(wait) => {}
                 () = shutdown.cancelled() => return,
             }
         }
@@ -135,7 +204,7 @@ impl Dialing<'_> {
     async fn connect(
         &self,
         channel: Channel,
-    ) -> Result<impl AsyncRead + AsyncWrite + Send + Unpin + use<>, String> {
+    ) -> Result<impl AsyncRead + AsyncWrite + Send + Unpin + use<>, Failed> {
         let request = self.request(channel)?;
         let stream = self.open(request.uri()).await?;
         let config = WebSocketConfig::default()
@@ -151,12 +220,12 @@ impl Dialing<'_> {
                     let body = response.body().as_deref().unwrap_or_default();
                     let detail = serde_json::from_slice(body).map(|problem: Problem| problem.detail);
                     let status = response.status();
-                    return Err(detail.map_or_else(
+                    return Err(Failed::Refused(detail.map_or_else(
                         |_| format!("it answered {status}"),
                         |detail| format!("it answered {status}: {detail}"),
-                    ));
+                    )));
                 }
-                Err(error) => return Err(error.to_string()),
+                Err(error) => return Err(error.to_string().into()),
             };
         self.prove(&mut socket, channel).await?;
         Ok(pipe(socket))
@@ -230,7 +299,7 @@ impl Dialing<'_> {
         &self,
         socket: &mut WebSocketStream<Box<dyn Stream>>,
         channel: Channel,
-    ) -> Result<(), String> {
+    ) -> Result<(), Failed> {
         let machine = self.agent.machine_id();
         let challenge: Challenge = receive(socket).await?;
         let statement = proof_statement(&challenge.nonce, machine, channel, self.process);
@@ -239,7 +308,7 @@ impl Dialing<'_> {
         socket.send(Message::Binary(text.into())).await.map_err(|error| error.to_string())?;
         match receive(socket).await? {
             Verdict::Welcome => Ok(()),
-            Verdict::Refused { message, .. } => Err(message),
+            Verdict::Refused { message, .. } => Err(Failed::Refused(message)),
         }
     }
 }
@@ -280,4 +349,35 @@ fn pipe(socket: WebSocketStream<Box<dyn Stream>>) -> impl AsyncRead + AsyncWrite
         .sink_map_err(io::Error::other)
         .with(|bytes: Bytes| future::ready(Ok::<_, io::Error>(Message::Binary(bytes))));
     tokio::io::join(StreamReader::new(bytes), SinkWriter::new(CopyToBytes::new(writer)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_that_is_mended_is_not_waited_for_however_often_it_failed() {
+        let mut pace = Pace::new();
+
+        for _ in 0..1_000 {
+            assert!(pace.after_failure(&Failed::Unheard(String::new())) <= WAIT_UNHEARD);
+            assert!(pace.after(Duration::ZERO) <= WAIT_UNHEARD);
+        }
+    }
+
+    #[test]
+    fn a_server_that_says_no_is_left_alone_for_longer_until_it_was_good() {
+        let refused = Failed::Refused(String::new());
+        let mut pace = Pace::new();
+
+        let waits: Vec<_> = (0..1_000).map(|_| pace.after_failure(&refused)).collect();
+        let broken = pace.after(Duration::ZERO);
+        let after_a_good_one = pace.after(GOOD_CONNECTION);
+        let refused_again = pace.after_failure(&refused);
+
+        assert!(waits.iter().all(|wait| *wait <= WAIT_REFUSED), "{waits:?}");
+        assert!(waits.iter().any(|wait| *wait > WAIT_UNHEARD), "{waits:?}");
+        assert!(broken <= WAIT_FIRST, "another reason has waits of its own");
+        assert!(after_a_good_one <= WAIT_FIRST && refused_again <= WAIT_FIRST);
+    }
 }

@@ -57,10 +57,12 @@ const FRAME_BYTES: u32 = 64 << 10;
 /// A call that travels in a header is longer than headers usually are.
 const HEADER_BYTES: u32 = 256 << 10;
 const STREAMS_MAX: u32 = 1024;
-/// How often a server is asked whether it still hears us, and how long it may take: where little is ever on its way, and where
-/// what was sent before may take long on a slow line.
-const PING_EVERY: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(10)];
-const PING_TIMEOUT: [Duration; 2] = [Duration::from_secs(6), Duration::from_secs(20)];
+/// How often a server is asked whether it still hears us, and how long it may take, where little is ever on its way.
+const CONTROL_PING_EVERY: Duration = Duration::from_secs(5);
+pub(crate) const CONTROL_PING_TIMEOUT: Duration = Duration::from_secs(6);
+/// The same where what was sent before may take long on a slow line.
+const BULK_PING_EVERY: Duration = Duration::from_secs(10);
+const BULK_PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long answers may take to end at shutdown.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -70,7 +72,10 @@ impl Agent {
     where
         IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let is_bulky = usize::from(channel != Channel::Control);
+        let (ping_every, ping_timeout) = match channel {
+            Channel::Control => (CONTROL_PING_EVERY, CONTROL_PING_TIMEOUT),
+            Channel::Bulk | Channel::Registry => (BULK_PING_EVERY, BULK_PING_TIMEOUT),
+        };
         let service = TowerToHyperService::new(self.router());
         let mut builder = hyper::server::conn::http2::Builder::new(Tracked(self.tasks().clone()));
         builder
@@ -81,8 +86,8 @@ impl Agent {
             .max_frame_size(FRAME_BYTES)
             .max_header_list_size(HEADER_BYTES)
             .max_concurrent_streams(STREAMS_MAX)
-            .keep_alive_interval(PING_EVERY[is_bulky])
-            .keep_alive_timeout(PING_TIMEOUT[is_bulky]);
+            .keep_alive_interval(ping_every)
+            .keep_alive_timeout(ping_timeout);
         let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
@@ -193,13 +198,14 @@ fn level_error(theirs: Option<u32>) -> Option<LinkError> {
 }
 
 async fn unknown_call(request: Request) -> Refusal {
-    let message = format!("the agent knows no call `{}`", request.uri().path().escape_debug());
+    let message =
+        format!("the agent knows no call `{}`: {}", request.uri().path().escape_debug(), upgrade_agent());
     Refusal(LinkError::new(LinkErrorCode::Invalid, message))
 }
 
 async fn read_call<C: DeserializeOwned>(body: Body) -> Result<C, Refusal> {
     let bytes = axum::body::to_bytes(body, CALL_BYTES_MAX).await.map_err(invalid)?;
-    Ok(serde_json::from_slice(&bytes).map_err(invalid)?)
+    Ok(serde_json::from_slice(&bytes).map_err(not_understood)?)
 }
 
 fn read_call_header<C: DeserializeOwned>(headers: &HeaderMap) -> Result<C, Refusal> {
@@ -207,7 +213,19 @@ fn read_call_header<C: DeserializeOwned>(headers: &HeaderMap) -> Result<C, Refus
         return Err(invalid(format!("header `{CALL_HEADER}` is missing")).into());
     };
     let json = BASE64_STANDARD.decode(value).map_err(invalid)?;
-    Ok(serde_json::from_slice(&json).map_err(invalid)?)
+    Ok(serde_json::from_slice(&json).map_err(not_understood)?)
+}
+
+/// What is well formed and still not understood comes from a server that knows more.
+fn not_understood(problem: serde_json::Error) -> LinkError {
+    if problem.is_data() { invalid(format!("{problem}; {}", upgrade_agent())) } else { invalid(problem) }
+}
+
+fn upgrade_agent() -> String {
+    format!(
+        "its server is newer than it is (version {}): upgrade the agent on this machine",
+        env!("CARGO_PKG_VERSION")
+    )
 }
 
 fn invalid(problem: impl std::fmt::Display) -> LinkError {

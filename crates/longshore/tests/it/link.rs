@@ -367,19 +367,26 @@ async fn a_call_with_fields_that_the_agent_does_not_know_is_refused() {
     });
     let mut client = raw_client(ours).await;
     let bodies = [
-        (GetFacts::PATH, r#"{"privileged":true}"#.to_owned()),
-        (CleanBuilds::PATH, format!(r#"{{"instance":"{}","keep":[],"all":true}}"#, Uuid::now_v7())),
-        ("/link/v1/containers/exec", "{}".to_owned()),
-        ("/containers/json", "{}".to_owned()),
+        (GetFacts::PATH, r#"{"privileged":true}"#.to_owned(), true),
+        (CleanBuilds::PATH, format!(r#"{{"instance":"{}","keep":[],"all":true}}"#, Uuid::now_v7()), true),
+        ("/link/v1/containers/levitate", "{}".to_owned(), true),
+        ("/containers/json", "{}".to_owned(), true),
+        (GetFacts::PATH, "{".to_owned(), false),
+        ("/link/v1/containers/exec", "{}".to_owned(), false),
     ];
 
-    for (path, body) in bodies {
+    for (path, body, is_newer) in bodies {
         let request = axum::http::Request::post(format!("http://agent{path}"))
             .header(LEVEL_HEADER, LINK_LEVEL)
             .body(Body::from(body))
             .unwrap();
         let response = client.send_request(request).await.unwrap();
         assert_eq!(response.status(), 400, "{path}");
+        let body = axum::body::to_bytes(Body::new(response.into_body()), 4_096).await.unwrap();
+        let error: LinkError = serde_json::from_slice(&body).unwrap();
+        assert_eq!(error.code, LinkErrorCode::Invalid);
+        // One side is newer than the other, most likely: it is said which one to upgrade.
+        assert_eq!(error.message.ends_with("upgrade the agent on this machine"), is_newer, "{path}: {error}");
     }
 
     stop.cancel();

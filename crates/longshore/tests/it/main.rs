@@ -36,6 +36,7 @@ mod images;
 mod installation;
 mod lease_faults;
 mod leases;
+mod levels;
 mod link;
 mod logs;
 mod machine_images;

@@ -23,6 +23,9 @@ use crate::error::{Error, Result};
 const SILENCE: Duration = Duration::from_secs(15);
 /// How long machines have to connect after the server's start before they count as lost.
 const GRACE: Duration = Duration::from_secs(10);
+/// Tries after which the next one is not waited for any longer: two seconds at most, because what a machine does is not known until
+/// it is watched again.
+const ATTEMPTS_SLOWER: u32 = 3;
 /// How often the store is compared with what is known, for what could not be written when it happened.
 const INTERVAL: Duration = Duration::from_secs(15);
 
@@ -91,7 +94,7 @@ async fn follow(app: App, world: Arc<World>, machine: MachineId, watched: Arc<Mu
                 return;
             }
         }
-        attempt += 1;
+        attempt = (attempt + 1).min(ATTEMPTS_SLOWER);
         tokio::select! {
             () = app.shutdown.cancelled() => return,
             () = tokio::time::sleep(LIE_PAUSE), if has_lied => {}
