@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bollard::models::{
     ContainerCreateBody, ContainerInspectResponse, ContainerState, ContainerStateStatusEnum,
-    ContainerSummary, DeviceInfo, DeviceRequest, HostConfig, HostConfigLogConfig, Mount, MountType,
-    PortBinding, RestartPolicy, RestartPolicyNameEnum,
+    ContainerSummary, DeviceInfo, DeviceRequest, HostConfig, HostConfigCgroupnsModeEnum, HostConfigLogConfig,
+    Mount, MountType, PortBinding, RestartPolicy, RestartPolicyNameEnum,
 };
 use bollard::query_parameters::{
     CreateContainerOptions, InspectContainerOptions, ListContainersOptions, RemoveContainerOptions,
@@ -229,6 +229,8 @@ fn engine_body(
         cap_drop: Some(vec!["ALL".to_owned()]),
         cap_add: Some(CAPABILITIES.iter().map(ToString::to_string).collect()),
         privileged: Some(false),
+        // With the older kind of control groups an engine leaves them to see the whole host's.
+        cgroupns_mode: Some(HostConfigCgroupnsModeEnum::PRIVATE),
         pids_limit: Some(i64::from(spec.pids)),
         memory: Some(memory),
         // Equal to the memory: no swap beyond it.

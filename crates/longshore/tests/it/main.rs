@@ -50,6 +50,7 @@ mod pipelines;
 mod pod_gpus;
 mod provenance;
 mod quotas;
+mod reach;
 mod registry;
 mod registry_tls;
 mod release_faults;

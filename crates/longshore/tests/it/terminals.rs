@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::api::Api;
+use crate::support::engine::Bare;
 use crate::support::eventually;
 use crate::support::machine::docker;
 use crate::support::process::ServerProcess;
@@ -226,10 +227,21 @@ async fn other_peoples_containers_and_terminals_do_not_exist() {
     };
     eventually("bob's container runs", 60, running).await;
 
+    // The engine lets whoever knows a command's id change it, whosever container it is in.
+    let exec = shop.inspect(&container["id"])["ExecIDs"][0].as_str().unwrap().to_owned();
+    let bare = Bare::at(&shop.docker);
+    assert_eq!(bare.get(&format!("/exec/{exec}/json"))["ContainerID"], engine_id.as_str());
+    bare.post(&format!("/exec/{exec}/resize?h=24&w=80"));
+
     for id in [container["id"].to_string(), "box".into(), engine_id.clone(), engine_id[..12].to_owned()] {
         for query in ["", "command=id", &format!("session={session}"), "read_only=true"] {
             let refusal = refused(&bob, &id, query, &[]).await;
             assert_eq!(refusal.status, 404, "{id} {query}: {:?}", refusal.body);
+        }
+        for exec in [&exec, &exec[..12]] {
+            let refusal = refused(&bob, &id, &format!("session={exec}"), &[]).await;
+            assert!([404, 422].contains(&refusal.status), "{exec}: {:?}", refusal.body);
+            bob.delete(&format!("/api/v1/containers/{id}/terminals/{exec}")).await.expect(404);
         }
         bob.post(&format!("/api/v1/containers/{id}/terminal-tickets"), json!({})).await.expect(404);
         bob.get(&format!("/api/v1/containers/{id}/terminals")).await.expect(404);

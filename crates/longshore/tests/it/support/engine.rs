@@ -1,9 +1,12 @@
-//! An engine of a test's own, which it may kill.
+//! An engine of a test's own, which it may kill, and engines as whoever may speak to them himself sees them.
+
+#![expect(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
+use serde_json::Value;
 use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -117,5 +120,62 @@ impl Wire {
     pub(crate) fn cut(&self) {
         self.open.lock().unwrap().cancel();
         std::fs::remove_file(&self.socket).unwrap();
+    }
+}
+
+/// An engine's own interface, with nobody between.
+pub(crate) struct Bare {
+    socket: String,
+}
+
+impl Bare {
+    pub(crate) fn at(address: &str) -> Self {
+        Self { socket: address.strip_prefix("unix://").unwrap().to_owned() }
+    }
+
+    /// What the engine answers, as it is.
+    fn ask(&self, method: &str, path: &str, body: &str) -> String {
+        let url = format!("http://engine{path}");
+        let words = ["-sS", "--fail-with-body", "--unix-socket", &self.socket, "-X", method, &url];
+        let json = ["-H", "content-type: application/json", "-d", body];
+        let body = if body.is_empty() { &[][..] } else { &json[..] };
+        let output = Command::new("curl").args(words).args(body).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(
+            output.status.success(),
+            "{method} {path}: {said}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        said
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Value {
+        serde_json::from_str(&self.ask("GET", path, "")).unwrap()
+    }
+
+    pub(crate) fn post(&self, path: &str) {
+        self.ask("POST", path, "");
+    }
+
+    /// Makes a container of this request; its id.
+    pub(crate) fn create(&self, body: &Value) -> String {
+        let made: Value =
+            serde_json::from_str(&self.ask("POST", "/containers/create", &body.to_string())).unwrap();
+        made["Id"].as_str().unwrap().to_owned()
+    }
+
+    /// Removes a container with its volumes.
+    pub(crate) fn remove(&self, id: &str) {
+        self.ask("DELETE", &format!("/containers/{id}?force=1&v=1"), "");
+    }
+
+    /// Makes a container, waits until it has ended, and removes it; what it printed.
+    pub(crate) fn run(&self, body: &Value) -> String {
+        let id = self.create(body);
+        self.post(&format!("/containers/{id}/start"));
+        self.post(&format!("/containers/{id}/wait"));
+        let printed = super::machine::docker(&format!("unix://{}", self.socket), &["logs", &id]);
+        self.remove(&id);
+        printed
     }
 }
