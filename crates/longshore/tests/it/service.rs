@@ -8,7 +8,7 @@ use crate::support::remote::{invite, until_machine};
 use crate::support::server::TestServer;
 
 /// Gives the script folders of its own: what is written to them is gone with it.
-const NEW_MACHINE: &str = r#"
+pub(crate) const NEW_MACHINE: &str = r#"
 set -eu
 mount --make-rprivate /
 mount -t tmpfs tmpfs "$WORK"
@@ -22,7 +22,7 @@ PATH=/usr/local/bin:$PATH
 "#;
 
 /// Notes what it is told, and starts what the unit says as whom the unit says.
-const SYSTEMD: &str = r#"
+pub(crate) const SYSTEMD: &str = r#"
 mkdir -p /run/systemd/system
 cat >/usr/local/bin/systemctl <<'END'
 #!/bin/sh
@@ -36,7 +36,7 @@ case $1 in
       # The new one starts when the old one has ended.
       while grep -qs '^State:.[^Z]' "/proc/$old/status"; do sleep 0.1; done
     fi
-    . /etc/longshore/agent.env
+    if [ -e /etc/longshore/agent.env ]; then . /etc/longshore/agent.env; fi
     setpriv --reuid=longshore-agent --regid=longshore-agent --init-groups --inh-caps=-all \
       sh -c "exec $(sed -n 's/^ExecStart=//p' /etc/systemd/system/longshore-agent.service)" >/run/agent.log 2>&1 &
     echo $! >/run/agent.pid
