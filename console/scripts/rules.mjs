@@ -17,6 +17,7 @@ const rules = [
       "src/i18n/zh.ts",
       "src/i18n/zh.charts.ts",
       "src/i18n/zh.kubernetes.ts",
+      "src/i18n/zh.pipelines.ts",
       "src/i18n/index.tsx",
       "src/i18n/problems.ts",
     ],

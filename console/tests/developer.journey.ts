@@ -94,6 +94,46 @@ async function startRun(visitor: Visitor) {
     .waitFor();
 }
 
+/** Says what a repository does by itself and whom it tells; the server has it so, and the page shows it. */
+async function automates(visitor: Visitor, name: string) {
+  const { page } = visitor;
+  await page.goto("/ui/pipelines");
+  await page.getByRole("link", { name, exact: true }).first().click();
+  const card = page.getByRole("region", { name: visitor.t("auto.title") });
+  await card.getByRole("button", { name: visitor.t("act.edit") }).click();
+  const dialog = page.getByRole("dialog");
+  await dialog.getByLabel(visitor.t("auto.branches")).fill("main, v*");
+  await dialog.getByLabel(visitor.t("auto.poll")).fill("often");
+  expect(await dialog.getByRole("button", { name: visitor.t("act.save") }).isDisabled()).toBe(true);
+  await dialog.getByLabel(visitor.t("auto.poll")).fill("15");
+  await dialog.getByLabel(visitor.t("auto.schedule")).fill("nonsense");
+  await dialog.getByLabel(visitor.t("auto.executor")).selectOption("docker");
+  await dialog.getByLabel(visitor.t("auto.deploy"), { exact: true }).selectOption("container");
+  await dialog.getByLabel(visitor.t("auto.deploy_container"), { exact: true }).fill("web");
+  await dialog.getByRole("button", { name: visitor.t("act.save") }).click();
+  await dialog.getByRole("alert").waitFor();
+  await dialog.getByLabel(visitor.t("auto.schedule")).fill("30 2 * * 1-5");
+  await visitor.picture("git-auto");
+  expect(await visitor.axe()).toEqual([]);
+  await dialog.getByRole("button", { name: visitor.t("act.save") }).click();
+  await dialog.waitFor({ state: "detached" });
+  await card.getByText("main, v*").waitFor();
+  await card.getByText(/30 2 \* \* 1-5/).waitFor();
+  await card.getByText("web", { exact: true }).waitFor();
+
+  await visitor.press("notify.add");
+  await dialog.getByLabel(visitor.t("notify.kind")).selectOption("webhook");
+  await dialog.getByLabel(visitor.t("notify.address")).fill("http://127.0.0.1:9/told");
+  await dialog.getByRole("button", { name: visitor.t("notify.add") }).click();
+  await dialog.waitFor({ state: "detached" });
+  const told = page.getByRole("region", { name: visitor.t("notify.title") });
+  await told.getByText("http://127.0.0.1:9/***").waitFor();
+  await visitor.picture("git-automated");
+  await told.getByRole("button", { name: visitor.t("act.delete") }).click();
+  await dialog.getByRole("button", { name: visitor.t("act.delete") }).click();
+  await told.getByText(visitor.t("notify.empty")).waitFor();
+}
+
 test("a git repository that cannot be read says so, and one that can becomes an image", async () => {
   const visitor = await Visitor.arrive({ language: "en" }, server.url);
   const { page } = visitor;
@@ -108,6 +148,7 @@ test("a git repository that cannot be read says so, and one that can becomes an 
   await page.getByRole("alert").waitFor();
   await visitor.picture("git-refused");
   expect(await runs(visitor, "right")).toMatch(/^gitonly\/right:v\d{12}/);
+  await automates(visitor, "right");
   await visitor.leave();
 });
 

@@ -154,6 +154,11 @@ export const queries = {
       queryFn: () => call(api.GET("/api/v1/git-repos/{id}/deliveries", { params: { path: { id } } })),
       refetchInterval: 10_000,
     }),
+  notifications: (id: number) =>
+    queryOptions({
+      queryKey: ["git-repo", String(id), "notifications"],
+      queryFn: () => call(api.GET("/api/v1/git-repos/{id}/notifications", { params: { path: { id } } })),
+    }),
   runs: (git_repo_id?: number) =>
     queryOptions({
       queryKey: ["runs", String(git_repo_id ?? "all")],

@@ -1,10 +1,12 @@
 /** English. */
 import { charts } from "./en.charts";
 import { kubernetes } from "./en.kubernetes";
+import { pipelines } from "./en.pipelines";
 
 export const en = {
   ...charts,
   ...kubernetes,
+  ...pipelines,
   "account.active": "Active",
   "account.add": "Add account",
   "account.approve": "Approve",

@@ -2,10 +2,12 @@
 import type { Key } from ".";
 import { charts } from "./zh.charts";
 import { kubernetes } from "./zh.kubernetes";
+import { pipelines } from "./zh.pipelines";
 
 export const zh: Record<Key, string> = {
   ...charts,
   ...kubernetes,
+  ...pipelines,
   "account.active": "正常",
   "account.add": "新建用户",
   "account.approve": "批准",

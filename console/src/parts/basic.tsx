@@ -1,5 +1,5 @@
 /** Small parts: buttons, badges, notices, empty places, skeletons. */
-import { type MouseEvent, type ReactNode, useEffect, useState } from "react";
+import { type MouseEvent, type ReactNode, useEffect, useId, useState } from "react";
 import { Link } from "react-router";
 import { Failure } from "../api/client";
 import { plain } from "../format";
@@ -195,11 +195,12 @@ export function Card({
   children: ReactNode;
   flush?: boolean;
 }) {
+  const id = useId();
   return (
-    <section className="card">
+    <section className="card" aria-labelledby={title ? id : undefined}>
       {title && (
         <header>
-          <h2>{title}</h2>
+          <h2 id={id}>{title}</h2>
           {action}
         </header>
       )}

@@ -15,6 +15,7 @@ export function Quota({ account }: { account: string }) {
       <Part name="GPU" used={used.gpus} limit={limits.gpus} write={number} />
       <Part name={t("create.cpus")} used={used.cpu_millis} limit={limits.cpu_millis} write={cores} />
       <Part name={t("create.memory")} used={used.memory_bytes} limit={limits.memory_bytes} write={bytes} />
+      <Part name={t("quota.disk")} used={used.disk_bytes ?? 0} limit={limits.disk_bytes} write={bytes} />
       <Part name={t("quota.running")} used={used.running_containers} limit={limits.running_containers} write={number} />
     </div>
   );

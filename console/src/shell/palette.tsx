@@ -1,6 +1,6 @@
 /** The command palette: finds pages and whatever somebody has by any part of its name. */
 import { useQuery } from "@tanstack/react-query";
-import { type KeyboardEvent, useMemo, useState } from "react";
+import { type KeyboardEvent, useEffect, useMemo, useState } from "react";
 import { useNavigate } from "react-router";
 import { queries } from "../api/queries";
 import { useText } from "../i18n";
@@ -19,6 +19,10 @@ interface Find {
 }
 
 const MOST = 40;
+/** Charts are many, so the server looks for them, once somebody has typed this much and stopped for a moment. */
+const CHARTS_FROM = 2;
+const CHARTS_MOST = 10;
+const PAUSE_MS = 200;
 
 export function Palette({ onClose }: { onClose: () => void }) {
   const { t, word } = useText();
@@ -34,6 +38,13 @@ export function Palette({ onClose }: { onClose: () => void }) {
   const releases = useQuery(queries.releases());
   const gitRepos = useQuery(queries.gitRepos());
   const chartRepos = useQuery(queries.chartRepos());
+  const runs = useQuery(queries.runs());
+  const [asked, setAsked] = useState("");
+  useEffect(() => {
+    const timer = setTimeout(() => setAsked(query.trim()), PAUSE_MS);
+    return () => clearTimeout(timer);
+  }, [query]);
+  const charts = useQuery({ ...queries.charts({ search: asked }, CHARTS_MOST), enabled: asked.length >= CHARTS_FROM });
 
   const finds = useMemo(() => {
     const all: Find[] = [
@@ -94,10 +105,27 @@ export function Palette({ onClose }: { onClose: () => void }) {
         note: word("state", it.state),
         to: paths.build(it.id),
       });
+    for (const it of runs.data?.data ?? [])
+      all.push({
+        key: `u${it.id}`,
+        icon: "git",
+        name: `${it.repo_name} #${it.id}`,
+        note: word("state", it.state),
+        to: paths.run(it.id),
+      });
+    // The server has looked into more than names.
+    const found: Find[] = (asked.length >= CHARTS_FROM ? (charts.data?.data ?? []) : []).map((it) => ({
+      key: `k${it.repo_id}/${it.name}`,
+      icon: "charts",
+      name: it.name,
+      note: it.description ?? "",
+      to: paths.chart(it.repo_id, it.name),
+    }));
     const words = query.toLowerCase().split(/\s+/).filter(Boolean);
     return all
       .filter((find) => words.every((it) => `${find.name} ${find.note}`.toLowerCase().includes(it)))
-      .slice(0, MOST);
+      .slice(0, MOST)
+      .concat(found);
   }, [
     containers.data,
     images.data,
@@ -107,6 +135,9 @@ export function Palette({ onClose }: { onClose: () => void }) {
     gitRepos.data,
     chartRepos.data,
     builds.data,
+    runs.data,
+    charts.data,
+    asked,
     query,
     isAdmin,
     t,

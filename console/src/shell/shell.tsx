@@ -15,16 +15,18 @@ interface Place {
   to: string;
   name: Key;
   icon: IconName;
+  /** Pages of the same area that stand elsewhere. */
+  also?: string[];
 }
 
 /** The areas of the console. */
 export const areas: Place[] = [
   { to: paths.home, name: "nav.overview", icon: "overview" },
-  { to: paths.images, name: "nav.images", icon: "images" },
-  { to: paths.containers, name: "nav.containers", icon: "containers" },
+  { to: paths.images, name: "nav.images", icon: "images", also: [paths.builds] },
+  { to: paths.containers, name: "nav.containers", icon: "containers", also: [paths.keptLogs, paths.volumes] },
   { to: paths.kubernetes, name: "nav.kubernetes", icon: "kubernetes" },
   { to: paths.pipelines, name: "nav.pipelines", icon: "git" },
-  { to: paths.charts, name: "nav.charts", icon: "charts" },
+  { to: paths.charts, name: "nav.charts", icon: "charts", also: [paths.releases] },
   { to: paths.machines, name: "nav.machines", icon: "machines" },
 ];
 export const adminAreas: Place[] = [
@@ -55,13 +57,14 @@ export function Shell() {
   }, []);
 
   const other = languages.find((it) => it.id !== language);
+  const isHere = (place: string) => pathname === place || pathname.startsWith(`${place}/`);
   const links = (places: Place[]) => (
     <ul>
-      {places.map(({ to, name, icon }) => (
+      {places.map(({ to, name, icon, also = [] }) => (
         <li key={to}>
-          <NavLink to={to}>
+          <Link to={to} aria-current={[to, ...also].some(isHere) ? "page" : undefined}>
             <Icon name={icon} /> {t(name)}
-          </NavLink>
+          </Link>
         </li>
       ))}
     </ul>

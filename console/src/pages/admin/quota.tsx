@@ -39,10 +39,17 @@ function QuotaForm({ quota, onClose }: { quota: Schemas["QuotaView"]; onClose: (
   const [gpus, setGpus] = useState(own.gpus?.toString() ?? "");
   const [cpus, setCpus] = useState(own.cpu_millis != null ? String(own.cpu_millis / 1000) : "");
   const [memory, setMemory] = useState(own.memory_bytes != null ? shellBytes(own.memory_bytes) : "");
+  const [disk, setDisk] = useState(own.disk_bytes != null ? shellBytes(own.disk_bytes) : "");
   const [running, setRunning] = useState(own.running_containers?.toString() ?? "");
   const cores = cpus.trim() === "" ? null : Number(cpus) >= 0 ? Math.round(Number(cpus) * 1000) : undefined;
-  const size = memory.trim() === "" ? null : parseBytes(memory);
-  const limits = { gpus: whole(gpus), cpu_millis: cores, memory_bytes: size, running_containers: whole(running) };
+  const size = (text: string) => (text.trim() === "" ? null : parseBytes(text));
+  const limits = {
+    gpus: whole(gpus),
+    cpu_millis: cores,
+    memory_bytes: size(memory),
+    running_containers: whole(running),
+    disk_bytes: size(disk),
+  };
   const isWrong = Object.values(limits).some((value) => value === undefined);
   return (
     <Confirm
@@ -62,6 +69,7 @@ function QuotaForm({ quota, onClose }: { quota: Schemas["QuotaView"]; onClose: (
         <TextField label="GPU" value={gpus} onChange={setGpus} inputMode="numeric" />
         <TextField label={t("create.cpus")} value={cpus} onChange={setCpus} inputMode="decimal" />
         <TextField label={t("create.memory")} value={memory} onChange={setMemory} placeholder="16g" />
+        <TextField label={t("quota.disk")} value={disk} onChange={setDisk} placeholder="200g" />
         <TextField label={t("quota.running")} value={running} onChange={setRunning} inputMode="numeric" />
       </div>
       <SelectField

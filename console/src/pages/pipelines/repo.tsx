@@ -11,8 +11,10 @@ import { Code, CommandLine } from "../../parts/command";
 import { Confirm } from "../../parts/dialog";
 import { TextField } from "../../parts/field";
 import { paths } from "../../paths";
+import { Automation } from "./automation";
 import { GitRepoDialog } from "./edit";
 import { RunList } from "./list";
+import { Notifications } from "./notifications";
 
 export function GitRepoDetail() {
   const id = Number(useParams().id);
@@ -52,10 +54,12 @@ export function GitRepoDetail() {
             {runs.error && <Trouble error={runs.error} onRetry={runs.refetch} />}
             {runs.data && <RunList runs={runs.data.data} />}
           </Card>
+          <Notifications id={id} />
           <Deliveries id={id} />
         </div>
         <div className="stack">
           <Connection id={id} />
+          <Automation repo={it} />
           <Card title={t("git.webhook")}>
             <div className="stack">
               <p className="soft">{t("git.webhook_note")}</p>

@@ -1,0 +1,170 @@
+/** An admin: invites a machine, sets a quota, sees who holds which GPU, reads the audit log, drains, and tidies up. */
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { copyFileSync, mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { shell } from "./support/archives";
+import { closeBrowser, type Look, Visitor } from "./support/browser";
+import { ADMIN_PASSWORD, eventually, freePort, setting, TestServer } from "./support/server";
+
+const server = new TestServer();
+const agents: ChildProcess[] = [];
+const driver = process.env.LONGSHORE_TEST_NVML;
+
+beforeAll(async () => {
+  // The only machine is the one that will be invited.
+  server.settings.LONGSHORE_MACHINE_ENABLED = "false";
+  await server.start();
+});
+
+afterAll(async () => {
+  await closeBrowser();
+  for (const agent of agents) {
+    const ended = new Promise((resolve) => agent.once("exit", resolve));
+    agent.kill("SIGTERM");
+    await ended;
+  }
+  await server.stop();
+  server.clean();
+});
+
+/** Does on a machine what the page says, and keeps the agent running. */
+async function joins(line: string): Promise<void> {
+  const [, , , url, token] = line.split(" ");
+  if (!url || !token) throw new Error(`this is no line to join with: ${line}`);
+  const folder = join(server.folder, "machine");
+  const data = ["--data-dir", folder];
+  execFileSync(setting("LONGSHORE_TEST_BINARY"), ["agent", "join", url, token, ...data, "--machine-id", "gpu-box"]);
+  const engine = ["--docker", setting("LONGSHORE_TEST_DOCKER"), "--registry-listen", `127.0.0.1:${await freePort()}`];
+  const gpus: string[] = [];
+  if (driver) {
+    mkdirSync(join(folder, "nvml"), { recursive: true });
+    copyFileSync(driver, join(folder, "nvml/libnvidia-ml.so.1"));
+    const uuid = "GPU-0000000a-1111-2222-3333-444444444444";
+    const scenario = { gpus: [{ uuid, name: "NVIDIA L4", memory_mib: 23_034, memory_used_mib: 300 }] };
+    writeFileSync(join(folder, "nvml/scenario.json"), JSON.stringify(scenario));
+    gpus.push("--nvml", join(folder, "nvml/libnvidia-ml.so.1"));
+  }
+  agents.push(
+    spawn(setting("LONGSHORE_TEST_BINARY"), ["agent", "run", ...data, ...engine, ...gpus], { stdio: "ignore" }),
+  );
+}
+
+const headers = { "content-type": "application/json", authorization: "" };
+
+async function call<T>(method: string, path: string, body?: BodyInit): Promise<T> {
+  const answer = await fetch(server.url + path, { method, headers, body });
+  if (!answer.ok) throw new Error(`${method} ${path}: ${answer.status} ${await answer.text()}`);
+  return answer.json();
+}
+
+/** What the new account does with its GPU, while the admin looks. */
+async function takesGpu(account: string) {
+  const credentials = JSON.stringify({ account, password: "correct horse" });
+  const { access_token } = await call<{ access_token: string }>("POST", "/api/auth/login", credentials);
+  headers.authorization = `Bearer ${access_token}`;
+  const context = new Blob([new Uint8Array(await shell())]);
+  const { id } = await call<{ id: string }>("POST", "/api/v1/builds?image=box:1", context);
+  await eventually(
+    "the image is built",
+    async () => (await call<{ state: string }>("GET", `/api/v1/builds/${id}`)).state === "succeeded",
+    90,
+  );
+  const wanted = { image: "box:1", name: "training", gpus: { count: 1 } };
+  const made = await call<{ id: number }>("POST", "/api/v1/containers", JSON.stringify(wanted));
+  await eventually(
+    "the container runs",
+    async () => (await call<{ state: string }>("GET", `/api/v1/containers/${made.id}`)).state === "running",
+    60,
+  );
+  return made.id;
+}
+
+const looks: Look[] = [{ language: "en" }, { language: "zh", theme: "dark", width: 390, height: 800 }];
+
+test.each(looks)("an admin brings a machine in and keeps order ($language)", async (look) => {
+  const visitor = await Visitor.arrive(look, server.url);
+  const { page } = visitor;
+  await page.goto("/");
+  await visitor.fill("field.account", "admin");
+  await visitor.fill("field.password", ADMIN_PASSWORD);
+  await visitor.press("door.sign_in");
+  await page.locator("#page h1").waitFor();
+
+  // A machine comes in by one line, and shows itself without a reload.
+  await page.goto("/ui/machines");
+  await page.getByText(visitor.t("machine.empty")).waitFor();
+  await visitor.press("machine.add");
+  await visitor.press("machine.make_line");
+  await page.getByText(visitor.t("machine.without_service")).click();
+  const line = await page.getByText(/longshore agent join http\S+ lsj_\S+ && longshore agent run/).innerText();
+  await joins(line);
+  await visitor.press("act.close");
+  await page.getByText(visitor.t("machine.online"), { exact: true }).waitFor({ timeout: 30_000 });
+  await visitor.picture("admin-machine");
+
+  // An account with a quota.
+  await page.goto("/ui/admin/accounts");
+  await visitor.press("account.add");
+  await visitor.fill("field.account", "student");
+  await visitor.fill("field.password", "correct horse");
+  await page
+    .getByRole("dialog")
+    .getByRole("button", { name: visitor.t("account.add") })
+    .click();
+  await page.getByRole("dialog").waitFor({ state: "detached" });
+  const row = page.getByRole("row", { name: /student/ });
+  await row.getByRole("button", { name: visitor.t("quota.title") }).click();
+  const quota = page.getByRole("dialog");
+  await quota.getByLabel("GPU").fill("1");
+  await quota.getByLabel(visitor.t("quota.disk")).fill("50g");
+  await visitor.picture("admin-quota");
+  expect(await visitor.axe()).toEqual([]);
+  await quota.getByRole("button", { name: visitor.t("act.save") }).click();
+  await quota.waitFor({ state: "detached" });
+  await row.getByRole("button", { name: visitor.t("quota.title") }).click();
+  expect(await page.getByRole("dialog").getByLabel(visitor.t("quota.disk")).inputValue()).toBe("50g");
+  await page.keyboard.press("Escape");
+
+  // Who holds which GPU.
+  if (driver) {
+    const container = await takesGpu("student");
+    await page.goto("/ui/machines");
+    const tile = page.getByRole("article", { name: /NVIDIA L4/ });
+    await tile.getByText(visitor.t("gpu.leased"), { exact: true }).waitFor();
+    await tile.getByRole("link", { name: "student / training" }).waitFor();
+    await visitor.picture("admin-gpus");
+    const more = JSON.stringify({ image: "box:1", gpus: { count: 1 } });
+    await expect(call("POST", "/api/v1/containers", more)).rejects.toThrow(/quota/);
+    await fetch(`${server.url}/api/v1/containers/${container}`, { method: "DELETE", headers });
+    await tile.getByText(visitor.t("gpu.free"), { exact: true }).waitFor({ timeout: 30_000 });
+  }
+
+  // No new work for the machine, and then again.
+  await page.goto("/ui/machines");
+  await visitor.press("machine.drain");
+  await visitor.fill("machine.reason", "new memory on Friday");
+  await page
+    .getByRole("dialog")
+    .getByRole("button", { name: visitor.t("machine.drain") })
+    .click();
+  await page.getByText("new memory on Friday").waitFor();
+  await visitor.press("machine.resume");
+  await page.getByText("new memory on Friday").waitFor({ state: "detached" });
+
+  // Who did what.
+  await page.goto("/ui/admin/audit?action=account.quota");
+  await page
+    .getByRole("row", { name: /student/ })
+    .first()
+    .waitFor();
+  await visitor.picture("admin-audit");
+
+  // What the registry's disk can give back.
+  await page.goto("/ui/admin/installation");
+  await visitor.press("collection.begin");
+  await page.getByText(visitor.t("state.succeeded"), { exact: true }).first().waitFor({ timeout: 60_000 });
+  await visitor.picture("admin-tidied");
+  expect(await visitor.axe()).toEqual([]);
+  await visitor.leave();
+});
