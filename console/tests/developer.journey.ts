@@ -109,7 +109,7 @@ async function automates(visitor: Visitor, name: string) {
   await dialog.getByLabel(visitor.t("auto.schedule")).fill("nonsense");
   await dialog.getByLabel(visitor.t("auto.executor")).selectOption("docker");
   await dialog.getByLabel(visitor.t("auto.deploy"), { exact: true }).selectOption("container");
-  await dialog.getByLabel(visitor.t("auto.deploy_container"), { exact: true }).fill("web");
+  await dialog.getByLabel(visitor.t("auto.container"), { exact: true }).fill("web");
   await dialog.getByRole("button", { name: visitor.t("act.save") }).click();
   await dialog.getByRole("alert").waitFor();
   await dialog.getByLabel(visitor.t("auto.schedule")).fill("30 2 * * 1-5");
@@ -134,23 +134,29 @@ async function automates(visitor: Visitor, name: string) {
   await told.getByText(visitor.t("notify.empty")).waitFor();
 }
 
-test("a git repository that cannot be read says so, and one that can becomes an image", async () => {
-  const visitor = await Visitor.arrive({ language: "en" }, server.url);
-  const { page } = visitor;
-  await visitor.register("gitonly", "correct horse");
-  await page.goto("/ui/pipelines");
-  await visitor.button("git.add").first().click();
-  const dialog = page.getByRole("dialog");
-  await dialog.getByLabel(visitor.t("git.url")).fill(git.url.replace("app.git", "none.git"));
-  await dialog.getByRole("button", { name: visitor.t("git.add") }).click();
-  await page.getByRole("heading", { level: 1, name: "none" }).waitFor();
-  await visitor.press("git.test");
-  await page.getByRole("alert").waitFor();
-  await visitor.picture("git-refused");
-  expect(await runs(visitor, "right")).toMatch(/^gitonly\/right:v\d{12}/);
-  await automates(visitor, "right");
-  await visitor.leave();
-});
+test.each<Look & { account: string }>([
+  { account: "gitonly", language: "en" },
+  { account: "gitzh", language: "zh", theme: "dark" },
+])(
+  "a git repository that cannot be read says so, and one that can becomes an image ($account)",
+  async ({ account, ...look }) => {
+    const visitor = await Visitor.arrive(look, server.url);
+    const { page } = visitor;
+    await visitor.register(account, "correct horse");
+    await page.goto("/ui/pipelines");
+    await visitor.button("git.add").first().click();
+    const dialog = page.getByRole("dialog");
+    await dialog.getByLabel(visitor.t("git.url")).fill(git.url.replace("app.git", "none.git"));
+    await dialog.getByRole("button", { name: visitor.t("git.add") }).click();
+    await page.getByRole("heading", { level: 1, name: "none" }).waitFor();
+    await visitor.press("git.test");
+    await page.getByRole("alert").waitFor();
+    await visitor.picture("git-refused");
+    expect(await runs(visitor, "right")).toMatch(new RegExp(`^${account}/right:v\\d{12}`));
+    await automates(visitor, "right");
+    await visitor.leave();
+  },
+);
 
 describe.skipIf(!hasCluster)("with a cluster", () => {
   test.each(looks)(

@@ -1,6 +1,6 @@
 /** How the installation is: its parts, and what the registry's disk could give back. */
 import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { api, call } from "../../api/client";
+import { api, call, done } from "../../api/client";
 import { queries } from "../../api/queries";
 import { useText } from "../../i18n";
 import { Badge, Button, Card, Foreign, PageHead, Skeleton, Trouble, When } from "../../parts/basic";
@@ -77,7 +77,20 @@ export function Installation() {
                     <Foreign text={it.message} />
                   </span>
                 )}
+                {it.phase !== "done" && !it.ended_at && <div className="soft small">{t(`collection.${it.phase}`)}</div>}
               </span>
+              {!it.ended_at && (
+                <Button
+                  small
+                  onClick={() =>
+                    done(
+                      api.POST("/api/v1/registry/collections/{id}/cancel", { params: { path: { id: it.id } } }),
+                    ).then(refresh, complain)
+                  }
+                >
+                  {t("collection.cancel")}
+                </Button>
+              )}
               <Badge tone={operationTone(it.state)}>{word("state", it.state)}</Badge>
             </li>
           ))}

@@ -66,7 +66,7 @@ export function Automation({ repo }: { repo: GitRepo }) {
     >
       <dl className="facts">
         <dt>{t("auto.starts")}</dt>
-        <dd>{starts.length > 0 ? <Foreign text={starts.join(" · ")} /> : t("run.start")}</dd>
+        <dd>{starts.length > 0 ? <Foreign text={starts.join(" · ")} /> : t("auto.by_hand")}</dd>
         {branches.length > 0 && (
           <>
             <dt>{t("auto.branches")}</dt>
@@ -316,7 +316,7 @@ function Aim({ target, deploy, aim, isWhole }: AimProps) {
       {target === "container" && (
         <div className="form-row">
           <TextField
-            label={t("auto.deploy_container")}
+            label={t("auto.container")}
             value={deploy.container}
             onChange={(container) => aim({ container })}
             list={offered}

@@ -54,12 +54,12 @@ export function GitRepoDetail() {
             {runs.error && <Trouble error={runs.error} onRetry={runs.refetch} />}
             {runs.data && <RunList runs={runs.data.data} />}
           </Card>
+          <Automation repo={it} />
           <Notifications id={id} />
           <Deliveries id={id} />
         </div>
         <div className="stack">
           <Connection id={id} />
-          <Automation repo={it} />
           <Card title={t("git.webhook")}>
             <div className="stack">
               <p className="soft">{t("git.webhook_note")}</p>
