@@ -136,8 +136,14 @@ test("a terminal comes back where it was after the connection was lost, and show
   await page.goto(`/ui/containers/${id}/terminal`);
   await page.getByText(visitor.t("log.live"), { exact: true }).waitFor();
   const rows = () => page.locator(".xterm-rows").innerText();
+  // A program asks what kind of terminal this is, and the shell shows the answer as if it was typed.
+  await page.keyboard.type("printf '\\033[c'\n");
+  await expect.poll(rows).toContain("?1;2c");
+  await page.keyboard.type("\n");
   await page.keyboard.type("echo before-$((40+2))\n");
   await expect.poll(rows).toContain("before-42");
+  const answers = async () => (await rows()).split("?1;2c").length;
+  const before = await answers();
 
   await visitor.context.setOffline(true);
   await page.evaluate("window.dispatchEvent(new Event('offline'))");
@@ -151,6 +157,30 @@ test("a terminal comes back where it was after the connection was lost, and show
   await page.keyboard.type("echo after-$((40+2))\n");
   await expect.poll(rows).toContain("after-42");
   expect((await rows()).split("before-42").length).toBe(2);
+  expect(await answers()).toBe(before);
+  await visitor.leave();
+});
+
+test("a flood in a terminal harms no page: its end is seen, what is left out is counted, and odd codes do nothing", async () => {
+  const visitor = await Visitor.arrive({ language: "en" });
+  const { page } = visitor;
+  const thrown: Error[] = [];
+  page.on("pageerror", (error) => thrown.push(error));
+  const id = await container({ image: "box:1", name: "flood" });
+  await visitor.signIn("researcher", "correct horse");
+  await page.goto(`/ui/containers/${id}/terminal`);
+  await page.getByText(visitor.t("log.live"), { exact: true }).waitFor();
+  const rows = () => page.locator(".xterm-rows").innerText();
+
+  // A title, a clipboard, a way out of the page, and then more than a page should hold.
+  const odd = "\\033]0;owned\\007\\033]52;c;b3duZWQ=\\007\\033]8;;javascript:document.title=1\\007link\\033]8;;\\007";
+  await page.keyboard.type(`printf '${odd}'; seq 1 9000000; echo end-$((40+2))\n`);
+  await expect.poll(rows, { timeout: 120_000 }).toContain("end-42");
+  await page.keyboard.type("echo after-$((40+2))\n");
+  await expect.poll(rows).toContain("after-42");
+
+  expect(await page.title()).toBe("Longshore");
+  expect(thrown).toEqual([]);
   await visitor.leave();
 });
 

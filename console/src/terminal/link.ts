@@ -27,6 +27,8 @@ export interface Viewer {
   size: () => { columns: number; rows: number };
   onOutput: (data: Uint8Array) => void;
   onDropped: (bytes: number) => void;
+  /** What comes next has been shown before, or that is over. */
+  onRepeat: (isRepeating: boolean) => void;
   /** The terminal has this size now, whoever changed it. */
   onSize: (columns: number, rows: number) => void;
   onStatus: (status: Status) => void;
@@ -39,6 +41,7 @@ interface Told {
   type: string;
   session?: string;
   offset?: number;
+  live_offset?: number;
   columns?: number;
   rows?: number;
   bytes?: number;
@@ -51,6 +54,8 @@ interface Told {
 export class TerminalLink {
   session: string | undefined;
   private seen: number | undefined;
+  /** Until here it is a repetition. */
+  private liveAt = 0;
   private socket: WebSocket | undefined;
   private over = new AbortController();
   private viewers = 1;
@@ -133,20 +138,30 @@ export class TerminalLink {
 
   private show(message: Uint8Array) {
     const output = message.subarray(1);
-    this.seen = (this.seen ?? 0) + output.length;
-    this.viewer.onOutput(output);
+    const repeated = Math.max(this.liveAt - (this.seen ?? 0), 0);
+    if (repeated > 0) this.viewer.onOutput(output.subarray(0, repeated));
+    this.advance(output.length);
+    if (repeated < output.length) this.viewer.onOutput(output.subarray(repeated));
+  }
+
+  private advance(bytes: number) {
+    const wasRepeating = (this.seen ?? 0) < this.liveAt;
+    this.seen = (this.seen ?? 0) + bytes;
+    if (wasRepeating && this.seen >= this.liveAt) this.viewer.onRepeat(false);
   }
 
   private take(told: Told) {
     if (told.type === "opened") {
       this.session = told.session;
       this.seen = told.offset ?? 0;
+      this.liveAt = told.live_offset ?? 0;
+      this.viewer.onRepeat(this.seen < this.liveAt);
       const size = this.viewer.size();
       if (told.columns !== size.columns || told.rows !== size.rows) this.resize(size.columns, size.rows);
       this.viewer.onStatus({ state: "open", viewers: this.viewers });
       for (const data of this.held.splice(0)) this.send(data);
     } else if (told.type === "dropped") {
-      this.seen = (this.seen ?? 0) + (told.bytes ?? 0);
+      this.advance(told.bytes ?? 0);
       this.viewer.onDropped(told.bytes ?? 0);
     } else if (told.type === "resized" && told.columns && told.rows) this.viewer.onSize(told.columns, told.rows);
     else if (told.type === "viewers") {

@@ -33,12 +33,14 @@ export function TerminalPane({ ticket, session, isShown, canReopen, onClose }: P
     const made = new TerminalLink(ticket, round === 0 ? session : undefined, {
       size: () => view.size(),
       onOutput: (data) => view.write(data),
-      onDropped: (count) => view.say(words.current.t("terminal.dropped", { bytes: words.current.bytes(count) })),
+      onDropped: (count) => view.leaveOut(count),
+      onRepeat: (isRepeating) => view.repeat(isRepeating),
       onSize: (columns, rows) => view.follow(columns, rows),
       onStatus: setStatus,
     });
     link.current = made;
     view.onInput = (data) => made.send(data);
+    view.onLeftOut = (count) => view.say(words.current.t("terminal.dropped", { bytes: words.current.bytes(count) }));
     view.onResize = (columns, rows) => made.resize(columns, rows);
     made.open();
     return () => {

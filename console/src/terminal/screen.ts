@@ -1,16 +1,27 @@
 /** What a terminal shows: xterm.js, with copy and paste, and in the size of its place. */
 import { FitAddon } from "@xterm/addon-fit";
 import { Terminal } from "@xterm/xterm";
+import { Flow } from "./flow";
 
 const encoder = new TextEncoder();
+
+/** What a screen answers to programs that ask it: what it is, where its cursor is, its colours, its settings. No key sends these. */
+const ANSWER = /^\u001b(?:\[[?>=]?[\d;]*\$?[cnRtyu]|[\]P])/;
 
 export class Screen {
   onInput: (data: Uint8Array) => void = () => {};
   onResize: (columns: number, rows: number) => void = () => {};
+  /** More was printed than can be shown. */
+  onLeftOut: (bytes: number) => void = () => {};
   private readonly terminal: Terminal;
+  private readonly flow = new Flow(
+    (data, drawn) => this.terminal.write(data, drawn),
+    (bytes) => this.onLeftOut(bytes),
+  );
   private readonly fit = new FitAddon();
   private readonly observer: ResizeObserver;
   private sheets: CSSStyleSheet[] = [];
+  private isRepeating = false;
 
   constructor(place: HTMLElement) {
     const style = getComputedStyle(document.documentElement);
@@ -25,7 +36,10 @@ export class Screen {
     this.terminal.loadAddon(this.fit);
     withStyleHolders(this.sheets, () => this.terminal.open(place));
     this.terminal.attachCustomKeyEventHandler((event) => this.key(event));
-    this.terminal.onData((text) => this.onInput(encoder.encode(text)));
+    this.terminal.onData((text) => {
+      // Whoever asked had its answer when this was new.
+      if (!this.isRepeating || !ANSWER.test(text)) this.onInput(encoder.encode(text));
+    });
     this.terminal.onBinary((text) => this.onInput(Uint8Array.from(text, (char) => char.charCodeAt(0))));
     this.terminal.onResize(({ cols, rows }) => this.onResize(cols, rows));
     this.observer = new ResizeObserver(() => this.refit());
@@ -38,7 +52,19 @@ export class Screen {
   }
 
   write(data: Uint8Array) {
-    this.terminal.write(data);
+    this.flow.push(data);
+  }
+
+  /** So many bytes did not come. */
+  leaveOut(bytes: number) {
+    this.flow.leaveOut(bytes);
+  }
+
+  /** What comes next has been shown before, or that is over. */
+  repeat(isRepeating: boolean) {
+    this.flow.after(() => {
+      this.isRepeating = isRepeating;
+    });
   }
 
   /** Words of ours, set apart from what the program prints. */

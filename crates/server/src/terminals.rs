@@ -425,6 +425,7 @@ impl Terminal {
             session: self.id,
             tty: self.is_tty,
             offset: at,
+            live_offset: screen.end,
             columns: screen.size.columns,
             rows: screen.size.rows,
         };

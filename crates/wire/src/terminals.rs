@@ -187,6 +187,9 @@ pub enum ServerMessage {
         tty: bool,
         /// Offset of the first byte that follows, in all that the terminal has shown.
         offset: u64,
+        /// Where it stands now. What comes before has been shown once: a screen does not answer again what programs ask in it.
+        #[serde(default)]
+        live_offset: u64,
         /// Its size.
         columns: u16,
         /// Its size.

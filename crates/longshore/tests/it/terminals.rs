@@ -368,6 +368,9 @@ async fn several_look_at_one_terminal_and_come_back_to_it() {
     let session = first.session.clone();
 
     let mut second = Terminal::open(&shop.alice, &container, &format!("session={session}")).await;
+    assert_eq!((first.live_offset, second.offset), (0, 0));
+    // Until there it is a repetition, of all that the first has seen.
+    assert_eq!(second.live_offset, first.offset);
     second.shows("one\r\n").await;
     assert_eq!(first.told("viewers").await["count"], 2);
     second.write("echo two\n").await;
@@ -384,6 +387,7 @@ async fn several_look_at_one_terminal_and_come_back_to_it() {
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     let mut back = Terminal::open(&shop.alice, &container, &format!("session={session}&from={seen}")).await;
     assert_eq!(back.offset, seen);
+    assert!(back.live_offset >= seen + "three\r\n".len() as u64, "{} {seen}", back.live_offset);
     let shown = back.shows("three\r\n").await;
     assert_eq!((shown.as_str(), back.dropped), ("", 0), "nothing twice, nothing missing");
 

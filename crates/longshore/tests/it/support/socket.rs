@@ -105,6 +105,8 @@ pub(crate) struct Terminal {
     pub(crate) session: String,
     /// Offset of what comes next, as a client counts it.
     pub(crate) offset: u64,
+    /// From where on it was new when it was opened.
+    pub(crate) live_offset: u64,
     /// Everything that was shown, by channel.
     pub(crate) out: Vec<u8>,
     pub(crate) err: Vec<u8>,
@@ -139,6 +141,7 @@ impl Terminal {
         let opened = terminal.told("opened").await;
         opened["session"].as_str().unwrap().clone_into(&mut terminal.session);
         terminal.offset = opened["offset"].as_u64().unwrap();
+        terminal.live_offset = opened["live_offset"].as_u64().unwrap();
         terminal
     }
 
@@ -147,6 +150,7 @@ impl Terminal {
             socket,
             session: String::new(),
             offset: 0,
+            live_offset: 0,
             out: Vec::new(),
             err: Vec::new(),
             dropped: 0,
