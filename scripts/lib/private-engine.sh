@@ -7,6 +7,7 @@
 #   RUN_DIR/docker.sock        the engine
 #   RUN_DIR/bin                first on the engine's PATH; holds what stands in for NVIDIA's container toolkit
 #   RUN_DIR/gpus.log           what that was called with: one JSON object for each container that got GPUs
+#   RUN_DIR/cdi                descriptions of devices (CDI), for engines that know such
 #   RUN_DIR/{containerd,dockerd}.{pid,log}, RUN_DIR/bridge, RUN_DIR/data-root (the path of the image store)
 
 private_engine_url() { printf 'unix://%s/docker.sock\n' "$1"; }
@@ -25,10 +26,24 @@ private_engine_start() {
   mkdir -p "$run" "$data"
   printf '%s\n' "$data" >"$run/data-root"
   mount_cgroups_when_missing
+  private_config_create "$run"
   private_toolkit_create "$run"
   private_bridge_create "$run"
   private_containerd_start "$run" "$data"
   private_dockerd_start "$run" "$data"
+}
+
+# Nothing of the machine's /etc/docker/daemon.json reaches into the tests. Engines before version 25 do not start when they are
+# told of descriptions of devices.
+private_config_create() {
+  local run=$1 version
+  mkdir -p "$run/cdi"
+  version=$(dockerd --version | sed -n 's/^Docker version \([0-9]*\).*/\1/p')
+  if [ "${version:-0}" -ge 25 ]; then
+    printf '{"features": {"cdi": true}, "cdi-spec-dirs": ["%s/cdi"]}\n' "$run" >"$run/daemon.json"
+  else
+    printf '{}\n' >"$run/daemon.json"
+  fi
 }
 
 # The engine has a driver for GPUs when it finds this program, and has runc call it before each container that got some. It
@@ -85,8 +100,6 @@ private_engine_failed() {
 # A bridge with an address range that no route of this machine uses.
 private_bridge_create() {
   local run=$1 name third tries
-  # An empty configuration, so that the machine's /etc/docker/daemon.json does not reach into the tests.
-  printf '{}\n' >"$run/daemon.json"
   if [ -s "$run/bridge" ] && ip link show "$(cat "$run/bridge")" >/dev/null 2>&1; then
     return 0
   fi

@@ -12,6 +12,7 @@ mod applications;
 mod authz;
 mod bad_networks;
 mod builds;
+mod cdi;
 mod chart_pushes;
 mod chart_repos;
 mod charts;
