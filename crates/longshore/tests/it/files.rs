@@ -164,6 +164,11 @@ async fn no_path_leads_out_of_a_container() {
         folder.path().display()
     );
     inside(&shop, &container, &script);
+    // Whoever followed them from the machine's side would leave the container.
+    for path in ["out", "folder/secret"] {
+        let followed = std::fs::read_to_string(format!("/proc/{pid}/root/w/{path}"));
+        assert_eq!(followed.unwrap(), "the machine's own", "{path}");
+    }
 
     let direct = [
         outside.to_owned(),
@@ -231,6 +236,9 @@ async fn other_peoples_files_are_not_there() {
     write(&shop.alice, &container, "/tmp/secret", "alice's").await.expect(201);
     let bob = shop.server.account("bob").await;
     let engine_id = shop.engine_id(&container["id"]).unwrap();
+    // The engine gives them to whoever names the container.
+    let taken = docker(&shop.docker, &["cp", &format!("{}:/tmp/secret", &engine_id[..12]), "-"]);
+    assert!(taken.contains("alice's"), "{taken}");
 
     for id in [container["id"].to_string(), "mine".to_owned(), engine_id[..12].to_owned(), engine_id] {
         for (method, route) in [

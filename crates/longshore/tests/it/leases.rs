@@ -10,7 +10,7 @@ use uuid::Uuid;
 use wire::ids::ContainerId;
 use wire::link::{ContainerVerb, LinkErrorCode};
 
-use crate::support::engine::{PrivateEngine, Wire};
+use crate::support::engine::{Bare, PrivateEngine, Wire};
 use crate::support::eventually;
 use crate::support::gpus::{Driver, Outsider, gpu, used_by};
 use crate::support::machine::{Machine, Way, docker, refusal};
@@ -358,6 +358,12 @@ async fn an_image_that_asks_for_all_gpus_gets_none() {
     let none = shop.run(json!({})).await;
     let some = shop.run(json!({"gpus": one()})).await;
 
+    // On the engine itself it is what the image says.
+    let bare = Bare::at(&shop.docker);
+    let greedy = bare.create(&json!({"Image": shop.inspect(&none["id"])["Image"]}));
+    let asked = bare.get(&format!("/containers/{greedy}/json"))["Config"]["Env"].clone();
+    bare.remove(&greedy);
+    assert!(asked.as_array().unwrap().contains(&json!("NVIDIA_VISIBLE_DEVICES=all")), "{asked}");
     assert_eq!(visible(&none), ["void"]);
     assert_eq!(shop.inspect(&none["id"])["HostConfig"]["DeviceRequests"], Value::Null);
     assert_eq!(visible(&some), ["GPU-greedy-0"]);
