@@ -1,10 +1,11 @@
-//! `longshore chart key`: public keys by which signed charts are verified.
+//! `longshore chart key`: public keys by which signed charts are verified, and whether charts must be signed.
 
 use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Subcommand;
 use wire::chart_keys::{ChartKeyCreate, ChartKeyView};
+use wire::chart_repos::ChartRepoUpdate;
 use wire::ids::ChartKeyId;
 
 use super::session::Session;
@@ -27,6 +28,14 @@ pub(crate) enum ChartKeyCommand {
         /// Only for charts of this repository; without it for every one, which admins may say
         #[arg(long, value_name = "NAME")]
         repo: Option<String>,
+    },
+    /// Require that the charts of a repository are signed: those that are not verified are neither handed out nor installed
+    Require {
+        /// The chart repository
+        repo: String,
+        /// Require it no longer
+        #[arg(long)]
+        off: bool,
     },
     /// Delete a key: what was signed with it is not verified any more
     #[command(alias = "rm")]
@@ -70,6 +79,12 @@ pub(crate) async fn run(command: ChartKeyCommand, session: &Session) -> anyhow::
             let added: Vec<ChartKeyView> = answer.view()?;
             let who: Vec<String> = added.into_iter().map(|key| key.identity).collect();
             session.done(&answer, words::CHART_KEY_ADDED, &[&who.join(", ")])
+        }
+        ChartKeyCommand::Require { repo, off } => {
+            let change = ChartRepoUpdate { requires_signature: Some(!off), ..ChartRepoUpdate::default() };
+            let answer = session.client.patch(&["api", "v1", "chart-repos", &repo], &change).await?;
+            let word = if off { words::SIGNATURES_NOT_REQUIRED } else { words::SIGNATURES_REQUIRED };
+            session.done(&answer, word, &[&repo])
         }
         ChartKeyCommand::Delete { id } => {
             let id = id.to_string();

@@ -403,6 +403,10 @@ pub(crate) const CHART_UPLOADED: Word =
 pub(crate) const DELETE_CHART: Word =
     Word::new("delete chart `{}`? What was installed from it stays", "删除 Chart `{}`? 已安装的内容不受影响");
 pub(crate) const CHART_KEY_ADDED: Word = Word::new("key of `{}` added", "已添加 `{}` 的密钥");
+pub(crate) const SIGNATURES_REQUIRED: Word =
+    Word::new("charts of `{}` must be signed", "`{}` 的 Chart 必须签名");
+pub(crate) const SIGNATURES_NOT_REQUIRED: Word =
+    Word::new("charts of `{}` need no signature", "`{}` 的 Chart 无需签名");
 pub(crate) const CHART_KEY_DELETED: Word = Word::new("key `{}` deleted", "密钥 `{}` 已删除");
 pub(crate) const CHART_NOT_VERIFIED: Word =
     Word::new("chart `{}` cannot be trusted: {}", "Chart `{}` 不可信: {}");

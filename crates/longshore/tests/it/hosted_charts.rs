@@ -179,6 +179,39 @@ async fn many_uploads_at_once_are_all_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn packages_go_with_what_names_them_and_what_nothing_names_goes_with_the_next_start() {
+    let server = TestServer::without_engine(&[]).await;
+    let (alice, bob) = (server.account("alice").await, server.account("bob").await);
+    let folder = server.data_dir().join("blobs/hosted-charts");
+    let files = || {
+        let names = std::fs::read_dir(&folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.collect::<std::collections::BTreeSet<_>>()
+    };
+    let (both, alices) = (chart("web", "1.0.0", "both have it"), chart("api", "1.0.0", "alice's"));
+    for bytes in [&both, &alices] {
+        upload(&alice, "alice", bytes.clone()).await.expect(201);
+    }
+    upload(&bob, "bob", both.clone()).await.expect(201);
+    assert_eq!(files(), [hex_of(&both), hex_of(&alices)].into());
+
+    alice.delete("/api/v1/chart-repos/alice").await.expect(204);
+
+    assert_eq!(files(), [hex_of(&both)].into(), "bob's stays");
+    bob.get("/charts/bob/web-1.0.0.tgz").await.expect(200);
+    // What a server left that died between a file and its version.
+    std::fs::write(folder.join(hex_of(&alices)), &alices).unwrap();
+    let server = server.restart().await;
+    crate::support::eventually("what nothing names is gone", 30, || async {
+        (files() == [hex_of(&both)].into()).then_some(())
+    })
+    .await;
+    server.login("bob", "bob password").await.get("/charts/bob/web-1.0.0.tgz").await.expect(200);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stock_helm_adds_searches_pulls_and_renders() {
     let server = TestServer::without_engine(&[]).await;
     let Some(helm) = helm_at(server.folder()) else { return server.stop().await };

@@ -2,13 +2,16 @@
 
 use std::path::Path;
 use std::process::Output;
+use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use server::clients::registry::client::digest_of;
 
 use crate::support::api::Api;
 use crate::support::charts::{ChartServer, Fault, hex_of, package};
 use crate::support::machine::{PASSWORD, Registry, USER};
+use crate::support::process::ServerProcess;
 use crate::support::releases::{helm_at, upload};
 use crate::support::server::TestServer;
 
@@ -205,4 +208,76 @@ async fn a_registry_that_means_ill_gets_no_password_and_leads_nowhere() {
     let made = add("nothing").await.expect(201).json();
     assert_eq!((&made["chart_count"], &made["skipped_count"]), (&json!(0), &json!(2)), "{made:#}");
     server.stop().await;
+}
+
+/// Puts a chart into a registry as Helm does, without a process for each.
+async fn put(api: &Api, registry: &Registry, repository: &str, version: &str) {
+    let name = repository.rsplit('/').next().unwrap();
+    let base = format!("http://{}/v2/{repository}", registry.address);
+    let package = chart(name, version, "put");
+    let config = json!({"apiVersion": "v2", "name": name, "version": version}).to_string().into_bytes();
+    let ask = async |method: Method, url: &str, kind: &str, body: Vec<u8>| {
+        let request =
+            api.http.request(method, url).basic_auth(USER, Some(PASSWORD)).header("content-type", kind);
+        let answer = request.body(body).send().await.unwrap();
+        assert!(answer.status().is_success(), "{url}: {}", answer.status());
+        answer.headers().clone()
+    };
+    for blob in [&package, &config] {
+        let begun = ask(Method::POST, &format!("{base}/blobs/uploads/"), "text/plain", Vec::new()).await;
+        let place = begun["location"].to_str().unwrap();
+        let url = format!("{place}&digest={}", digest_of(blob));
+        ask(Method::PUT, &url, "application/octet-stream", blob.clone()).await;
+    }
+    let descriptor = |bytes: &[u8], kind: &str| json!({"mediaType": format!("application/vnd.cncf.helm.{kind}"), "size": bytes.len(), "digest": digest_of(bytes)});
+    let kind = "application/vnd.oci.image.manifest.v1+json";
+    let manifest = json!({"schemaVersion": 2, "mediaType": kind, "config": descriptor(&config, "config.v1+json"),
+        "layers": [descriptor(&package, "chart.content.v1.tar+gzip")]});
+    ask(Method::PUT, &format!("{base}/manifests/{version}"), kind, manifest.to_string().into_bytes()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_killed_in_the_middle_of_a_sync_has_the_old_charts_or_the_new_ones() {
+    let mut server = ServerProcess::start_on(&[("machine.enabled", "false"), LOOPBACK]).await;
+    let alice = server.account("alice").await;
+    let registry = Registry::start().await;
+    let versions = async || {
+        let found = alice.get("/api/v1/charts/team/web/versions?limit=100").await.expect(200).json();
+        let page = found["data"].as_array().unwrap().len();
+        assert_eq!(found["total"], page, "what is counted is there: {found:#}");
+        page
+    };
+    put(&alice, &registry, "team/web", "1.0.0").await;
+    let new = json!({"name": "team", "url": format!("oci://{}/team/web", registry.address), "username": USER,
+        "password": PASSWORD, "is_public": false, "sync_minutes": 0});
+    alice.post("/api/v1/chart-repos", new).await.expect(201);
+
+    // At any moment of a sync, with pauses that are the same in every run.
+    let mut pushed = 1;
+    for (round, pause) in [10_u64, 60, 150].into_iter().enumerate() {
+        let before = versions().await;
+        for number in 0..8 {
+            put(&alice, &registry, "team/web", &format!("1.{}.{number}", round + 1)).await;
+        }
+        pushed += 8;
+        let request = alice.request(Method::POST, "/api/v1/chart-repos/team/sync");
+        let (answered, ()) = tokio::join!(request.send(), async {
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+            server.kill();
+        });
+        server.start_again().await;
+        let found = versions().await;
+        assert!(
+            [before, pushed].contains(&found),
+            "{found} versions: neither the {before} old ones nor all {pushed}"
+        );
+        if answered.is_ok_and(|answer| answer.status() == 200) {
+            assert_eq!(found, pushed, "what was acknowledged is there");
+        }
+        alice.get("/api/v1/charts/team/web/versions/1.0.0/package").await.expect(200);
+    }
+
+    sync(&alice, "team").await;
+    assert_eq!(versions().await, pushed);
+    assert_eq!(sync(&alice, "team").await["not_modified"], true);
 }

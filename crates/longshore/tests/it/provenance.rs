@@ -200,6 +200,22 @@ async fn signatures_come_with_charts_of_ones_own_by_every_way() {
         "got",
     ]));
 
+    // Required, whoever asks by whatever way gets only what is verified.
+    let plain = crate::support::charts::package(&[(
+        "plain/Chart.yaml",
+        b"apiVersion: v2\nname: plain\nversion: 1.0.0\n",
+    )]);
+    upload(Form::new().part("chart", part(&plain))).await;
+    alice.get("/charts/alice/plain-1.0.0.tgz").await.expect(200);
+    alice.patch("/api/v1/chart-repos/alice", json!({"requires_signature": true})).await.expect(200);
+    alice.get("/charts/alice/api-1.0.0.tgz").await.expect(200);
+    alice.get("/charts/alice/api-1.0.0.tgz.prov").await.expect(200);
+    assert_eq!(alice.get("/charts/alice/plain-1.0.0.tgz").await.expect(422).code(), "chart_not_verified");
+    said(helm(&["repo", "update"]));
+    assert!(!helm(&["pull", "own/plain", "-d", "got"]).status.success());
+    alice.patch("/api/v1/chart-repos/alice", json!({"requires_signature": false})).await.expect(200);
+    said(helm(&["pull", "own/plain", "-d", "got"]));
+
     // The registry as a repository has them, too.
     let own = json!({"name": "own", "url": format!("oci://{registry}/alice"), "is_public": false, "requires_signature": true});
     alice.post("/api/v1/chart-repos", own).await.expect(201);

@@ -1,6 +1,7 @@
 //! Chart repositories: who has which. A public one is seen by everybody and changed by its owner and by admins; one that is not
 //! public exists for those alone. The index is read before a new one is stored, so that what is there works.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use store::chart_repos::{self as rows, Filter, ORDERS, Row, Settings, Viewer};
@@ -15,7 +16,7 @@ use wire::page::{Page, PageQuery};
 use wire::secret::Secret;
 
 use super::audit::{self, Event};
-use super::{chart_sync, oci_sync};
+use super::{chart_sync, hosted_packages, oci_sync};
 use crate::app::App;
 use crate::caller::Caller;
 use crate::clients::helm_repo::Source;
@@ -296,6 +297,10 @@ pub async fn syncs(
 pub async fn delete(app: &App, caller: &Caller, id_or_name: &str) -> Result<ChartRepoView> {
     let row = owned(app, caller, id_or_name).await?;
     let shown = view(app, caller, row.clone()).await?;
+    let is_hosted = row.settings.backend == ChartRepoBackend::Hosted;
+    // Nobody adds a package while those of the repository go.
+    let _guard = app.chart_syncs.packages.lock().await;
+    let packages = if is_hosted { hosted_packages::of(app, row.id).await? } else { HashSet::new() };
     let tx = app.db.begin().await?;
     let releases = release_count(&tx, row.id).await?;
     if releases > 0 {
@@ -303,7 +308,7 @@ pub async fn delete(app: &App, caller: &Caller, id_or_name: &str) -> Result<Char
             .hint("uninstall them first: `longshore release list`")
             .with("release_count", releases));
     }
-    if row.settings.backend == ChartRepoBackend::Hosted {
+    if is_hosted {
         super::images::remove_charts(app, &tx, &row.account).await?;
     }
     if !rows::delete(&tx, row.id).await? {
@@ -320,6 +325,7 @@ pub async fn delete(app: &App, caller: &Caller, id_or_name: &str) -> Result<Char
     tx.commit().await?;
     app.signals.jobs.notify_one();
     app.chart_syncs.forget(row.id);
+    hosted_packages::forget(app, packages).await?;
     Ok(shown)
 }
 

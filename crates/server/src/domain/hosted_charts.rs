@@ -10,15 +10,16 @@ use sha2::{Digest as _, Sha256};
 use store::chart_repos::{self, Known, Outcome, Row, Settings, Viewer};
 use store::{Tx, charts};
 use wire::chart_repos::{ChartRepoBackend, ChartRepoKind};
-use wire::charts::ChartVersionView;
+use wire::charts::{ChartVersionView, DigestCheck};
 use wire::ids::{AccountId, ChartRepoId};
 use wire::names::AccountName;
 use wire::time::Timestamp;
 
 use super::audit::{self, Event};
 use super::chart_sync::Prepared;
-use super::charts::version_view;
+use super::charts::{Fetched, version_view};
 use super::images::NewImage;
+use super::{hosted_packages, provenance};
 use crate::app::App;
 use crate::blobs::{BlobKind, Upload, blocking};
 use crate::caller::Caller;
@@ -190,9 +191,7 @@ pub async fn delete(app: &App, caller: &Caller, owner: &str, name: &str, version
         .await?;
         tx.commit().await?;
         app.signals.jobs.notify_one();
-        for digest in gone.digest.into_iter().chain(gone.provenance) {
-            forget_package(app, &digest).await?;
-        }
+        hosted_packages::forget(app, gone.digest.into_iter().chain(gone.provenance)).await?;
         return Ok(());
     }
     Err(busy())
@@ -243,7 +242,8 @@ fn write_line(text: &mut String, line: &str) {
     text.push('\n');
 }
 
-/// A package of an account's repository, `NAME-VERSION.tgz`, or its signature, the same with `.prov`.
+/// A package of an account's repository, `NAME-VERSION.tgz`, or its signature, the same with `.prov`. Where charts must be signed,
+/// one that is not verified is not handed out here either.
 pub async fn package(app: &App, caller: Option<&Caller>, owner: &str, file: &str) -> Result<(File, u64)> {
     let repo = readable(app, caller, owner).await?;
     let (file, is_signature) = file.strip_suffix(".prov").map_or((file, false), |package| (package, true));
@@ -254,9 +254,16 @@ pub async fn package(app: &App, caller: Option<&Caller>, owner: &str, file: &str
         for page in charts::versions(&app.db, id).await? {
             let versions: Vec<Version> = serde_json::from_str(&page).map_err(Error::internal)?;
             let found = versions.into_iter().find(|version| version.urls.iter().any(|url| url == file));
-            if let Some(digest) = found.and_then(|it| if is_signature { it.provenance } else { it.digest }) {
-                return open(app, &digest).await;
+            let Some(version) = found else { continue };
+            let digest = if is_signature { &version.provenance } else { &version.digest };
+            let Some(digest) = digest.clone() else { continue };
+            let (file, bytes) = open(app, &digest).await?;
+            if is_signature {
+                return Ok((file, bytes));
             }
+            let check = DigestCheck::Index;
+            let fetched = Fetched { repo, name, version, file, bytes, digest, check, is_changed: false };
+            return provenance::check(app, fetched).await.map(|fetched| (fetched.file, fetched.bytes));
         }
     }
     Err(Error::not_found("package", file))
@@ -543,23 +550,6 @@ pub(super) async fn metadata_of(app: &App, repo: ChartRepoId, name: &str) -> Res
         || Ok(chart_index::Metadata::default()),
         |row| serde_json::from_str(&row.metadata).map_err(Error::internal),
     )
-}
-
-/// Removes a package that no version names any more.
-async fn forget_package(app: &App, digest: &str) -> Result<()> {
-    for repo in chart_repos::all(&app.db)
-        .await?
-        .into_iter()
-        .filter(|repo| repo.settings.backend == ChartRepoBackend::Hosted)
-    {
-        for (id, _) in charts::hashes(&app.db, repo.id).await?.into_values() {
-            if charts::versions(&app.db, id).await?.iter().any(|page| page.contains(digest)) {
-                return Ok(());
-            }
-        }
-    }
-    let (blobs, digest) = (app.blobs.clone(), digest.to_owned());
-    blocking(move || blobs.delete(BlobKind::HostedChart, &digest)).await
 }
 
 fn busy() -> Error {

@@ -39,6 +39,7 @@ pub mod files;
 pub mod git_repos;
 pub mod gpus;
 pub mod hosted_charts;
+pub(crate) mod hosted_packages;
 pub mod image_tree;
 pub mod images;
 pub mod invites;

@@ -110,7 +110,8 @@ pub async fn index(
 
 /// A package of an account's charts.
 #[utoipa::path(get, path = "/charts/{account}/{file}", tag = "hosted charts", security(("secret" = [])), params(("account" = String, Path, description = "Whose charts"), ("file" = String, Path, description = "`NAME-VERSION.tgz`, or its signature `NAME-VERSION.tgz.prov`")),
-    responses((status = 200, description = "The package", content_type = "application/gzip", body = Vec<u8>), (status = 401, description = "It is not public", body = Problem), (status = 404, body = Problem)))]
+    responses((status = 200, description = "The package", content_type = "application/gzip", body = Vec<u8>), (status = 401, description = "It is not public", body = Problem), (status = 404, body = Problem),
+        (status = 422, description = "It must be signed, and is not, or not by a key that counts", body = Problem)))]
 pub async fn package(
     State(app): State<App>,
     context: axum::Extension<RequestContext>,

@@ -13,7 +13,7 @@ use wire::ids::{ChartRepoId, ChartSyncId};
 use crate::app::App;
 use crate::chart_syncs::SyncFailure;
 use crate::clients::oci_charts::place_of;
-use crate::domain::chart_sync;
+use crate::domain::{chart_sync, hosted_packages};
 use crate::error::Result;
 
 /// How often the clock is looked at.
@@ -39,6 +39,12 @@ struct Seen {
 
 /// Runs until the server ends.
 pub(super) async fn run(app: App) {
+    // Packages that an earlier server stored without their version, or took the version of and not the package.
+    match hosted_packages::sweep(&app).await {
+        Ok(0) => {}
+        Ok(count) => tracing::info!(count, "packages of charts that nothing names were removed"),
+        Err(error) => tracing::warn!(%error, "packages of charts are looked at with the next start"),
+    }
     let mut versions = app.db.versions();
     let mut seen = Seen::default();
     loop {
