@@ -12,7 +12,7 @@ from pathlib import Path
 from common import RESULTS
 
 HERE = Path(__file__).parent
-ORDER = ("upload_to_answer", "idle", "upload_memory", "lists", "registry_tokens", "logins", "link", "first_use", "agents")
+ORDER = ("upload_to_answer", "idle", "upload_memory", "lists", "registry_tokens", "logins", "link", "first_use", "agents", "workloads")
 TITLES = {
     "upload_to_answer": "From an upload to a container that answers",
     "idle": "What the server costs while nothing happens",
@@ -23,6 +23,7 @@ TITLES = {
     "link": "The link to a machine",
     "first_use": "An image on a machine that has never seen it",
     "agents": "1,000 machines",
+    "workloads": "1,000 pods in a cluster",
 }
 
 

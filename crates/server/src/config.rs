@@ -463,6 +463,18 @@ pub const SETTINGS: &[Setting] = &[
         None,
         "Namespace of the ingress controller, from which the pods of accounts may be called.",
     ),
+    setting(
+        "kubernetes.public_server",
+        Kind::Text,
+        None,
+        "Address of the API server of the cluster in which this server runs, as people reach it, such as `https://kubernetes.example.org:6443`. Their kubeconfigs lead there; without it they get none of that cluster.",
+    ),
+    setting(
+        "kubernetes.public_authority",
+        Kind::Text,
+        None,
+        "File with the certificates (PEM) of the authority by which that address is known; the cluster's own authority when not set.",
+    ),
     setting("kubernetes.gpus", Kind::Number, Some("0"), "GPUs that the pods of a namespace may ask for."),
     setting(
         "charts.public_by_default",
@@ -795,6 +807,8 @@ pub struct KubernetesConfig {
     pub ingress_domain: Option<String>,
     pub ingress_class: Option<String>,
     pub ingress_namespace: Option<String>,
+    pub public_server: Option<String>,
+    pub public_authority: Option<PathBuf>,
     pub gpus: u64,
 }
 
@@ -1168,6 +1182,13 @@ impl Config {
         if self.kubernetes.ingress_domain.as_ref().is_some_and(|domain| !is_domain(domain)) {
             return invalid(
                 "`kubernetes.ingress_domain` is a domain in lower case, such as `apps.example.org`",
+            );
+        }
+        if let Some(server) = &self.kubernetes.public_server
+            && !crate::clients::kube::kubeconfig::is_server(server)
+        {
+            return invalid(
+                "`kubernetes.public_server` is an address such as `https://kubernetes.example.org:6443`",
             );
         }
         if let Some(name) = &self.registry_advertise

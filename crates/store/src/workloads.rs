@@ -210,9 +210,20 @@ pub async fn revisions(c: &dyn Conn, id: WorkloadId) -> Result<Vec<Revision>> {
     c.on().rows(&query).await?.iter().map(revision).collect()
 }
 
-/// Notes the id that the cluster gave a workload; none while it may not have the current revision.
-pub async fn set_uid(c: &dyn Conn, id: WorkloadId, uid: Option<&str>) -> Result<()> {
-    set(c, id, ("uid", uid.into())).await
+/// Notes that the cluster may not have a workload's current revision.
+pub async fn set_unapplied(c: &dyn Conn, id: WorkloadId) -> Result<()> {
+    set(c, id, ("uid", None::<String>.into())).await
+}
+
+/// Notes that the cluster has a revision of a workload, and the id that it gave it. When that is not the current revision any
+/// more, nobody knows which of the two came last to the cluster: the current one has to be applied again.
+pub async fn set_applied(c: &dyn Conn, id: WorkloadId, revision: u64, uid: &str) -> Result<()> {
+    let mut query = update(TABLE, [("uid", uid.into())]);
+    query.and_where(Expr::col("id").eq(id.to_string())).and_where(Expr::col("revision").eq(int(revision)?));
+    match c.on().change(TABLE, &query).await? {
+        0 => set_unapplied(c, id).await,
+        _ => Ok(()),
+    }
 }
 
 /// Notes that a workload is to go.

@@ -192,7 +192,9 @@ function PodLog({ namespace, pod }: { namespace: string; pod: Pod }) {
       model.clear();
       setError(undefined);
       setLive(true);
-      const response = await fetch(`/api/v1/namespaces/${namespace}/pods/${pod.name}/log?follow=true&tail=5000`, {
+      const which = pod.containers.length > 1 ? "&all_containers=true" : "";
+      const path = `/api/v1/namespaces/${namespace}/pods/${pod.name}/log?follow=true&tail=5000${which}`;
+      const response = await fetch(path, {
         signal: over.signal,
         credentials: "same-origin",
       });
@@ -210,7 +212,7 @@ function PodLog({ namespace, pod }: { namespace: string; pod: Pod }) {
       if (!over.signal.aborted) setError(error instanceof Failure ? error : new Failure(0, "unreachable", ""));
     });
     return () => over.abort();
-  }, [namespace, pod.name, model, round]);
+  }, [namespace, pod.name, pod.containers.length, model, round]);
   return (
     <>
       {error !== undefined && <Trouble error={error} onRetry={() => setRound(round + 1)} />}

@@ -74,7 +74,10 @@ pub(crate) enum WorkloadCommand {
         /// Of this container [default: the first one]
         #[arg(long, short, value_name = "NAME")]
         container: Option<String>,
-        /// The newest lines
+        /// Of all containers, each line with its container's name before it
+        #[arg(long, conflicts_with = "container")]
+        all_containers: bool,
+        /// The newest lines, of each container
         #[arg(long, value_name = "LINES", default_value_t = 200)]
         tail: u64,
         /// Of the container that ended before the current one
@@ -147,9 +150,12 @@ pub(crate) async fn run(command: WorkloadCommand, session: &Session) -> anyhow::
             show(session, &answer.view()?)
         }
         WorkloadCommand::Pods { namespace } => pods(session, &namespace).await,
-        WorkloadCommand::Logs { namespace, pod, container, tail, previous, follow } => {
+        WorkloadCommand::Logs { namespace, pod, container, all_containers, tail, previous, follow } => {
             let mut query = vec![("tail", tail.to_string()), ("previous", previous.to_string())];
             query.extend(container.map(|container| ("container", container)));
+            if all_containers {
+                query.push(("all_containers", "true".to_owned()));
+            }
             let path = ["api", "v1", "namespaces", &namespace, "pods", &pod, "log"];
             logs(session, &path, query, follow).await
         }

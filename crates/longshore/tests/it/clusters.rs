@@ -1,10 +1,13 @@
 //! Kubernetes clusters: added with the least rights, looked at, and lost from sight.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::support::api::Api;
 use crate::support::cluster::{Cable, cluster, unique};
 use crate::support::eventually;
+use crate::support::meddler::Meddler;
 use crate::support::server::TestServer;
 
 #[tokio::test]
@@ -159,11 +162,6 @@ async fn a_cluster_that_hangs_keeps_nobody_waiting_and_loses_nothing() {
         .await
         .expect(201);
     henry.post("/api/v1/namespaces", json!({"name": "test"})).await.expect(201);
-    let service = |name: &str| {
-        format!(
-            "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{selector: {{a: b}}, ports: [{{port: 80}}]}}\n"
-        )
-    };
     let files = [service("one"), service("two"), service("three")].join("---\n");
     henry.post("/api/v1/workloads", json!({"manifest": files})).await.expect(200);
     let all_are = async |wanted: &str| {
@@ -194,6 +192,169 @@ async fn a_cluster_that_hangs_keeps_nobody_waiting_and_loses_nothing() {
         (state("one")? == "missing" && state("two")? == "ready").then_some(())
     })
     .await;
+    henry.delete("/api/v1/namespaces/test").await;
+    server.stop().await;
+}
+
+/// A service of a name.
+fn service(name: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{selector: {{a: b}}, ports: [{{port: 80}}]}}\n"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_that_is_too_old_is_begun_anew_and_nothing_is_lost() {
+    let Some(cluster) = cluster() else { return };
+    let server = TestServer::without_engine(&[]).await;
+    let (admin, name) = (server.admin().await, unique("henry"));
+    let henry = server.account(&name).await;
+    let meddler = Meddler::before(&cluster).await;
+    let kubeconfig = meddler.through(cluster.least_kubeconfig()).to_string();
+    admin.post("/api/v1/clusters", json!({"name": "lab", "kubeconfig": kubeconfig})).await.expect(201);
+    henry.post("/api/v1/namespaces", json!({"name": "test"})).await.expect(201);
+    let full = format!("{name}-test");
+    let files = ["one", "two", "three"].map(service).join("---\n");
+    henry.post("/api/v1/workloads", json!({"manifest": files})).await.expect(200);
+    let states = async || {
+        let rows = henry.get("/api/v1/workloads").await.expect(200).json();
+        ["one", "two", "three"].map(|name| {
+            let row = rows["data"].as_array().unwrap().iter().find(|row| row["name"] == name).unwrap();
+            (
+                row["state"].as_str().unwrap().to_owned(),
+                row["message"].as_str().unwrap_or_default().to_owned(),
+            )
+        })
+    };
+    let lists = || meddler.asked("GET /api/v1/services?limit");
+    eventually("services are watched", 40, || async {
+        (meddler.asked("GET /api/v1/services?watch") > 0).then_some(())
+    })
+    .await;
+    eventually("all are ready", 40, || async {
+        states().await.iter().all(|(state, _)| state == "ready").then_some(())
+    })
+    .await;
+
+    meddler.hold("/api/v1/services");
+    cluster.kubectl(&["-n", &full, "delete", "service", "one"]);
+    cluster.kubectl(&["-n", &full, "label", "service", "two", "longshore.io/workload-"]);
+    assert_eq!(states().await[0].0, "ready", "nobody has told it");
+    let listed = lists();
+    meddler.expire();
+
+    eventually("what happened meanwhile is seen, and never anything that is not known", 40, || async {
+        let seen = states().await;
+        assert!(seen.iter().all(|(state, _)| state != "unknown"), "{seen:?}");
+        let is_seen = seen[0].0 == "missing" && seen[1].1.contains("label") && seen[2].0 == "ready";
+        (is_seen && meddler.has_refused() && lists() >= listed + 2).then_some(())
+    })
+    .await;
+    let listed = lists();
+    cluster.kubectl(&["-n", &full, "delete", "service", "three"]);
+    eventually("the new watch goes on", 40, || async { (states().await[2].0 == "missing").then_some(()) })
+        .await;
+    assert_eq!(lists(), listed, "it was told, and did not ask");
+
+    // One that is slow is waited for by those who change something, and not asked by those who look.
+    let one = json!({"manifest": service("one")});
+    henry.post("/api/v1/workloads", one.clone()).await.expect(200);
+    eventually("it is known again", 40, || async { (states().await[0].0 == "ready").then_some(()) }).await;
+    meddler.slow_down(Duration::from_secs(2));
+    henry.post("/api/v1/workloads", one).await.expect(200);
+    let asked = meddler.asked(&format!("GET /api/v1/namespaces/{full}/services/one"));
+    assert_eq!(states().await[0].0, "ready");
+    assert_eq!(meddler.asked(&format!("GET /api/v1/namespaces/{full}/services/one")), asked);
+    meddler.slow_down(Duration::ZERO);
+    henry.delete("/api/v1/namespaces/test").await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_that_lost_its_store_is_not_taken_for_an_empty_one() {
+    let Some(cluster) = cluster() else { return };
+    let server = TestServer::without_engine(&[]).await;
+    let (admin, name) = (server.admin().await, unique("henry"));
+    let henry = server.account(&name).await;
+    let meddler = Meddler::before(&cluster).await;
+    let kubeconfig = meddler.through(cluster.least_kubeconfig()).to_string();
+    admin.post("/api/v1/clusters", json!({"name": "lab", "kubeconfig": kubeconfig})).await.expect(201);
+    henry.post("/api/v1/namespaces", json!({"name": "test"})).await.expect(201);
+    let file = ["one", "two"].map(service).join("---\n");
+    henry.post("/api/v1/workloads", json!({"manifest": file})).await.expect(200);
+    let all_are = async |wanted: &str| {
+        let rows = henry.get("/api/v1/workloads").await.expect(200).json()["data"].clone();
+        let rows = rows.as_array().unwrap().clone();
+        (rows.len() == 2 && rows.iter().all(|row| row["state"] == wanted)).then_some(rows)
+    };
+    eventually("all are ready", 40, || all_are("ready")).await;
+
+    meddler.lose_the_store(true);
+
+    let unknown = eventually("nothing is said that is not known", 40, || all_are("unknown")).await;
+    assert!(unknown[0]["message"].as_str().unwrap().contains("etcdserver"), "{}", unknown[0]);
+    let refused = henry.post("/api/v1/workloads", json!({"manifest": service("three")})).await.expect(503);
+    assert!(refused.text.contains("etcdserver"), "{}", refused.text);
+    eventually("nothing is said of pods", 40, || async {
+        (henry.get("/api/v1/namespaces/test/pods").await.status == 503).then_some(())
+    })
+    .await;
+    assert_eq!(henry.get("/api/v1/namespaces/test").await.expect(200).json()["state"], "ready");
+    // A namespace that is wished for meanwhile is made when it can be.
+    let wish = henry.post("/api/v1/namespaces", json!({"name": "later"})).await;
+    assert!([201, 202].contains(&wish.status), "{}", wish.text);
+    meddler.lose_the_store(false);
+    eventually("all are ready again", 60, || all_are("ready")).await;
+    eventually("the wish is fulfilled", 60, || async {
+        let later = henry.get("/api/v1/namespaces/later").await.expect(200).json();
+        (later["state"] == "ready").then_some(())
+    })
+    .await;
+    henry.delete("/api/v1/namespaces/later").await;
+    let full = format!("{name}-test");
+    for service in ["one", "two"] {
+        assert!(cluster.object(&["-n", &full, "service", service]).is_some(), "`{service}` is there");
+    }
+    henry.delete("/api/v1/namespaces/test").await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn accounts_get_no_kubeconfig_where_the_cluster_does_not_hold_them_to_the_rules() {
+    let Some(cluster) = cluster() else { return };
+    let server = TestServer::without_engine(&[]).await;
+    let (admin, name) = (server.admin().await, unique("henry"));
+    let henry = server.account(&name).await;
+    let meddler = Meddler::before(&cluster).await;
+    let kubeconfig = meddler.through(cluster.least_kubeconfig()).to_string();
+    admin.post("/api/v1/clusters", json!({"name": "lab", "kubeconfig": kubeconfig})).await.expect(201);
+    henry.post("/api/v1/namespaces", json!({"name": "test"})).await.expect(201);
+    let ask =
+        async |status: u16| henry.post("/api/v1/namespaces/test/kubeconfig", json!({})).await.expect(status);
+    let binding = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings/longshore-tenant";
+    let said = |code: u16, reason: &str| json!({"kind": "Status", "code": code, "reason": reason, "message": reason});
+    let tokens =
+        || meddler.asked(&format!("POST /api/v1/namespaces/{name}-test/serviceaccounts/longshore/token"));
+
+    let missing = said(404, "NotFound");
+    meddler.change(binding, move |_, _| (404, missing.clone()));
+    let refused = ask(409).await;
+    assert_eq!(refused.code(), "no_tenant_policy");
+    assert!(refused.text.contains("longshore cluster role"), "{}", refused.text);
+    let hidden = said(403, "Forbidden");
+    meddler.change(binding, move |_, _| (403, hidden.clone()));
+    assert_eq!(ask(409).await.code(), "no_tenant_policy");
+    // One that only notes what it sees holds nobody.
+    meddler.change(binding, |status, mut body| {
+        body["spec"]["validationActions"] = json!(["Audit"]);
+        (status, body)
+    });
+    assert_eq!(ask(409).await.code(), "no_tenant_policy");
+    assert_eq!(tokens(), 0, "none of them came to a token");
+    meddler.change_nothing();
+    let made = ask(201).await.json();
+    assert!(made["kubeconfig"].as_str().unwrap().contains("\"token\""), "{made}");
+    assert_eq!(tokens(), 1);
     henry.delete("/api/v1/namespaces/test").await;
     server.stop().await;
 }

@@ -208,6 +208,8 @@ async fn longshore_runs_in_a_cluster_and_serves_it() {
         &format!("persistence.storageClassName={namespace}"),
         "--set",
         "resources.requests.cpu=10m",
+        "--set",
+        &format!("env.LONGSHORE_KUBERNETES_PUBLIC_SERVER=https://{}", cluster.server()),
     ];
     helm(&release).unwrap();
 
@@ -227,6 +229,15 @@ async fn longshore_runs_in_a_cluster_and_serves_it() {
     login.post("/api/v1/workloads", json!({"manifest": map})).await.expect(200);
     let theirs = made["name"].as_str().unwrap();
     assert_eq!(cluster.object(&["-n", theirs, "configmap", "conf"]).unwrap()["data"]["a"], "b");
+
+    // From inside the server reaches the cluster by a way that people do not have; they get the one that was set.
+    let kubeconfig_made =
+        login.post("/api/v1/namespaces/test/kubeconfig", json!({})).await.expect(201).json();
+    let own = folder.path().join("kubeconfig");
+    fs::write(&own, kubeconfig_made["kubeconfig"].as_str().unwrap()).unwrap();
+    let own = own.display().to_string();
+    let found = cluster.try_kubectl(&["--kubeconfig", &own, "get", "configmap", "conf", "-o", "name"], "");
+    assert_eq!(found.unwrap().trim(), "configmap/conf");
 
     // The pod goes, the volume stays: the same accounts, the same login.
     cluster.kubectl(&["-n", &namespace, "delete", "pods", "--all", "--wait=true"]);

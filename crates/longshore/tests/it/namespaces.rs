@@ -1,5 +1,6 @@
 //! Namespaces in a real cluster: made with their walls, kept as they should be, taken away; and nothing that is not ours.
 
+use base64::Engine as _;
 use serde_json::{Value, json};
 
 use crate::support::api::Api;
@@ -199,6 +200,39 @@ async fn what_somebody_changed_in_the_walls_is_put_right() {
     let henry = server
         .login(made["account"].as_str().unwrap(), &format!("{} password", made["account"].as_str().unwrap()))
         .await;
+    henry.delete(&format!("/api/v1/namespaces/{full}")).await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_secret_by_which_pods_pull_is_renewed_before_it_ends_and_opens_ones_own_images_alone() {
+    let Some((cluster, server, _, henry, name)) = start().await else { return };
+    let made = henry.post("/api/v1/namespaces", json!({"name": "test"})).await.expect(201).json();
+    let full = made["name"].as_str().unwrap().to_owned();
+    let secret = || {
+        let secret = cluster.object(&["-n", &full, "secret", "longshore-pull"])?;
+        Some(secret["data"][".dockerconfigjson"].as_str()?.to_owned())
+    };
+    let first = secret().unwrap();
+    let id = made["id"].as_str().unwrap().parse().unwrap();
+
+    store::namespaces::set_pull_secret_until(&server.app.db, id, server.app.now()).await.unwrap();
+    let server = server.restart().await;
+
+    let renewed =
+        eventually("it is another one", 30, || async { secret().filter(|now| *now != first) }).await;
+    let base64 = &base64::engine::general_purpose::STANDARD;
+    let config: Value = serde_json::from_slice(&base64.decode(renewed).unwrap()).unwrap();
+    let (_, login) = config["auths"].as_object().unwrap().iter().next().unwrap();
+    let login = base64.decode(login["auth"].as_str().unwrap()).unwrap();
+    let login = String::from_utf8(login).unwrap();
+    let (user, password) = login.split_once(':').unwrap();
+    let own = format!("repository:{name}/app:pull,push");
+    let answer = server.ask_token(Some((user, password)), &[&own, "repository:mallory/app:pull"]).await;
+    let token = answer.expect(200).json();
+    let access = TestServer::access_in(token["token"].as_str().unwrap());
+    assert_eq!(access, json!([{"type": "repository", "name": format!("{name}/app"), "actions": ["pull"]}]));
+    let henry = server.login(&name, &format!("{name} password")).await;
     henry.delete(&format!("/api/v1/namespaces/{full}")).await;
     server.stop().await;
 }

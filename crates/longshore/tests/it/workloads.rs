@@ -1,5 +1,6 @@
 //! Workloads on a real cluster: from a zip to a page that answers, and everything that is tried to get further than that.
 
+use futures::future::join_all;
 use serde_json::json;
 
 use crate::support::cluster::unique;
@@ -275,158 +276,6 @@ async fn why_a_workload_does_not_start_is_said_in_plain_words() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_would_leave_the_namespace_is_refused_though_an_administrator_could() {
-    let Some(room) = Room::small().await else { return };
-    let before = room.cluster.kubectl(&[
-        "-n",
-        "kube-system",
-        "get",
-        "configmaps,serviceaccounts,deployments",
-        "-o",
-        "jsonpath={.items[*].metadata.resourceVersion}",
-    ]);
-    let image = "nowhere.invalid/x:1";
-    let plain = deployment(image, "");
-    let map = |namespace: &str| {
-        format!(
-            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: smuggled, namespace: {namespace}}}\ndata: {{a: b}}\n"
-        )
-    };
-    let attempts = [
-        ("host path", deployment(image, "volumes: [{name: a, hostPath: {path: /}}]")),
-        ("host network", deployment(image, "hostNetwork: true")),
-        ("host processes", deployment(image, "hostPID: true")),
-        ("privileged", plain.replace("        ports:", "        securityContext: {privileged: true}\n        ports:")),
-        ("capabilities", plain.replace("        ports:", "        securityContext: {capabilities: {add: [SYS_ADMIN]}}\n        ports:")),
-        ("a node by name", deployment(image, "nodeName: node1")),
-        ("another service account", deployment(image, "serviceAccountName: longshore")),
-        ("a token", deployment(image, "volumes: [{name: a, projected: {sources: [{serviceAccountToken: {path: t}}]}}]")),
-        ("another namespace", plain.replace("metadata: {name: web,", "metadata: {name: web, namespace: kube-system,")),
-        ("a second document", format!("{plain}---\n{}", map("kube-system"))),
-        ("a document before", format!("{}---\n{plain}", map("kube-system"))),
-        ("a list", format!("apiVersion: v1\nkind: List\nitems:\n- {}\n", json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "smuggled", "namespace": "kube-system"}}))),
-        ("a namespace", "apiVersion: v1\nkind: Namespace\nmetadata: {name: smuggled}\n".to_owned()),
-        ("a role of the cluster", "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: smuggled}\nrules: []\n".to_owned()),
-        ("a binding", "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\nmetadata: {name: smuggled}\nroleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-admin}\nsubjects: [{kind: ServiceAccount, name: default, namespace: default}]\n".to_owned()),
-        ("external addresses", SERVICE.replace("  selector", "  externalIPs: [10.9.9.9]\n  selector")),
-        ("an external name", "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {type: ExternalName, externalName: example.org}\n".to_owned()),
-        ("a load balancer", SERVICE.replace("NodePort", "LoadBalancer")),
-        ("endpoints", "apiVersion: v1\nkind: Endpoints\nmetadata: {name: web}\n".to_owned()),
-        ("a volume of the node", "apiVersion: v1\nkind: PersistentVolume\nmetadata: {name: smuggled}\nspec: {capacity: {storage: 1Gi}, accessModes: [ReadWriteOnce], hostPath: {path: /}}\n".to_owned()),
-        ("another's volume", "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: a}\nspec: {volumeName: b, accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}\n".to_owned()),
-        ("an owner", plain.replace("metadata: {name: web,", "metadata: {name: web, finalizers: [example.org/keep],")),
-        ("a token of a service account", "apiVersion: v1\nkind: Secret\nmetadata: {name: a, annotations: {kubernetes.io/service-account.name: longshore}}\ntype: kubernetes.io/service-account-token\n".to_owned()),
-    ];
-    room.cluster.kubectl(&["create", "namespace", &format!("{}-free", room.name)]);
-
-    for (what, text) in &attempts {
-        let answer = room.henry.post("/api/v1/workloads", json!({"manifest": text})).await;
-        assert!([403, 422].contains(&answer.status), "{what}: {} {}", answer.status, answer.text);
-        for route in ["create_deployment", "create_service", "update_deployment", "update_service"] {
-            let answer =
-                send(&room.henry, &format!("/deploy/{route}"), &[("namespace", "test")], "a.yaml", text)
-                    .await;
-            assert!(
-                [403, 404, 422].contains(&answer.status),
-                "{what} by {route}: {} {}",
-                answer.status,
-                answer.text
-            );
-        }
-        // The administrator may do each of these: that it was refused is our doing.
-        let free = format!("{}-free", room.name);
-        let arguments = ["apply", "--server-side", "--force-conflicts", "--dry-run=server", "-f", "-"];
-        let could = room.cluster.try_kubectl(&[&["-n", &free][..], &arguments].concat(), text);
-        let could = could.or_else(|_| room.cluster.try_kubectl(&arguments, text));
-        assert!(could.is_ok(), "{what}: {could:?}");
-    }
-    let bomb = "a: &a [x,x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: [*d,*d,*d,*d,*d,*d,*d,*d,*d,*d]\n";
-    let many = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n---\n".repeat(2_000);
-    for text in [bomb, many.as_str(), "kind: ConfigMap\nkind: Namespace\n", "\u{7}", ""] {
-        room.henry.post("/api/v1/workloads", json!({"manifest": text})).await.expect(422);
-    }
-    let left = room
-        .cluster
-        .try_kubectl(&["-n", &room.namespace, "get", "deployments,services,configmaps", "-o", "name"], "")
-        .unwrap();
-    assert_eq!(left.lines().filter(|line| !line.contains("kube-root-ca")).count(), 0, "{left}");
-    let after = room.cluster.kubectl(&[
-        "-n",
-        "kube-system",
-        "get",
-        "configmaps,serviceaccounts,deployments",
-        "-o",
-        "jsonpath={.items[*].metadata.resourceVersion}",
-    ]);
-    assert_eq!(before, after, "nothing in kube-system was touched");
-    room.cluster.kubectl(&["delete", "namespace", &format!("{}-free", room.name), "--wait=false"]);
-    room.close().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_cluster_itself_holds_what_we_would_miss() {
-    let Some(room) = Room::small().await else { return };
-    let tenant = format!("--as=system:serviceaccount:{}:longshore", room.namespace);
-    let try_as_tenant = |namespace: &str, arguments: &[&str], input: &str| {
-        room.cluster.try_kubectl(&[&["-n", namespace, tenant.as_str()][..], arguments].concat(), input)
-    };
-    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: [{name: a, image: b}]}\n";
-
-    for arguments in [
-        &["get", "secrets"][..],
-        &["get", "pods"],
-        &["create", "configmap", "a"],
-        &["delete", "deployments", "--all"],
-    ] {
-        for namespace in ["kube-system", "default", "longshore-system"] {
-            let refused = try_as_tenant(namespace, arguments, "").unwrap_err();
-            assert!(refused.contains("forbidden"), "{namespace} {arguments:?}: {refused}");
-        }
-    }
-    for arguments in [
-        &["delete", "networkpolicy", "longshore"][..],
-        &["delete", "resourcequota", "longshore"],
-        &["delete", "limitrange", "longshore"],
-        &["delete", "rolebinding", "longshore"],
-        &["delete", "serviceaccount", "default"],
-        &[
-            "label",
-            "namespace",
-            &room.namespace,
-            "--overwrite",
-            "pod-security.kubernetes.io/enforce=privileged",
-        ],
-        &["create", "rolebinding", "a", "--clusterrole=cluster-admin", "--user=a"],
-        &["create", "token", "longshore"],
-        &["get", "nodes"],
-        &["get", "namespaces"],
-    ] {
-        assert!(
-            try_as_tenant(&room.namespace, arguments, "").unwrap_err().contains("forbidden"),
-            "{arguments:?}"
-        );
-    }
-    assert!(try_as_tenant(&room.namespace, &["create", "-f", "-"], pod).unwrap_err().contains("forbidden"));
-    assert!(try_as_tenant(&room.namespace, &["get", "deployments"], "").is_ok(), "its own it may see");
-    // A deployment that went around our rules starts no pod that could harm the node.
-    let privileged = deployment("nowhere.invalid/x:1", "hostNetwork: true");
-    try_as_tenant(&room.namespace, &["apply", "--server-side", "-f", "-"], &privileged).unwrap();
-    eventually("the cluster lets no such pod in", POD_SECS, || async {
-        let object = room.cluster.object(&["-n", &room.namespace, "deployment", "web"])?;
-        object["status"]["conditions"]
-            .as_array()?
-            .iter()
-            .any(|condition| {
-                condition["type"] == "ReplicaFailure"
-                    && condition["message"].as_str().is_some_and(|text| text.contains("PodSecurity"))
-            })
-            .then_some(())
-    })
-    .await;
-    room.close().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn nobody_reaches_anothers_workloads_by_any_route() {
     let Some(room) = Room::small().await else { return };
     let mallory = room.server.account(&unique("mallory")).await;
@@ -574,7 +423,7 @@ async fn what_a_killed_server_had_stored_is_applied_by_the_next() {
     let rows = room.henry.get("/api/v1/workloads").await.expect(200).json();
     let id: wire::ids::WorkloadId = rows["data"][0]["id"].as_str().unwrap().parse().unwrap();
     // As if the server had died between the commit and the cluster.
-    store::workloads::set_uid(&room.server.app.db, id, None).await.unwrap();
+    store::workloads::set_unapplied(&room.server.app.db, id).await.unwrap();
     room.cluster.kubectl(&["-n", &room.namespace, "delete", "configmap", "conf"]);
     room.server.app.clock.advance_secs(120);
     let there = || room.cluster.object(&["-n", &room.namespace, "configmap", "conf"]);
@@ -584,6 +433,35 @@ async fn what_a_killed_server_had_stored_is_applied_by_the_next() {
     eventually("it is taken away", 60, || async { there().is_none().then_some(()) }).await;
     eventually("its row is gone", 20, || async {
         (room.henry.get("/api/v1/workloads").await.expect(200).json()["total"] == 0).then_some(())
+    })
+    .await;
+    room.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_changes_at_once_the_cluster_has_the_one_that_was_stored_last() {
+    let Some(room) = Room::small().await else { return };
+    let map = |value: usize| {
+        let data = format!("data: {{value: 'v{value}'}}\n");
+        json!({"manifest": format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: conf}}\n{data}")})
+    };
+    room.henry.post("/api/v1/workloads", map(0)).await.expect(200);
+
+    let answers = join_all((1..=8).map(|value| room.henry.post("/api/v1/workloads", map(value)))).await;
+
+    assert!(answers.iter().any(|answer| answer.status == 200));
+    for answer in answers.iter().filter(|answer| answer.status != 200) {
+        assert_eq!((answer.status, answer.code().as_str()), (409, "changed_meanwhile"), "{}", answer.text);
+    }
+    let row = room.henry.get("/api/v1/workloads").await.expect(200).json()["data"][0].clone();
+    let path = format!("/api/v1/workloads/{}", row["id"].as_str().unwrap());
+    room.server.app.clock.advance_secs(120);
+    eventually("they agree", 60, || async {
+        let newest = room.henry.get(&format!("{path}/revisions")).await.expect(200).json()[0].clone();
+        let there = room.cluster.object(&["-n", &room.namespace, "configmap", "conf"])?;
+        let value = format!("'{}'", there["data"]["value"].as_str()?);
+        let is_settled = room.henry.get(&path).await.expect(200).json()["uid"].is_string();
+        (is_settled && newest["manifest"].as_str()?.contains(&value)).then_some(())
     })
     .await;
     room.close().await;

@@ -16,7 +16,8 @@ use super::audit::{self, Event};
 use super::page_of;
 use crate::app::App;
 use crate::caller::Caller;
-use crate::clients::kube::{As, Cluster, Failure, Mirror, kubeconfig, role};
+use crate::clients::kube::kubeconfig::{self, Way};
+use crate::clients::kube::{As, Cluster, Failure, Mirror, role};
 use crate::error::{Error, Result};
 use crate::network::Range;
 
@@ -337,17 +338,20 @@ pub(crate) async fn client(app: &App, row: &Row) -> Result<Cluster> {
     Ok(cluster)
 }
 
-/// A kubeconfig for a namespace's account, with the way to the cluster that we have.
-pub(super) async fn kubeconfig_for(app: &App, id: ClusterId, namespace: &str, token: &str) -> Result<String> {
+/// The way to a cluster for people: the one that we have or, from outside, the one that an admin has set.
+pub(super) async fn way_for_others(app: &App, id: ClusterId) -> Result<Way> {
     let row = clusters::get(&app.db, id).await?.ok_or_else(|| Error::not_found("cluster", id))?;
-    let Some(sealed) = &row.credentials else {
+    if let Some(sealed) = &row.credentials {
+        return Way::of(&app.keys.sealing.open(&purpose(row.id), sealed)?);
+    }
+    let config = &app.config.kubernetes;
+    let Some(server) = &config.public_server else {
         let detail = "the server reaches this cluster from inside, by a way that others do not have";
-        return Err(
-            Error::conflict("no_way_from_outside", detail).hint("an admin adds the cluster by a kubeconfig")
-        );
+        return Err(Error::conflict("no_way_from_outside", detail).hint(
+            "an admin sets `kubernetes.public_server` to the address by which people reach the API server",
+        ));
     };
-    let access = app.keys.sealing.open(&purpose(row.id), sealed)?;
-    kubeconfig::for_others(&access, namespace, token)
+    Way::from_outside(server, config.public_authority.as_deref()).await
 }
 
 /// A kubeconfig for a program of ours that acts in the name of a namespace's account, and the cluster's version.

@@ -707,11 +707,7 @@ async fn write_wish(
 
 /// Whether the caller's proof still counts. A store that does not answer ends nothing.
 pub(super) async fn may_still_read(app: &App, caller: &Caller, row: &Row) -> bool {
-    match super::sessions::still(app, caller).await {
-        Ok(Some(caller)) => caller.may_act_for(row.account_id),
-        Ok(None) => false,
-        Err(_) => true,
-    }
+    super::sessions::may_still_act_for(app, caller, row.account_id).await
 }
 
 fn view(app: &App, row: Row, account: AccountName, queue: Option<QueuePlace>) -> ContainerView {

@@ -19,7 +19,7 @@ use super::{clusters, page_of, quotas, registry};
 use crate::app::App;
 use crate::caller::{Caller, Subject};
 use crate::clients::kube::objects::{Ingress, Quota, Room};
-use crate::clients::kube::{As, Cluster, Failure, OWN_NAME, PULL_SECRET, role};
+use crate::clients::kube::{As, Cluster, Failure, OWN_NAME, PULL_SECRET, kubeconfig, role};
 use crate::error::{Error, Result};
 
 /// How long a request waits for the cluster to do what was wished; it is done later otherwise.
@@ -180,6 +180,7 @@ pub async fn kubeconfig(
     let cluster = clusters::client_of(app, row.cluster_id).await?;
     // What comes from there is read by nobody but the cluster.
     role::ensure_tenant_policy(&cluster).await?;
+    let way = clusters::way_for_others(app, row.cluster_id).await?;
     let request = serde_json::json!({
         "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
         "spec": {"expirationSeconds": lifetime_secs},
@@ -190,7 +191,7 @@ pub async fn kubeconfig(
     audit::record(app, caller, &app.db, event).await?;
     let made = cluster.create(As::Longshore, &path, &request).await?.body;
     let text = |name: &str| made["status"][name].as_str().unwrap_or_default().to_owned();
-    let kubeconfig = clusters::kubeconfig_for(app, row.cluster_id, row.name.as_str(), &text("token")).await?;
+    let kubeconfig = kubeconfig::for_others(way, row.name.as_str(), &text("token"))?;
     Ok(KubeconfigCreated { kubeconfig, namespace: row.name, expires_at: text("expirationTimestamp") })
 }
 

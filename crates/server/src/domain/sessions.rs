@@ -168,6 +168,15 @@ pub async fn still(app: &App, caller: &Caller) -> Result<Option<Caller>> {
     Ok(account.map(|account| Caller { role: account.role, ..caller.clone() }))
 }
 
+/// Whether work that goes on for an account may still go on for the caller. A database that is busy for a moment ends nothing.
+pub(super) async fn may_still_act_for(app: &App, caller: &Caller, account: AccountId) -> bool {
+    match still(app, caller).await {
+        Ok(Some(caller)) => caller.may_act_for(account),
+        Ok(None) => false,
+        Err(_) => true,
+    }
+}
+
 fn refused() -> Error {
     Error::unauthenticated("bad_token", "the token is not valid or has ended").hint("log in again")
 }

@@ -281,11 +281,6 @@ pub async fn may_still_look(app: &App, caller: &Caller, admission: &Admission) -
             // Its command has ended with it, which is said in another way.
             Ok(None) | Err(_) => true,
         },
-        Found::Pod(row, _) => match sessions::still(app, caller).await {
-            Ok(Some(caller)) => caller.may_act_for(row.account_id),
-            Ok(None) => false,
-            // A database that is busy for a moment ends nobody's work.
-            Err(_) => true,
-        },
+        Found::Pod(row, _) => sessions::may_still_act_for(app, caller, row.account_id).await,
     }
 }

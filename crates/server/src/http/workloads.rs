@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use futures::TryStreamExt as _;
 use serde::Deserialize;
@@ -161,7 +161,10 @@ pub async fn pods(
 pub struct PodLogQuery {
     /// Of which container; the pod's first one when not given.
     container: Option<String>,
-    /// The newest lines; 200 by default.
+    /// Of all containers in one stream, 32 at most: each line begins with its container's name, such as `[web] `. When it is
+    /// followed, containers that have not started are waited for.
+    all_containers: Option<bool>,
+    /// The newest lines of each container; 200 by default.
     tail: Option<u64>,
     /// Of the container that ended before the current one.
     previous: Option<bool>,
@@ -173,7 +176,8 @@ pub struct PodLogQuery {
 #[utoipa::path(get, path = "/api/v1/namespaces/{namespace}/pods/{pod}/log", tag = "namespaces",
     params(("namespace" = String, Path, description = "Its id, or the name of one of the caller's own"), ("pod" = String, Path, description = "The pod's name"), PodLogQuery),
     responses((status = 200, body = String, content_type = "text/plain"), (status = 401, body = Problem), (status = 404, body = Problem),
-        (status = 422, description = "The container has no log yet", body = Problem), (status = 503, body = Problem)))]
+        (status = 422, description = "There is no log yet", body = Problem),
+        (status = 429, description = "Too many streams are followed", body = Problem), (status = 503, body = Problem)))]
 pub async fn pod_log(
     State(app): State<App>,
     caller: Caller,
@@ -182,6 +186,7 @@ pub async fn pod_log(
 ) -> Result<Response> {
     let query = LogQuery {
         container: query.container.as_deref(),
+        is_of_all: query.all_containers.unwrap_or(false),
         tail: query.tail,
         is_previous: query.previous.unwrap_or(false),
         is_followed: query.follow.unwrap_or(false),
@@ -191,5 +196,7 @@ pub async fn pod_log(
     // A log that is followed must not keep a server that ends.
     let stream = futures::StreamExt::take_until(stream, async move { shutdown.cancelled().await });
     let body = Body::from_stream(stream.map_err(std::io::Error::other));
-    Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], body).into_response())
+    // A proxy that gathers text would hold back a log that is followed.
+    let buffering = HeaderName::from_static("x-accel-buffering");
+    Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (buffering, "no")], body).into_response())
 }

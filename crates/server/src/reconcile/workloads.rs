@@ -12,11 +12,12 @@ const INTERVAL: Duration = Duration::from_secs(20);
 
 /// Works until the server ends.
 pub(super) async fn run(app: App) {
+    let began = app.now();
     loop {
         match workloads::unfinished(&app.db).await {
             Ok(rows) => {
                 for row in rows {
-                    if let Err(error) = settle(&app, &row).await {
+                    if let Err(error) = settle(&app, &row, began).await {
                         tracing::warn!(workload.id = %row.id, %error, "workload `{}` is not as wished", row.name);
                     }
                 }

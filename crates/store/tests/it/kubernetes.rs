@@ -151,7 +151,12 @@ db_test! {
         let found = workloads::named(&**db, space, WorkloadKind::Deployment, "web").await.unwrap().unwrap();
         assert_eq!((found.revision, found.updated_at), (5, later(5)));
         assert_eq!(workloads::unfinished(&**db).await.unwrap().len(), 1);
-        workloads::set_uid(&**db, row.id, Some("uid")).await.unwrap();
+        workloads::set_applied(&**db, row.id, 5, "uid").await.unwrap();
+        assert!(workloads::unfinished(&**db).await.unwrap().is_empty());
+        workloads::set_applied(&**db, row.id, 4, "uid").await.unwrap();
+        assert_eq!(workloads::unfinished(&**db).await.unwrap().len(), 1, "an older one came late");
+        workloads::set_applied(&**db, row.id, 5, "uid").await.unwrap();
+        workloads::set_applied(&**db, row.id, 5, "uid").await.unwrap();
         assert!(workloads::unfinished(&**db).await.unwrap().is_empty());
         workloads::set_deleted(&**db, row.id).await.unwrap();
         assert_eq!(workloads::unfinished(&**db).await.unwrap().len(), 1);

@@ -149,7 +149,7 @@ impl Cluster {
     }
 
     /// The API server's `host:port`.
-    fn server(&self) -> String {
+    pub(crate) fn server(&self) -> String {
         let admin = self.admin_kubeconfig();
         let server = admin["clusters"][0]["cluster"]["server"].as_str().unwrap();
         server.strip_prefix("https://").unwrap().to_owned()

@@ -10,6 +10,7 @@ pub(crate) mod engine;
 pub(crate) mod git;
 pub(crate) mod gpus;
 pub(crate) mod machine;
+pub(crate) mod meddler;
 pub(crate) mod network;
 pub(crate) mod process;
 pub(crate) mod registry;
@@ -20,6 +21,7 @@ pub(crate) mod server;
 pub(crate) mod shell;
 pub(crate) mod shop;
 pub(crate) mod socket;
+pub(crate) mod tls;
 
 use std::fmt::{self, Display};
 use std::future::Future;

@@ -89,6 +89,11 @@ impl Failure {
         self.is(403)
     }
 
+    /// It cannot do this as things are, such as show the log of a container that has not started.
+    pub fn is_impossible_now(&self) -> bool {
+        self.is(400)
+    }
+
     /// What is watched from is too long ago.
     pub fn is_gone(&self) -> bool {
         self.is(410)

@@ -1,10 +1,14 @@
 //! What opens a cluster, taken out of a kubeconfig. A kubeconfig can name programs to run and files to read: those would be
 //! this server's, so they are refused, and what is kept is written anew from what was understood.
 
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
 use kube::config::{
     AuthInfo, Cluster, Config, Context, KubeConfigOptions, Kubeconfig, NamedAuthInfo, NamedCluster,
     NamedContext,
 };
+use tokio::io::AsyncReadExt as _;
 use wire::clusters::KUBECONFIG_BYTES_MAX;
 use wire::names::NamespaceName;
 use wire::secret::Secret;
@@ -14,6 +18,9 @@ use crate::error::{Error, Result};
 
 /// The one name that everything has in what we keep.
 const NAME: &str = "longshore";
+
+/// Largest file of an authority that is read.
+const AUTHORITY_BYTES_MAX: u64 = 256 << 10;
 
 /// What opens a cluster.
 #[derive(Debug)]
@@ -102,15 +109,20 @@ fn checked_server(cluster: &Cluster) -> Result<String> {
         return Err(wrong("the kubeconfig names a proxy (`proxy-url`), which is not supported"));
     }
     let server = cluster.server.as_deref().unwrap_or_default();
-    let is_valid = server.parse::<http::Uri>().is_ok_and(|uri| {
+    if !is_server(server) {
+        return Err(wrong("the cluster's `server` must be an address that begins with `https://`"));
+    }
+    Ok(server.to_owned())
+}
+
+/// Whether this can be an API server's address.
+pub fn is_server(text: &str) -> bool {
+    let is_valid = text.parse::<http::Uri>().is_ok_and(|uri| {
         uri.scheme_str() == Some("https")
             && uri.authority().is_some_and(|authority| !authority.as_str().contains('@'))
             && uri.query().is_none()
     });
-    if !is_valid || server.len() > 300 {
-        return Err(wrong("the cluster's `server` must be an address that begins with `https://`"));
-    }
-    Ok(server.to_owned())
+    is_valid && text.len() <= 300
 }
 
 fn checked_user(user: &AuthInfo) -> Result<AuthInfo> {
@@ -148,21 +160,64 @@ fn checked_user(user: &AuthInfo) -> Result<AuthInfo> {
     })
 }
 
-/// A kubeconfig for somebody else, with the same way to the cluster and a token of its own.
-pub fn for_others(access: &Secret, namespace: &str, token: &str) -> Result<String> {
-    let kept: Kubeconfig = serde_json::from_str(access.expose()).map_err(Error::internal)?;
-    let cluster = kept.clusters.into_iter().next().and_then(|cluster| cluster.cluster).unwrap_or_default();
-    let mut way = serde_json::Map::new();
-    for (name, value) in [
-        ("server", cluster.server),
-        ("certificate-authority-data", cluster.certificate_authority_data),
-        ("tls-server-name", cluster.tls_server_name),
-    ] {
-        way.extend(value.map(|value| (name.to_owned(), value.into())));
+/// The way to a cluster, without what opens it.
+#[derive(Debug)]
+pub struct Way {
+    server: String,
+    /// Base64 of the certificates by which it is known; the system's own when there are none.
+    authority: Option<String>,
+    tls_server_name: Option<String>,
+}
+
+impl Way {
+    /// The way that [`read`] kept.
+    pub fn of(access: &Secret) -> Result<Self> {
+        let kept: Kubeconfig = serde_json::from_str(access.expose()).map_err(Error::internal)?;
+        let cluster =
+            kept.clusters.into_iter().next().and_then(|cluster| cluster.cluster).unwrap_or_default();
+        Ok(Self {
+            server: cluster.server.unwrap_or_default(),
+            authority: cluster.certificate_authority_data,
+            tls_server_name: cluster.tls_server_name,
+        })
+    }
+
+    /// The way from outside to the cluster around us, by an address that an admin has set.
+    pub async fn from_outside(server: &str, authority: Option<&Path>) -> Result<Self> {
+        let file = authority.map_or_else(|| own_file("ca.crt"), Path::to_path_buf);
+        let wrong = |what: String| {
+            let detail =
+                format!("the authority of `{server}` cannot be read from `{}`: {what}", file.display());
+            Error::unavailable("no_public_authority", detail)
+                .hint("an admin sets `kubernetes.public_authority` to a file of certificates (PEM)")
+        };
+        let file_of_authority =
+            tokio::fs::File::open(&file).await.map_err(|error| wrong(error.to_string()))?;
+        let mut pem = Vec::new();
+        let mut bounded = file_of_authority.take(AUTHORITY_BYTES_MAX);
+        bounded.read_to_end(&mut pem).await.map_err(|error| wrong(error.to_string()))?;
+        let begins = b"-----BEGIN CERTIFICATE-----";
+        if !pem.windows(begins.len()).any(|window| window == begins) {
+            return Err(wrong("there is no certificate in it".to_owned()));
+        }
+        let authority = base64::engine::general_purpose::STANDARD.encode(pem);
+        Ok(Self { server: server.to_owned(), authority: Some(authority), tls_server_name: None })
+    }
+}
+
+/// A kubeconfig for somebody else, with a way to the cluster and a token of its own.
+pub fn for_others(way: Way, namespace: &str, token: &str) -> Result<String> {
+    let mut cluster = serde_json::json!({"server": way.server});
+    for (name, value) in
+        [("certificate-authority-data", way.authority), ("tls-server-name", way.tls_server_name)]
+    {
+        if let Some(value) = value {
+            cluster[name] = value.into();
+        }
     }
     let config = serde_json::json!({
         "apiVersion": "v1", "kind": "Config", "current-context": namespace,
-        "clusters": [{"name": NAME, "cluster": way}],
+        "clusters": [{"name": NAME, "cluster": cluster}],
         "users": [{"name": namespace, "user": {"token": token}}],
         "contexts": [{"name": namespace, "context": {"cluster": NAME, "user": namespace, "namespace": namespace}}],
     });
@@ -174,7 +229,7 @@ pub fn as_tenant(access: Option<&Secret>, namespace: &NamespaceName) -> Result<S
     let mut config: serde_json::Value = if let Some(access) = access {
         serde_json::from_str(access.expose()).map_err(Error::internal)?
     } else {
-        let own = |name: &str| format!("/var/run/secrets/kubernetes.io/serviceaccount/{name}");
+        let own = |name: &str| own_file(name).display().to_string();
         serde_json::json!({
             "clusters": [{"name": NAME, "cluster": {"server": in_cluster_server()?, "certificate-authority": own("ca.crt")}}],
             "users": [{"name": NAME, "user": {"tokenFile": own("token")}}],
@@ -187,6 +242,11 @@ pub fn as_tenant(access: Option<&Secret>, namespace: &NamespaceName) -> Result<S
     config["users"][0]["user"]["as"] = format!("system:serviceaccount:{namespace}:{OWN_NAME}").into();
     config["contexts"][0]["context"]["namespace"] = namespace.as_str().into();
     Ok(Secret::new(config.to_string()))
+}
+
+/// A file of the pod's own service account.
+fn own_file(name: &str) -> PathBuf {
+    Path::new("/var/run/secrets/kubernetes.io/serviceaccount").join(name)
 }
 
 /// The pod's own service account, when the server runs in a cluster.
@@ -285,6 +345,28 @@ current-context: x
         assert_eq!(config["users"][0]["user"]["token"], "the-token");
         assert_eq!(config["contexts"][0]["context"]["namespace"], "henry-test");
         assert_eq!(config["clusters"][0]["cluster"]["server"], "https://10.0.0.1:6443");
+    }
+
+    #[tokio::test]
+    async fn a_kubeconfig_for_others_has_a_way_and_a_token_and_nothing_else() {
+        let access = read(&Secret::new(GOOD), None).unwrap();
+        let kept = for_others(Way::of(&access.credentials).unwrap(), "henry-test", "short-lived").unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ca.crt");
+        std::fs::write(&file, "nothing").unwrap();
+        let outside = "https://kubernetes.example.org";
+
+        assert!(!kept.contains("the-token"));
+        assert!(kept.contains("short-lived") && kept.contains("https://10.0.0.1:6443"));
+        assert!(Way::from_outside(outside, Some(&folder.path().join("missing"))).await.is_err());
+        assert!(Way::from_outside(outside, Some(&file)).await.is_err());
+        std::fs::write(&file, "-----BEGIN CERTIFICATE-----\nQQ==\n-----END CERTIFICATE-----\n").unwrap();
+        let way = Way::from_outside(outside, Some(&file)).await.unwrap();
+        let made: serde_json::Value =
+            serde_json::from_str(&for_others(way, "henry-test", "short-lived").unwrap()).unwrap();
+        assert_eq!(made["clusters"][0]["cluster"]["server"], outside);
+        assert!(made["clusters"][0]["cluster"]["certificate-authority-data"].is_string());
+        assert!(made["clusters"][0]["cluster"]["tls-server-name"].is_null());
     }
 
     #[test]

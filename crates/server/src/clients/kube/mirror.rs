@@ -23,6 +23,16 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from
 const LINE_BYTES_MAX: usize = 4 << 20;
 /// What nobody looks at and takes most of the room.
 const DROPPED: [&str; 2] = ["managedFields", "annotations"];
+/// What is kept of a pod: what says where it is, how it is and why. By far the most objects of a cluster are pods.
+const OF_PODS: [(&str, &[&str]); 2] = [
+    ("spec", &["containers", "initContainers", "nodeName"]),
+    ("status", &["conditions", "containerStatuses", "initContainerStatuses", "phase", "podIP", "reason"]),
+];
+const OF_CONTAINERS: [&str; 4] = ["image", "name", "ports", "resources"];
+const OF_CONTAINER_STATUSES: [&str; 6] = ["image", "lastState", "name", "ready", "restartCount", "state"];
+/// The conditions of a pod that say more than its phase.
+const CONDITIONS: [&str; 2] = ["PodScheduled", "Ready"];
+const OF_CONDITIONS: [&str; 4] = ["message", "reason", "status", "type"];
 /// What is kept of an event.
 const OF_EVENTS: [&str; 6] =
     ["metadata", "involvedObject", "reason", "message", "lastTimestamp", "eventTime"];
@@ -94,19 +104,53 @@ pub struct Mirror {
 #[derive(Default)]
 struct State {
     /// By namespace and name.
-    objects: BTreeMap<(String, String), Arc<Value>>,
+    objects: BTreeMap<(String, String), Entry>,
     is_complete: bool,
 }
 
 impl State {
     /// Keeps an object, unless a newer state of it is known already.
-    fn put(&mut self, mut object: Value) {
+    fn put(&mut self, object: Value) {
         let key = key(&object);
-        if self.objects.get(&key).is_some_and(|known| version_of(known) > version_of(&object)) {
+        if self.objects.get(&key).is_some_and(|known| known.version > version_of(&object)) {
             return;
         }
+        self.objects.insert(key, Entry::new(object));
+    }
+}
+
+/// An object as it is kept.
+#[derive(Clone)]
+struct Entry {
+    version: u64,
+    form: Form,
+}
+
+/// Pods are many and not often looked at: as text they take a tenth of the room.
+#[derive(Clone)]
+enum Form {
+    Value(Arc<Value>),
+    Text(Arc<[u8]>),
+}
+
+impl Entry {
+    fn new(mut object: Value) -> Self {
+        let version = version_of(&object);
         slim(&mut object);
-        self.objects.insert(key, Arc::new(object));
+        let form = if object["kind"] == "Pod" {
+            Form::Text(object.to_string().into_bytes().into())
+        } else {
+            Form::Value(Arc::new(object))
+        };
+        Self { version, form }
+    }
+
+    fn value(&self) -> Arc<Value> {
+        match &self.form {
+            Form::Value(value) => Arc::clone(value),
+            // It was written by ourselves.
+            Form::Text(text) => Arc::new(serde_json::from_slice(text).unwrap_or_default()),
+        }
     }
 }
 
@@ -123,23 +167,36 @@ impl Mirror {
 
     /// An object, if there is one as far as is known; none while it is not known which there are.
     pub fn find(&self, namespace: &str, name: &str) -> Option<Option<Arc<Value>>> {
-        let state = self.state();
         let key = (namespace.to_owned(), name.to_owned());
-        state.is_complete.then(|| state.objects.get(&key).cloned())
+        let state = self.state();
+        if !state.is_complete {
+            return None;
+        }
+        let found = state.objects.get(&key).cloned();
+        drop(state);
+        Some(found.map(|entry| entry.value()))
     }
 
     /// The objects of a namespace as they were last known to be, however long ago.
     pub fn last_known(&self, namespace: &str) -> Vec<Arc<Value>> {
-        let state = self.state();
         let from = (namespace.to_owned(), String::new());
+        let state = self.state();
         let found = state.objects.range(from..).take_while(|((of, _), _)| of == namespace);
-        found.map(|(_, object)| Arc::clone(object)).collect()
+        let found: Vec<Entry> = found.map(|(_, entry)| entry.clone()).collect();
+        // What is watched must not wait for who reads.
+        drop(state);
+        found.iter().map(Entry::value).collect()
     }
 
     /// All objects; none while it is not known that these are all.
     pub fn all(&self) -> Option<Vec<Arc<Value>>> {
         let state = self.state();
-        state.is_complete.then(|| state.objects.values().cloned().collect())
+        if !state.is_complete {
+            return None;
+        }
+        let found: Vec<Entry> = state.objects.values().cloned().collect();
+        drop(state);
+        Some(found.iter().map(Entry::value).collect())
     }
 
     /// Follows a cluster until told to stop, and says when something has changed. What went wrong is said, waited out and
@@ -190,8 +247,7 @@ impl Mirror {
             for mut object in list["items"].as_array_mut().map(std::mem::take).into_iter().flatten() {
                 // In a list they do not say what they are.
                 object["kind"] = kept.kind.into();
-                slim(&mut object);
-                objects.insert(key(&object), Arc::new(object));
+                objects.insert(key(&object), Entry::new(object));
             }
             let metadata = &list["metadata"];
             next = escaped(metadata["continue"].as_str().unwrap_or_default());
@@ -279,16 +335,57 @@ fn slim(object: &mut Value) {
     }
     match object["kind"].as_str() {
         Some("Event") => {
-            if let Some(fields) = object.as_object_mut() {
-                fields.retain(|name, _| OF_EVENTS.contains(&name.as_str()));
-            }
+            retain(object, &OF_EVENTS);
         }
+        Some("Pod") => slim_pod(object),
         Some("Node") => {
             if let Some(status) = object["status"].as_object_mut() {
                 status.remove("images");
             }
         }
         _ => {}
+    }
+}
+
+fn slim_pod(pod: &mut Value) {
+    for (part, kept) in OF_PODS {
+        if let Some(part) = pod.get_mut(part) {
+            retain(part, kept);
+        }
+    }
+    for list in ["/spec/containers", "/spec/initContainers"] {
+        for container in items(pod, list) {
+            retain(container, &OF_CONTAINERS);
+            if let Some(resources) = container.get_mut("resources") {
+                retain(resources, &["limits"]);
+            }
+        }
+    }
+    for list in ["/status/containerStatuses", "/status/initContainerStatuses"] {
+        for status in items(pod, list) {
+            retain(status, &OF_CONTAINER_STATUSES);
+            // Since when it runs, nobody asks.
+            if let Some(running) = status.pointer_mut("/state/running") {
+                retain(running, &[]);
+            }
+        }
+    }
+    if let Some(conditions) = pod.pointer_mut("/status/conditions").and_then(Value::as_array_mut) {
+        conditions.retain(|it| CONDITIONS.iter().any(|wanted| it["type"] == *wanted));
+        for condition in conditions {
+            retain(condition, &OF_CONDITIONS);
+        }
+    }
+}
+
+fn items<'a>(object: &'a mut Value, list: &str) -> impl Iterator<Item = &'a mut Value> {
+    object.pointer_mut(list).and_then(Value::as_array_mut).into_iter().flatten()
+}
+
+/// Leaves of an object's fields only these.
+fn retain(object: &mut Value, fields: &[&str]) {
+    if let Some(object) = object.as_object_mut() {
+        object.retain(|name, _| fields.contains(&name.as_str()));
     }
 }
 
@@ -322,6 +419,51 @@ mod tests {
         assert!(mirror.find("a", "one").unwrap().is_none() && mirror.find("ab", "two").unwrap().is_some());
         let gone = br#"{"type":"ERROR","object":{"kind":"Status","code":410,"reason":"Expired","message":"too old"}}"#;
         assert!(mirror.take(gone, &mut version).unwrap_err().is_gone());
+    }
+
+    #[test]
+    fn of_a_pod_is_kept_what_says_where_and_how_it_is() {
+        let mut pod = serde_json::json!({
+            "kind": "Pod", "metadata": {"name": "web", "annotations": {"a": "b"}, "labels": {"app": "web"}},
+            "spec": {
+                "nodeName": "node1", "volumes": [{"name": "a"}],
+                "containers": [{
+                    "name": "web", "image": "a:1", "env": [{"name": "A", "value": "b"}], "ports": [{"name": "http", "containerPort": 80}],
+                    "resources": {"limits": {"nvidia.com/gpu": "1"}, "requests": {"cpu": "1"}},
+                }],
+            },
+            "status": {
+                "phase": "Running", "podIP": "10.0.0.1", "hostIP": "10.0.0.2",
+                "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "now"}, {"type": "Initialized", "status": "True"}],
+                "containerStatuses": [{
+                    "name": "web", "ready": true, "restartCount": 2, "containerID": "c", "state": {"running": {"startedAt": "then"}},
+                    "lastState": {"terminated": {"exitCode": 1}},
+                }],
+            },
+        });
+
+        slim(&mut pod);
+
+        let kept = serde_json::json!({
+            "kind": "Pod", "metadata": {"name": "web", "labels": {"app": "web"}},
+            "spec": {
+                "nodeName": "node1",
+                "containers": [{
+                    "name": "web", "image": "a:1", "ports": [{"name": "http", "containerPort": 80}],
+                    "resources": {"limits": {"nvidia.com/gpu": "1"}},
+                }],
+            },
+            "status": {
+                "phase": "Running", "podIP": "10.0.0.1", "conditions": [{"type": "Ready", "status": "True"}],
+                "containerStatuses": [{
+                    "name": "web", "ready": true, "restartCount": 2, "state": {"running": {}}, "lastState": {"terminated": {"exitCode": 1}},
+                }],
+            },
+        });
+        assert_eq!(pod, kept);
+        let mut bare = serde_json::json!({"kind": "Pod", "metadata": {"name": "web"}});
+        slim(&mut bare);
+        assert_eq!(bare, serde_json::json!({"kind": "Pod", "metadata": {"name": "web"}}));
     }
 
     #[test]

@@ -46,18 +46,30 @@ pub async fn ensure_tenant_policy(cluster: &Cluster) -> Result<()> {
     let path =
         format!("/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings/{TENANT_ROLE}");
     match cluster.find(As::Longshore, &path).await {
-        Ok(Some(_)) => return Ok(()),
-        Ok(None) => {}
+        Ok(Some(binding)) if holds_everybody(&binding) => return Ok(()),
+        Ok(_) => {}
         Err(failure) if failure.is_forbidden() => {}
         Err(failure) => return Err(failure.into()),
     }
     Err(Error::conflict(
         "no_tenant_policy",
         format!(
-            "the cluster has no policy `{TENANT_ROLE}`, which holds accounts' own `kubectl` to the rules"
+            "the cluster has no policy `{TENANT_ROLE}` in force, which holds accounts' own `kubectl` to the rules"
         ),
     )
     .hint("an admin of the cluster runs: longshore cluster role | kubectl apply -f -"))
+}
+
+/// Whether a binding is in force as the file has it: one that only warns, or that leaves namespaces out, holds nobody.
+fn holds_everybody(binding: &Value) -> bool {
+    let spec = &binding["spec"];
+    let actions = spec["validationActions"].as_array();
+    spec["policyName"] == TENANT_ROLE
+        && actions.is_some_and(|actions| actions.iter().any(|action| action == "Deny"))
+        && spec["matchResources"]["namespaceSelector"].as_object().is_none_or(serde_json::Map::is_empty)
+        && spec["matchResources"]["objectSelector"].as_object().is_none_or(serde_json::Map::is_empty)
+        && spec["matchResources"]["resourceRules"].is_null()
+        && spec["matchResources"]["excludeResourceRules"].is_null()
 }
 
 /// Brings the accounts' role up to date where we may; where we may not, an admin of the cluster has to have made it.
@@ -93,6 +105,27 @@ fn tenant_role() -> Result<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_policy_in_force_everywhere_counts() {
+        let documents: Vec<Value> = serde_saphyr::from_multiple(ROLE).unwrap();
+        let is_wanted = |it: &Value| {
+            it["kind"] == "ValidatingAdmissionPolicyBinding" && it["metadata"]["name"] == TENANT_ROLE
+        };
+        let good = documents.into_iter().find(is_wanted).unwrap();
+        assert!(holds_everybody(&good));
+
+        for (path, value) in [
+            ("validationActions", serde_json::json!(["Warn", "Audit"])),
+            ("policyName", serde_json::json!("another")),
+            ("matchResources", serde_json::json!({"namespaceSelector": {"matchLabels": {"a": "b"}}})),
+            ("matchResources", serde_json::json!({"excludeResourceRules": [{"resources": ["services"]}]})),
+        ] {
+            let mut bad = good.clone();
+            bad["spec"][path] = value;
+            assert!(!holds_everybody(&bad), "{bad}");
+        }
+    }
 
     #[test]
     fn the_accounts_role_opens_nothing_beyond_a_namespace() {

@@ -63,6 +63,13 @@ pub(super) fn complete(kind: &Kind, object: &mut Value, wrong: &mut Violations) 
             }
         }
     }
+    for (place, toleration) in pod["tolerations"].as_array().into_iter().flatten().enumerate() {
+        // One without a key tolerates everything.
+        if !toleration["key"].is_string() {
+            let why = "is missing: the pod would go onto nodes that are kept for others";
+            wrong.add(&format!("{path}.tolerations[{place}].key"), why);
+        }
+    }
     for volume in pod["volumes"].as_array_mut().into_iter().flatten() {
         if volume["emptyDir"].is_object() && volume["emptyDir"]["sizeLimit"].is_null() {
             volume["emptyDir"]["sizeLimit"] = EMPTY_DIR.into();

@@ -90,6 +90,8 @@ fn ways_out_of_the_pod_are_refused_each_with_its_place() {
             with_pod("tolerations: [{operator: Exists}, {key: node-role.kubernetes.io/control-plane}]"),
             "tolerations[1].key",
         ),
+        (with_pod("tolerations: [{operator: Exists}]"), "tolerations[0].key"),
+        (with_pod("tolerations: [{key: null, operator: Exists, effect: NoSchedule}]"), "tolerations[0].key"),
         (with_pod("nodeSelector: {pool: admins}"), "nodeSelector.pool"),
         (with_pod("affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {}}}"), ""),
         (with_pod("ephemeralContainers: [{name: x, image: y}]"), "ephemeralContainers"),

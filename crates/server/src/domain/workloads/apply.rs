@@ -6,6 +6,7 @@ use store::namespaces::Row as Namespace;
 use store::workloads::{self, Desired, Revision, Row};
 use wire::ids::WorkloadId;
 use wire::names::{Digest, ImageName, ImageReference, NamespaceName};
+use wire::time::Timestamp;
 use wire::workloads::{WorkloadApplied, WorkloadKind};
 
 use super::{changes, files, find, is_ours, kind_of, not_ours, path_of, record, remove, usable};
@@ -97,11 +98,19 @@ pub async fn apply(app: &App, caller: &Caller, application: Application<'_>) -> 
         return items.iter().map(|item| applied(item, &file, None, &item.tried)).collect();
     }
     files::write(app, &application.subject.name, &file, text).await?;
-    let mut done = Vec::with_capacity(items.len());
+    // Stored together, so that of a file there is everything or nothing, whenever the server dies.
+    let tx = app.db.begin().await?;
+    let mut stored = Vec::with_capacity(items.len());
     for item in items {
-        done.push(carry_out(app, caller, item, &file).await?);
+        let revision = keep(app, caller, &tx, &item, &file).await?;
+        stored.push((item, revision));
     }
-    Ok(done)
+    tx.commit().await?;
+    let mut done = Vec::with_capacity(stored.len());
+    for (item, revision) in stored {
+        done.push(carry_out(app, &item, revision, &file).await);
+    }
+    done.into_iter().collect()
 }
 
 pub(super) fn to_text(object: &Value) -> Result<String> {
@@ -263,15 +272,15 @@ async fn attempt(item: &mut Item) -> Result<()> {
     Ok(())
 }
 
-async fn carry_out(app: &App, caller: &Caller, item: Item, file: &str) -> Result<WorkloadApplied> {
+/// Stores a workload's new revision; its number.
+async fn keep(app: &App, caller: &Caller, tx: &store::Tx, item: &Item, file: &str) -> Result<u64> {
     let now = app.now();
     let kind: WorkloadKind = item.manifest.kind.name.parse()?;
-    let tx = app.db.begin().await?;
     let revision = if let Some(row) = &item.row {
-        workloads::set_uid(&tx, row.id, None).await?;
+        workloads::set_unapplied(tx, row.id).await?;
         row.revision + 1
     } else {
-        insert(&tx, &item, kind, file, now).await?;
+        insert(tx, item, kind, file, now).await?;
         1
     };
     let stored = Revision {
@@ -281,28 +290,32 @@ async fn carry_out(app: &App, caller: &Caller, item: Item, file: &str) -> Result
         content: item.content.clone(),
         created_at: now,
     };
-    workloads::add_revision(&tx, item.id, &stored, REVISIONS_KEPT).await?;
-    record(app, caller, &tx, "workload.apply", item.manifest.kind, &item.namespace, &item.manifest.name)
+    workloads::add_revision(tx, item.id, &stored, REVISIONS_KEPT).await.map_err(|error| match error {
+        store::Error::Duplicate => {
+            let what = format!("the {} `{}`", kind.as_str(), item.manifest.name);
+            Error::conflict("changed_meanwhile", format!("somebody else has just changed {what}"))
+                .hint("look at it, and apply the file again")
+        }
+        other => other.into(),
+    })?;
+    record(app, caller, tx, "workload.apply", item.manifest.kind, &item.namespace, &item.manifest.name)
         .await?;
-    tx.commit().await?;
+    Ok(revision)
+}
 
+/// Brings a stored revision into the cluster.
+async fn carry_out(app: &App, item: &Item, revision: u64, file: &str) -> Result<WorkloadApplied> {
     let who = As::Tenant(&item.namespace.name);
     let path = path_of(item.manifest.kind, &item.namespace, &item.manifest.name);
     let made = item.cluster.apply(who, &path, &item.manifest.object, true, false).await?;
     if let Some(uid) = made.body["metadata"]["uid"].as_str() {
-        workloads::set_uid(&app.db, item.id, Some(uid)).await?;
+        workloads::set_applied(&app.db, item.id, revision, uid).await?;
     }
-    applied(&item, file, Some(revision), &made.body)
+    applied(item, file, Some(revision), &made.body)
 }
 
 /// A workload that is not there yet.
-async fn insert(
-    tx: &store::Tx,
-    item: &Item,
-    kind: WorkloadKind,
-    file: &str,
-    now: wire::time::Timestamp,
-) -> Result<()> {
+async fn insert(tx: &store::Tx, item: &Item, kind: WorkloadKind, file: &str, now: Timestamp) -> Result<()> {
     if workloads::of_namespaces(tx, &[item.namespace.id]).await?.len() >= WORKLOADS_MAX {
         let detail = format!("a namespace holds {WORKLOADS_MAX} workloads at most");
         return Err(Error::conflict("too_many_workloads", detail));
@@ -380,9 +393,11 @@ pub async fn rollback(
     done.into_iter().next().ok_or_else(|| Error::internal("an applied file answered nothing"))
 }
 
-/// Finishes what a server that died left half done: applies what is stored, takes away what is to go.
-pub async fn settle(app: &App, row: &Row) -> Result<()> {
-    if row.updated_at > app.now().plus_secs(-HANDS_OFF_SECS) && row.desired == Desired::Applied {
+/// Finishes what a server that died left half done: applies what is stored, takes away what is to go. What was stored since
+/// this server `began` may still be in the hands of whoever stored it.
+pub async fn settle(app: &App, row: &Row, began: Timestamp) -> Result<()> {
+    let is_fresh = row.updated_at >= began && row.updated_at > app.now().plus_secs(-HANDS_OFF_SECS);
+    if is_fresh && row.desired == Desired::Applied {
         return Ok(());
     }
     let Some(namespace) = store::namespaces::get(&app.db, row.namespace_id).await? else { return Ok(()) };
@@ -421,7 +436,7 @@ pub async fn settle(app: &App, row: &Row) -> Result<()> {
         .apply(As::Tenant(&item.namespace.name), &path, &item.manifest.object, true, false)
         .await?;
     if let Some(uid) = made.body["metadata"]["uid"].as_str() {
-        workloads::set_uid(&app.db, row.id, Some(uid)).await?;
+        workloads::set_applied(&app.db, row.id, row.revision, uid).await?;
     }
     Ok(())
 }
