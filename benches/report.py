@@ -12,7 +12,7 @@ from pathlib import Path
 from common import RESULTS
 
 HERE = Path(__file__).parent
-ORDER = ("upload_to_answer", "idle", "upload_memory", "lists", "registry_tokens", "logins", "link", "first_use", "agents", "workloads")
+ORDER = ("upload_to_answer", "idle", "upload_memory", "lists", "registry_tokens", "logins", "link", "first_use", "agents", "runs", "workloads")
 TITLES = {
     "upload_to_answer": "From an upload to a container that answers",
     "idle": "What the server costs while nothing happens",
@@ -21,6 +21,7 @@ TITLES = {
     "registry_tokens": "Registry tokens",
     "logins": "Logins",
     "link": "The link to a machine",
+    "runs": "Runs of pipelines",
     "first_use": "An image on a machine that has never seen it",
     "agents": "1,000 machines",
     "workloads": "1,000 pods in a cluster",

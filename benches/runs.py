@@ -1,0 +1,213 @@
+#!/usr/bin/env python3
+"""Pipelines on a private engine, with a real git server on this host: from a webhook to the first line of the run's log (what the platform
+takes, before the git server is asked anything); a whole run against `git clone --depth 1 && docker build && docker push` by hand, with fresh
+bytes each time; and the same commit once more, when nothing has changed."""
+
+import hashlib
+import hmac
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from common import FOLDER, PAIRS, Refused, Result, Server, call, cpu, end, percentile, ratios, rotated, spread, wait_until
+from upload_to_answer import ByHand, context, plain_registry
+
+HOOKS = int(os.environ.get("LONGSHORE_BENCH_HOOKS", "30"))
+SIZE_MIB = int(os.environ.get("LONGSHORE_BENCH_RUN_MIB", "16"))
+SECRET = "bench secret"
+QUIET = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1", "GIT_TERMINAL_PROMPT": "0"}
+
+
+def git(*words, folder):
+    environment = {**os.environ, **QUIET}
+    name = ("-c", "user.name=Bench", "-c", "user.email=bench@example.org", "-c", "init.defaultBranch=main")
+    done = subprocess.run(["git", *name, *words], cwd=folder, env=environment, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise Refused(f"git {' '.join(words)}: {done.stderr}")
+    return done.stdout.strip()
+
+
+class Backend(BaseHTTPRequestHandler):
+    """git's own HTTP back end as a CGI program."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        path, _, query = self.path.partition("?")
+        body = self.rfile.read(int(self.headers.get("content-length") or 0))
+        environment = {
+            "PATH": os.environ["PATH"], **QUIET, "GIT_PROJECT_ROOT": str(self.server.root), "GIT_HTTP_EXPORT_ALL": "1",
+            "GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*",
+            "PATH_INFO": path, "QUERY_STRING": query, "REQUEST_METHOD": self.command,
+            "CONTENT_TYPE": self.headers.get("content-type") or "",
+            "HTTP_CONTENT_ENCODING": self.headers.get("content-encoding") or "",
+            "GIT_PROTOCOL": self.headers.get("git-protocol") or "",
+        }
+        done = subprocess.run(["git", "http-backend"], input=body, env=environment, capture_output=True)
+        head, _, content = done.stdout.partition(b"\r\n\r\n")
+        status, headers = 200, []
+        for line in head.decode().splitlines():
+            name, _, value = line.partition(": ")
+            if name == "Status":
+                status = int(value.split()[0])
+            else:
+                headers.append((name, value))
+        self.send_response(status)
+        for name, value in [*headers, ("Content-Length", str(len(content)))]:
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+    do_POST = do_GET
+
+
+class Repository:
+    """A repository with a working copy, and a server for it."""
+
+    def __init__(self):
+        self.root = FOLDER / "git"
+        shutil.rmtree(self.root, ignore_errors=True)
+        self.root.mkdir(parents=True)
+        git("init", "--quiet", "--bare", "app.git", folder=self.root)
+        git("init", "--quiet", "work", folder=self.root)
+        self.work = self.root / "work"
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Backend)
+        self.server.root = self.root
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/app.git"
+
+    def commit(self, files=None):
+        for name, content in (files or {}).items():
+            (self.work / name).write_bytes(content)
+            (self.work / name).chmod(0o755)
+        git("add", "--all", folder=self.work)
+        git("commit", "--quiet", "--allow-empty", "--message", "bench", folder=self.work)
+        git("push", "--quiet", "../app.git", "HEAD:main", folder=self.work)
+        return git("rev-parse", "HEAD", folder=self.work)
+
+
+class Pipeline:
+    """What Longshore does."""
+
+    def __init__(self, server, token, repository):
+        self.server, self.token = server, token
+        wish = {"repo_name": "app", "url": repository.url, "branch": "main", "webhook_secret": SECRET}
+        self.repo = call(f"{server.url}/api/v1/git-repos", "POST", wish, token)[1]["id"]
+
+    def ended(self, run):
+        # On the log's own stream: whoever asks again and again takes part in what is measured.
+        return self.server.follow_build(run["uuid"], self.token) and self.final(run)
+
+    def final(self, run):
+        shown = f"{self.server.url}/api/v1/runs/{run['id']}"
+        is_final = lambda: (now := call(shown, token=self.token)[1])["state"] in ("succeeded", "failed", "cancelled") and now
+        return wait_until("the run's end", 600, is_final, 0.01)
+
+    def run(self):
+        run = call(f"{self.server.url}/api/v1/runs", "POST", {"git_repo_id": self.repo}, self.token)[1]
+        shown = f"{self.server.url}/api/v1/builds/{run['uuid']}"
+        wait_until("the run's build", 600, lambda: call(shown, token=self.token), 0.01)
+        ended = self.ended(run)
+        if ended["state"] != "succeeded":
+            raise Refused(f"the run {ended['state']}: {ended['message']}")
+
+    def hook(self, commit):
+        body = json.dumps({"ref": "refs/heads/main", "after": commit, "repository": {"full_name": "app"}})
+        signature = hmac.new(SECRET.encode(), body.encode(), hashlib.sha256).hexdigest()
+        headers = {"X-Gitea-Event": "push", "X-Gitea-Signature": signature, "Content-Type": "application/json"}
+        return call(f"{self.server.url}/hook/app", "POST", body, headers=headers)[1]["event"]
+
+
+class CloneAndBuild(ByHand):
+    """The same by hand: a shallow clone, a build that may use what was built before, a push."""
+
+    def __init__(self, registry, repository):
+        super().__init__("runs", registry, "bench")
+        self.repository = repository
+
+    def run(self):
+        shutil.rmtree(self.folder, ignore_errors=True)
+        git("clone", "--quiet", "--depth", "1", "--branch", "main", self.repository.url, str(self.folder), folder=FOLDER)
+        self.docker("build", "--quiet", "--tag", f"{self.owner}/runs:1", str(self.folder))
+        self.docker("push", "--quiet", f"{self.owner}/runs:1")
+
+
+def first_lines(result, pipeline, repository):
+    """A log is a file; the moment at which a new one has its first line is seen there without asking anybody."""
+    logs = pipeline.server.folder / "data" / "blobs" / "build-logs"
+    took = []
+    for number in range(HOOKS + 2):
+        commit = repository.commit()
+        known = set(os.listdir(logs))
+        began = time.perf_counter()
+        event = pipeline.hook(commit)
+
+        def has_line():
+            return any((logs / name).stat().st_size for name in os.listdir(logs) if name not in known)
+        wait_until("the first line", 60, has_line, 0.0002)
+        # The first ones warm everything up.
+        if number >= 2:
+            took.append((time.perf_counter() - began) * 1000)
+        listed = call(f"{pipeline.server.url}/api/v1/runs?limit=5", token=pipeline.token)[1]["data"]
+        run = next(run for run in listed if run["name"] == event)
+        pipeline.final(run)
+    middle = {"value": percentile(took, 0.5), "low": min(took), "high": max(took)}
+    result.figure("first-line-p50", "Webhook to the first line of the log, p50", "ms", middle, goal=20, digits=1)
+
+
+def whole_runs(result, pipeline, by_hand, repository, pids):
+    arms = {"longshore": pipeline.run, "byhand": by_hand.run}
+    wall, work = ({name: {"first": [], "second": []} for name in arms} for _ in range(2))
+    for round_number in range(-1, PAIRS):
+        for name in rotated(arms, max(round_number, 0)):
+            # Bytes of its own: they share an engine, and with it what was built before.
+            repository.commit(context(SIZE_MIB))
+            for which in ("first", "second"):
+                os.sync()
+                spent, began = cpu(pids), time.monotonic()
+                arms[name]()
+                took, spent = time.monotonic() - began, cpu(pids) - spent
+                # The first round warms everything up and does not count.
+                if round_number >= 0:
+                    wall[name][which].append(took)
+                    work[name][which].append(spent)
+    what = f"{SIZE_MIB} MiB"
+    for name in arms:
+        for which in ("first", "second"):
+            result.figure(f"{name}-{which}", f"{what}, {name}, {which} run: wall", "s", spread(wall[name][which]), digits=3)
+            result.figure(f"{name}-{which}-cpu", f"{what}, {name}, {which} run: processor time of everything", "s",
+                          spread(work[name][which]))
+    result.figure("whole-ratio", f"{what}: a run / by hand, wall", "×", ratios(wall["longshore"]["first"], wall["byhand"]["first"]), goal=1.10)
+    result.figure("second-ratio", f"{what}: the second run / the first, wall", "×",
+                  ratios(wall["longshore"]["second"], wall["longshore"]["first"]), goal=0.3)
+
+
+def main():
+    result = Result("runs")
+    registry, address = plain_registry()
+    engine = [int(pid) for pid in os.environ["LONGSHORE_BENCH_ENGINE_PIDS"].split(",")]
+    try:
+        settings = {"LONGSHORE_OUTBOUND_ALLOW": "127.0.0.0/8", "LONGSHORE_BUILDS_QUEUED_PER_ACCOUNT": "1000"}
+        with Server("runs", settings=settings) as server:
+            token = server.register("bench")
+            repository = Repository()
+            repository.commit(context(1))
+            pipeline = Pipeline(server, token, repository)
+            first_lines(result, pipeline, repository)
+            pids = [*engine, server.pid, registry.pid, os.getpid()]
+            whole_runs(result, pipeline, CloneAndBuild(address, repository), repository, pids)
+    finally:
+        end(registry)
+    result.write()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
