@@ -1,24 +1,32 @@
 #!/usr/bin/env python3
 """Pipelines on a private engine, with a real git server on this host: from a webhook to the first line of the run's log (what the platform
 takes, before the git server is asked anything); a whole run against `git clone --depth 1 && docker build && docker push` by hand, with fresh
-bytes each time; and the same commit once more, when nothing has changed."""
+bytes each time; the same commit once more, when nothing has changed; and a step that prints a million lines, followed by 20 viewers."""
 
 import hashlib
 import hmac
+import http.client
+import io
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import threading
 import time
+import urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from common import FOLDER, PAIRS, Refused, Result, Server, call, cpu, end, percentile, ratios, rotated, spread, wait_until
+import link
+from common import (FOLDER, PAIRS, Refused, Result, Server, call, cpu, end, forget_peak, memory, percentile, ratios, rotated, spread,
+                    wait_until)
 from upload_to_answer import ByHand, context, plain_registry
 
 HOOKS = int(os.environ.get("LONGSHORE_BENCH_HOOKS", "30"))
 SIZE_MIB = int(os.environ.get("LONGSHORE_BENCH_RUN_MIB", "16"))
+LINES = int(os.environ.get("LONGSHORE_BENCH_LINES", "1000000"))
+VIEWERS = 20
 SECRET = "bench secret"
 QUIET = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1", "GIT_TERMINAL_PROMPT": "0"}
 
@@ -72,8 +80,8 @@ class Backend(BaseHTTPRequestHandler):
 class Repository:
     """A repository with a working copy, and a server for it."""
 
-    def __init__(self):
-        self.root = FOLDER / "git"
+    def __init__(self, name):
+        self.root = FOLDER / f"git-{name}"
         shutil.rmtree(self.root, ignore_errors=True)
         self.root.mkdir(parents=True)
         git("init", "--quiet", "--bare", "app.git", folder=self.root)
@@ -97,9 +105,9 @@ class Repository:
 class Pipeline:
     """What Longshore does."""
 
-    def __init__(self, server, token, repository):
-        self.server, self.token = server, token
-        wish = {"repo_name": "app", "url": repository.url, "branch": "main", "webhook_secret": SECRET}
+    def __init__(self, server, token, repository, name):
+        self.server, self.token, self.name = server, token, name
+        wish = {"repo_name": name, "url": repository.url, "branch": "main", "webhook_secret": SECRET}
         self.repo = call(f"{server.url}/api/v1/git-repos", "POST", wish, token)[1]["id"]
 
     def ended(self, run):
@@ -111,8 +119,11 @@ class Pipeline:
         is_final = lambda: (now := call(shown, token=self.token)[1])["state"] in ("succeeded", "failed", "cancelled") and now
         return wait_until("the run's end", 600, is_final, 0.01)
 
+    def start(self):
+        return call(f"{self.server.url}/api/v1/runs", "POST", {"git_repo_id": self.repo}, self.token)[1]
+
     def run(self):
-        run = call(f"{self.server.url}/api/v1/runs", "POST", {"git_repo_id": self.repo}, self.token)[1]
+        run = self.start()
         shown = f"{self.server.url}/api/v1/builds/{run['uuid']}"
         wait_until("the run's build", 600, lambda: call(shown, token=self.token), 0.01)
         ended = self.ended(run)
@@ -120,10 +131,10 @@ class Pipeline:
             raise Refused(f"the run {ended['state']}: {ended['message']}")
 
     def hook(self, commit):
-        body = json.dumps({"ref": "refs/heads/main", "after": commit, "repository": {"full_name": "app"}})
+        body = json.dumps({"ref": "refs/heads/main", "after": commit, "repository": {"full_name": self.name}})
         signature = hmac.new(SECRET.encode(), body.encode(), hashlib.sha256).hexdigest()
         headers = {"X-Gitea-Event": "push", "X-Gitea-Signature": signature, "Content-Type": "application/json"}
-        return call(f"{self.server.url}/hook/app", "POST", body, headers=headers)[1]["event"]
+        return call(f"{self.server.url}/hook/{self.name}", "POST", body, headers=headers)[1]["event"]
 
 
 class CloneAndBuild(ByHand):
@@ -190,6 +201,49 @@ def whole_runs(result, pipeline, by_hand, repository, pids):
                   ratios(wall["longshore"]["second"], wall["longshore"]["first"]), goal=0.3)
 
 
+def viewer(pipeline, run, counts, number):
+    """Follows a run's log to its end; how many of the million lines came, and whether each came in its turn."""
+    parts = urllib.parse.urlsplit(pipeline.server.url)
+    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=600)
+    connection.request("GET", f"/api/v1/runs/{run['id']}/log", None,
+                       {"Authorization": f"Bearer {pipeline.token}", "Accept": "text/event-stream"})
+    event, rest, count = "", "", 0
+    for line in connection.getresponse():
+        line = line.decode().rstrip("\r\n")
+        if line.startswith("event:"):
+            event = line[6:].strip()
+            if event == "end":
+                break
+        elif line.startswith("data:") and event == "log":
+            *lines, rest = (rest + json.loads(line[5:])["text"]).split("\n")
+            for text in lines:
+                if text == str(count + 1):
+                    count += 1
+    connection.close()
+    counts[number] = count
+
+
+def flood(result, pipeline, repository):
+    with tarfile.open(fileobj=io.BytesIO(link.context())) as programs:
+        programs.extractall(repository.work)
+    repository.commit({"Dockerfile": f'FROM scratch\nCOPY root /\nRUN ["/bin/seq", "{LINES}"]\n'.encode()})
+    before = memory(pipeline.server.pid)["rss"]
+    forget_peak(pipeline.server.pid)
+    run, counts = pipeline.start(), [0] * VIEWERS
+    viewers = [threading.Thread(target=viewer, args=(pipeline, run, counts, number)) for number in range(VIEWERS)]
+    for thread in viewers:
+        thread.start()
+    for thread in viewers:
+        thread.join()
+    more = memory(pipeline.server.pid)["peak"] - before
+    ended = pipeline.final(run)
+    if ended["state"] != "succeeded":
+        raise Refused(f"the run {ended['state']}: {ended['message']}")
+    result.figure("flood-memory", f"{LINES} lines, {VIEWERS} viewers: more memory of the server", "MiB", spread([more]), goal=32)
+    result.figure("flood-lost", f"{LINES} lines, {VIEWERS} viewers: lines that a viewer missed", "lines",
+                  spread([LINES - count for count in counts]), goal=0, digits=0)
+
+
 def main():
     result = Result("runs")
     registry, address = plain_registry()
@@ -198,12 +252,14 @@ def main():
         settings = {"LONGSHORE_OUTBOUND_ALLOW": "127.0.0.0/8", "LONGSHORE_BUILDS_QUEUED_PER_ACCOUNT": "1000"}
         with Server("runs", settings=settings) as server:
             token = server.register("bench")
-            repository = Repository()
+            repository = Repository("app")
             repository.commit(context(1))
-            pipeline = Pipeline(server, token, repository)
+            pipeline = Pipeline(server, token, repository, "app")
             first_lines(result, pipeline, repository)
             pids = [*engine, server.pid, registry.pid, os.getpid()]
             whole_runs(result, pipeline, CloneAndBuild(address, repository), repository, pids)
+            talkative = Repository("flood")
+            flood(result, Pipeline(server, token, talkative, "flood"), talkative)
     finally:
         end(registry)
     result.write()

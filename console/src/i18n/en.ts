@@ -73,6 +73,7 @@ export const en = {
   "cause.poll": "new commit",
   "cause.retry": "again",
   "cause.schedule": "by the clock",
+  "cause.upload": "working copy",
   "cause.webhook": "webhook",
   "cli.command": "Command",
   "cli.note": "What you see here can be done by a script, too.",

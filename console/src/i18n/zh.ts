@@ -74,6 +74,7 @@ export const zh: Record<Key, string> = {
   "cause.poll": "新提交",
   "cause.retry": "重试",
   "cause.schedule": "定时",
+  "cause.upload": "本地代码",
   "cause.webhook": "Webhook",
   "cli.command": "命令",
   "cli.note": "这里的操作也可以用脚本完成。",

@@ -168,6 +168,20 @@ impl Blobs {
         Ok(())
     }
 
+    /// Names of all files of a kind, and how long each is.
+    pub fn sizes(&self, kind: BlobKind) -> std::io::Result<Vec<(String, u64)>> {
+        let mut sizes = Vec::new();
+        for entry in std::fs::read_dir(self.root.join(kind.folder()))? {
+            let entry = entry?;
+            // Somebody else may have removed it meanwhile.
+            let Ok(metadata) = entry.metadata() else { continue };
+            if let Ok(name) = entry.file_name().into_string() {
+                sizes.push((name, metadata.len()));
+            }
+        }
+        Ok(sizes)
+    }
+
     /// Names of all files of a kind.
     pub fn names(&self, kind: BlobKind) -> std::io::Result<Vec<String>> {
         let mut names = Vec::new();

@@ -291,6 +291,18 @@ pub const SETTINGS: &[Setting] = &[
         "Days for which runs that have ended are kept, with their logs; images stay. 0 for ever.",
     ),
     setting(
+        "pipelines.keep_bytes",
+        Kind::Number,
+        Some("10737418240"),
+        "Disk space for the logs of runs in bytes: when they have more, the oldest runs that have ended go with their logs. 0 for no limit.",
+    ),
+    setting(
+        "pipelines.cluster_workers",
+        Kind::Number,
+        Some("4"),
+        "Builds in clusters at the same time; `builds.workers` is for those on machines. `builds.per_account` holds for each of the two.",
+    ),
+    setting(
         "pipelines.executor",
         Kind::Text,
         Some("\"docker\""),
@@ -741,6 +753,8 @@ pub struct PipelineConfig {
     pub fetch_secs: u64,
     pub fetch_bytes: u64,
     pub keep_days: u32,
+    pub keep_bytes: u64,
+    pub cluster_workers: u32,
     pub executor: RunExecutor,
     pub cluster: Option<ClusterName>,
     pub namespace: NamespaceName,
@@ -1120,8 +1134,10 @@ impl Config {
         if self.data_dir.as_os_str().is_empty() {
             return invalid("`data_dir` is empty");
         }
-        if self.builds.workers == 0 || self.builds.per_account == 0 {
-            return invalid("`builds.workers` and `builds.per_account` must be at least 1");
+        if self.builds.workers == 0 || self.builds.per_account == 0 || self.pipelines.cluster_workers == 0 {
+            return invalid(
+                "`builds.workers`, `builds.per_account` and `pipelines.cluster_workers` must be at least 1",
+            );
         }
         if self.tls.certificate.is_some() != self.tls.key.is_some() {
             return invalid("`tls.certificate` and `tls.key` go together");

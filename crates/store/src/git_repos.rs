@@ -278,7 +278,9 @@ pub async fn delete(c: &dyn Conn, id: GitRepoId) -> Result<bool> {
     let query = Query::delete().from_table(TABLE).and_where(Expr::col("id").eq(id.0)).take();
     let on = c.on();
     let is_gone = on.change(TABLE, &query).await? > 0;
-    for table in ["runs", "runners", "run_log", "webhook_deliveries", "notification_targets"] {
+    for table in
+        ["runs", "runners", "run_log", "webhook_deliveries", "notification_targets", "git_repo_secrets"]
+    {
         on.touch(table);
     }
     Ok(is_gone)

@@ -30,16 +30,20 @@ const COLUMNS: &[&str] = &[
 /// What a job does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// Builds, pushes and verifies an image; the target is the build.
+    /// Builds, pushes and verifies an image by a machine's engine; the target is the build.
     BuildImage,
+    /// The same in a cluster.
+    BuildInCluster,
     /// Removes an image from the registry and then its row; the target is the image.
     DeleteImage,
     /// Removes what ended builds left behind.
     CleanBuilds,
     /// Removes from the registry what no image needs; the target is the collection.
     CollectRegistry,
-    /// Sees a run of a pipeline through; the target is the run's uuid.
+    /// Sees a run of a pipeline through that is built by a machine's engine; the target is the run's uuid.
     RunPipeline,
+    /// The same of one that is built in a cluster.
+    RunInCluster,
     /// Does something to a release; the target is the operation.
     ChangeRelease,
     /// Tells somebody how a run ended; the target is the run's uuid and the number of who is told.
@@ -50,10 +54,12 @@ pub enum Kind {
 
 words!(Kind {
     BuildImage = "build_image",
+    BuildInCluster = "build_in_cluster",
     DeleteImage = "delete_image",
     CleanBuilds = "clean_builds",
     CollectRegistry = "collect_registry",
     RunPipeline = "run_pipeline",
+    RunInCluster = "run_in_cluster",
     ChangeRelease = "change_release",
     Notify = "notify",
     ReportStatus = "report_status",

@@ -5,7 +5,7 @@
 //! - `error`: what can go wrong, told apart by the engines' codes; `sql`, `pages`: shared by the nouns
 //! - `accounts`, `sessions`, `tokens`, `audit`, `images`, `builds`, `jobs`, `machines`, `invites`, `machine_keys`,
 //!   `containers`, `chart_repos`, `charts`, `chart_syncs`, `releases`, `release_operations`, `volumes`, `gpu_leases`, `git_repos`, `runs`, `runners`, `run_log`, `webhook_deliveries`,
-//!   `notification_targets`,
+//!   `notification_targets`, `git_repo_secrets`,
 //!   `kept_logs`, `machine_images`, `quotas`, `settings`, `registry_events`,
 //!   `collections`, `clusters`, `namespaces`, `workloads`: one file per noun, rows and queries
 //! - `schema`: the tables as data; `backup`: an archive that every engine writes and reads; `migrations`: never edited
@@ -29,6 +29,7 @@ pub mod containers;
 mod db;
 mod error;
 pub mod filtered;
+pub mod git_repo_secrets;
 pub mod git_repos;
 pub mod gpu_leases;
 pub mod images;

@@ -44,7 +44,14 @@ const COLUMNS: &[&str] = &[
     "ended_at",
 ];
 
-words!(RunCause { Manual = "manual", Webhook = "webhook", Poll = "poll", Retry = "retry", Schedule = "schedule" });
+words!(RunCause {
+    Manual = "manual",
+    Webhook = "webhook",
+    Poll = "poll",
+    Retry = "retry",
+    Schedule = "schedule",
+    Upload = "upload",
+});
 words!(RunExecutor { Docker = "docker", Kubernetes = "kubernetes" });
 
 /// A run.

@@ -681,6 +681,18 @@ pub(crate) const TABLES: &[Table] = &[
             int("created_at"),
         ],
     ),
+    numbered(
+        "git_repo_secrets",
+        &[
+            int("id"),
+            text("uuid"),
+            int("git_repo_id"),
+            text("name"),
+            text("value"),
+            int("created_at"),
+            int("updated_at"),
+        ],
+    ),
 ];
 
 #[cfg(test)]

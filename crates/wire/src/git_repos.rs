@@ -61,6 +61,8 @@ pub enum GitProvider {
 pub struct GitRepoOptions {
     /// Fetch submodules too, each under the same rules as the repository itself.
     pub submodules: bool,
+    /// Put the files in their place that Git LFS keeps elsewhere, over `https`; those of submodules stay pointers.
+    pub lfs: bool,
     /// Branches and tags whose pushes start a run, with `*` for any part; the repository's own `branch` when empty.
     pub branches: Vec<String>,
     /// Start a run only when a push changed a file under one of these paths, with `*` for any part; any file when empty.

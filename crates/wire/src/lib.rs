@@ -3,7 +3,7 @@
 //!
 //! - `ids`, `names`, `time`, `secret`: the small types that everything else is made of
 //! - `problem`, `page`: the shape of errors and of lists
-//! - `accounts`, `audit`, `builds`, `chart_repos`, `charts`, `containers`, `git_repos`, `gpus`, `images`, `invites`, `machine_images`, `machines`, `queue`, `quotas`, `releases`, `runs`, `deploys`, `notifications`, `webhooks`: one file per noun, requests and views
+//! - `accounts`, `audit`, `builds`, `chart_repos`, `charts`, `containers`, `git_repos`, `git_repo_secrets`, `gpus`, `images`, `invites`, `machine_images`, `machines`, `queue`, `quotas`, `releases`, `runs`, `deploys`, `notifications`, `webhooks`: one file per noun, requests and views
 //! - `policy`: what a container may ask for; checked by the server and again by the agent
 //! - `files`: files in containers, `saves`: containers as images, `limits`: what containers may use, `volumes`: folders that
 //!   outlive them, all with their link calls
@@ -24,6 +24,7 @@ pub mod disk_uses;
 mod double_option;
 pub mod files;
 pub mod frames;
+pub mod git_repo_secrets;
 pub mod git_repos;
 pub mod gpus;
 pub mod ids;

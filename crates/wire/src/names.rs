@@ -86,6 +86,10 @@ name!(
 );
 
 name!(
+    /// The name of a secret that a build may read: 1 to 64 of `A-Za-z0-9_.-`, beginning with a letter, a digit or `_`.
+    SecretName
+);
+name!(
     /// A Kubernetes cluster's name here: 1 to 63 of `a-z0-9-`, beginning and ending with a letter or digit.
     ClusterName
 );
@@ -255,6 +259,21 @@ impl FromStr for VolumeName {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         short_name("volume name", text).map(Self)
+    }
+}
+
+impl FromStr for SecretName {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let is_word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+        let is_valid = (1..=64).contains(&text.len())
+            && text.bytes().enumerate().all(|(i, b)| is_word(b) || (i > 0 && matches!(b, b'.' | b'-')));
+        if !is_valid {
+            let rule = "1 to 64 letters, digits, `_`, `.` and `-`, beginning with none of the last two";
+            return Err(NameError::new("secret name", text, rule));
+        }
+        Ok(Self(text.to_owned()))
     }
 }
 

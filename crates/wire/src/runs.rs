@@ -24,6 +24,8 @@ pub enum RunCause {
     Retry,
     /// The repository's `schedule`.
     Schedule,
+    /// Somebody sent a working copy.
+    Upload,
 }
 
 /// Where a run is executed.

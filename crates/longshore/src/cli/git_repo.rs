@@ -15,7 +15,7 @@ use wire::runs::RunExecutor;
 use super::failure::Failure;
 use super::list::{self, PageArgs, WhoseArgs};
 use super::session::Session;
-use super::{environment, human, words};
+use super::{environment, git_repo_secret, human, words};
 
 /// Verbs of `longshore git-repo`.
 #[derive(Debug, Subcommand)]
@@ -74,6 +74,9 @@ pub(crate) enum GitRepoCommand {
         /// Its name or number
         repo: String,
     },
+    /// Secrets that steps of its builds may read
+    #[command(subcommand)]
+    Secret(git_repo_secret::GitRepoSecretCommand),
 }
 
 /// What a git repository is told. An empty value takes one back.
@@ -139,6 +142,9 @@ pub(crate) struct ContentArgs {
     /// Fetch submodules too
     #[arg(long)]
     submodules: Option<bool>,
+    /// Fetch large files that Git LFS keeps elsewhere
+    #[arg(long)]
+    lfs: Option<bool>,
     /// A file with a token by which the git server hears how commits fare
     #[arg(long, value_name = "FILE")]
     status_token: Option<PathBuf>,
@@ -235,6 +241,7 @@ impl ContentArgs {
         options.poll_minutes = self.poll.unwrap_or(options.poll_minutes);
         options.schedule = self.schedule.clone().unwrap_or(options.schedule);
         options.submodules = self.submodules.unwrap_or(options.submodules);
+        options.lfs = self.lfs.unwrap_or(options.lfs);
         options.executor = match self.executor {
             None => options.executor,
             Some(Executor::Default) => None,
@@ -321,6 +328,7 @@ pub(crate) async fn run(command: GitRepoCommand, session: &Session) -> anyhow::R
             session.printer.say(words::GIT_REPO_ANSWERS, &[&tested.git_ref]);
             session.printer.data(&tested.commit)
         }
+        GitRepoCommand::Secret(command) => git_repo_secret::run(command, session).await,
     }
 }
 
@@ -333,6 +341,11 @@ fn executor_name(executor: RunExecutor) -> String {
 
 /// A repository by its number or its name.
 pub(crate) async fn find(session: &Session, text: &str) -> anyhow::Result<GitRepoView> {
+    find_or(session, text, words::NO_GIT_REPO_HINT).await
+}
+
+/// The same, with what to do when there is none.
+pub(crate) async fn find_or(session: &Session, text: &str, hint: words::Word) -> anyhow::Result<GitRepoView> {
     if let Ok(id) = text.parse::<GitRepoId>() {
         let answer = session.client.get(&["api", "v1", "git-repos", &id.to_string()], &[]).await?;
         return answer.view();
@@ -346,7 +359,7 @@ pub(crate) async fn find(session: &Session, text: &str) -> anyhow::Result<GitRep
         (Some(_), false) => Err(Failure::new(language.say(words::GIT_REPO_AMBIGUOUS, &[text])).into()),
         (None, _) => {
             let failure = Failure::new(language.say(words::NO_GIT_REPO, &[text]));
-            Err(failure.hint(language.pick(words::NO_GIT_REPO_HINT)).into())
+            Err(failure.hint(language.pick(hint)).into())
         }
     }
 }

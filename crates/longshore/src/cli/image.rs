@@ -1,7 +1,7 @@
 //! `longshore image`: what is in the registry, and how it gets there.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use reqwest::Method;
@@ -457,15 +457,19 @@ async fn upload(session: &Session, args: UploadArgs) -> anyhow::Result<()> {
 }
 
 fn source(session: &Session, args: &UploadArgs) -> anyhow::Result<Source> {
-    let printer = &session.printer;
     if !pack::is_folder(&args.path)? {
         return Source::file(args.path.clone());
     }
-    let dockerfile = args.dockerfile.as_deref().unwrap_or("Dockerfile");
-    if !args.path.join(dockerfile).is_file() {
-        let shown = args.path.display().to_string();
-        let message = printer.language.say(words::NO_DOCKERFILE, &[&shown, dockerfile]);
-        return Err(Failure::new(message).hint(printer.language.pick(words::NO_DOCKERFILE_HINT)).into());
+    folder_source(session, &args.path, args.dockerfile.as_deref().unwrap_or("Dockerfile"))
+}
+
+/// A folder to build, when it has the Dockerfile.
+pub(crate) fn folder_source(session: &Session, path: &Path, dockerfile: &str) -> anyhow::Result<Source> {
+    let language = session.printer.language;
+    if !path.join(dockerfile).is_file() {
+        let shown = path.display().to_string();
+        let message = language.say(words::NO_DOCKERFILE, &[&shown, dockerfile]);
+        return Err(Failure::new(message).hint(language.pick(words::NO_DOCKERFILE_HINT)).into());
     }
-    Source::folder(session, args.path.clone(), Ignore::load(&args.path, dockerfile)?)
+    Source::folder(session, path.to_owned(), Ignore::load(path, dockerfile)?)
 }

@@ -1,7 +1,7 @@
 //! The command line: how commands are typed and where they go. It talks to a server only through HTTP.
 //!
 //! - `server`, `agent`, `database`: the commands of this machine (`server`, `config`, `agent`, `db`)
-//! - `login`, `account`, `token`, `audit`, `image`, `build`, `git_repo`, `notification`, `run`, `container`, `machine`, `cluster`, `namespace`, `workload`, `gpu`, `queue`, `chart`, `release`, `watch`, `doctor`: one file per noun
+//! - `login`, `account`, `token`, `audit`, `image`, `build`, `git_repo`, `git_repo_secret`, `notification`, `run`, `container`, `machine`, `cluster`, `namespace`, `workload`, `gpu`, `queue`, `chart`, `release`, `watch`, `doctor`: one file per noun
 //! - `k8s_repo`: chart repositories, as seed 004 has them typed
 //! - `terminal`: commands in containers, for `container exec`; `port_forward`: ports of pods
 //! - `session`, `client`, `socket`, `sse`, `pack`, `ignore`, `credentials`, `password`: what commands are made of
@@ -24,6 +24,7 @@ mod environment;
 mod failure;
 mod files;
 mod git_repo;
+mod git_repo_secret;
 mod gpu;
 mod human;
 mod ignore;
@@ -125,7 +126,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Build(build::BuildCommand),
     /// Git repositories that pipelines build
-    #[command(subcommand)]
+    #[command(subcommand, alias = "repo")]
     GitRepo(git_repo::GitRepoCommand),
     /// Notifications: who hears how runs end
     #[command(subcommand)]

@@ -1,9 +1,11 @@
 //! `longshore run`: runs of pipelines.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
+use reqwest::Method;
 use serde_json::json;
 use tokio::time::Instant;
 use wire::builds::{LogChunk, OperationState};
@@ -43,7 +45,7 @@ pub(crate) enum RunCommand {
         #[arg(value_parser = list::parse_id::<RunId>)]
         id: RunId,
     },
-    /// Build a git repository
+    /// Build a git repository, or a working copy of one
     Start(StartArgs),
     /// Follow a run to its end; exit 1 when it fails
     Watch {
@@ -80,10 +82,13 @@ pub(crate) enum RunCommand {
 /// What to build.
 #[derive(Args, Debug)]
 pub(crate) struct StartArgs {
-    /// The git repository (its name or number), or a folder of this machine (`.`, `./app`, `/home/me/app`), which is
-    /// uploaded and built as it is
+    /// The git repository (its name or number), or a folder of this machine (`.`, `./app`, `/home/me/app`): a working copy,
+    /// which is uploaded without git and built as it is
     repo: String,
-    /// The image to make from a folder: `[owner/]repo[:tag]` [default: the folder's name]
+    /// The git repository that a folder is a working copy of (its name or number) [default: the folder's name]
+    #[arg(long = "repo", value_name = "REPO", conflicts_with = "image")]
+    copy_of: Option<String>,
+    /// Only build an image of a folder: `[owner/]repo[:tag]`; no git repository is needed for that, and it is no run
     #[arg(long, value_name = "IMAGE")]
     image: Option<String>,
     /// Another branch, tag or commit than the repository's own
@@ -103,12 +108,12 @@ pub(crate) async fn run(command: RunCommand, session: &Session) -> anyhow::Resul
         RunCommand::List { repo, page, whose } => all(session, repo.as_deref(), &page, &whose).await,
         RunCommand::Show { id } => show(session, id).await,
         RunCommand::Start(args) if is_folder(&args.repo) => {
-            let path = std::path::PathBuf::from(&args.repo);
-            let name = match &args.image {
-                Some(name) => name.clone(),
-                None => folder_name(&path)?,
-            };
-            image::upload_folder(session, path, &name, args.follow).await
+            let path = PathBuf::from(&args.repo);
+            anyhow::ensure!(args.r#ref.is_none(), "a folder is built as it is: leave `--ref` out");
+            match &args.image {
+                Some(name) => image::upload_folder(session, path, name, args.follow).await,
+                None => start_folder(session, &path, &args).await,
+            }
         }
         RunCommand::Start(args) => {
             let repo = git_repo::find(session, &args.repo).await?;
@@ -137,14 +142,36 @@ fn is_folder(text: &str) -> bool {
     text == "." || text == ".." || ["./", "../", "/"].iter().any(|start| text.starts_with(start))
 }
 
-/// A folder's own name, as an image may have it.
-fn folder_name(path: &std::path::Path) -> anyhow::Result<String> {
+/// Uploads the part of a working copy that its git repository builds, and starts a run of that.
+async fn start_folder(session: &Session, path: &Path, args: &StartArgs) -> anyhow::Result<()> {
     let whole = std::fs::canonicalize(path).with_context(|| format!("cannot read `{}`", path.display()))?;
-    let name = whole.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-    let words = name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
-    let name = words.collect::<Vec<_>>().join("-");
-    anyhow::ensure!(!name.is_empty(), "the folder's name makes no image's name: add `--image NAME`");
-    Ok(name)
+    let name = match &args.copy_of {
+        Some(name) => name.clone(),
+        None => whole.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+    };
+    let hint = if args.copy_of.is_none() { words::WORKING_COPY_HINT } else { words::NO_GIT_REPO_HINT };
+    let repo = git_repo::find_or(session, &name, hint).await?;
+    let inside = |path: &str| path.split('/').filter(|part| !matches!(*part, "" | ".")).collect::<PathBuf>();
+    let build_path = inside(&repo.build_path);
+    let folder = whole.join(&build_path);
+    let dockerfile = inside(&repo.dockerfile);
+    // From the root or from the folder, as with a commit.
+    let dockerfile = match dockerfile.strip_prefix(&build_path) {
+        _ if dockerfile.as_os_str().is_empty() => PathBuf::from("Dockerfile"),
+        Ok(rest) if folder.join(rest).is_file() => rest.to_owned(),
+        _ => dockerfile,
+    };
+    let dockerfile = dockerfile.display().to_string();
+    let source = image::folder_source(session, &folder, &dockerfile)?;
+    let mut query = vec![("git_repo_id", repo.id.to_string()), ("dockerfile", dockerfile)];
+    query.extend(args.description.clone().map(|text| ("description", text)));
+    let answer = tokio::select! {
+        answer = source.send(session, Method::POST, &["api", "v1", "runs", "upload"], &query) => answer?,
+        _ = tokio::signal::ctrl_c() => {
+            return Err(Failure::new(session.printer.language.pick(words::UPLOAD_STOPPED)).into());
+        }
+    };
+    started(session, &answer, args.follow).await
 }
 
 async fn started(session: &Session, answer: &super::client::Answer, follows: bool) -> anyhow::Result<()> {

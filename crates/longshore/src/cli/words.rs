@@ -253,6 +253,10 @@ pub(crate) const WORKLOAD_DELETED: Word = Word::new("`{}` deleted", "`{}` 已删
 pub(crate) const NO_GIT_REPO: Word = Word::new("there is no git repository `{}`", "代码仓库 `{}` 不存在");
 pub(crate) const NO_GIT_REPO_HINT: Word =
     Word::new("`longshore git-repo list` shows yours", "`longshore git-repo list` 列出您的代码仓库");
+pub(crate) const WORKING_COPY_HINT: Word = Word::new(
+    "name the one that this is a working copy of with `--repo NAME`, or only build an image of it with `--image NAME`",
+    "用 `--repo NAME` 指定它对应的代码仓库, 或用 `--image NAME` 只构建镜像",
+);
 pub(crate) const GIT_REPO_AMBIGUOUS: Word = Word::new(
     "several accounts have a git repository `{}`; give its number",
     "多个用户都有代码仓库 `{}`; 请使用编号",
@@ -268,6 +272,10 @@ pub(crate) const REMOVE_GIT_REPO: Word =
 pub(crate) const GIT_REPO_REMOVED: Word = Word::new("git repository `{}` deleted", "代码仓库 `{}` 已删除");
 pub(crate) const GIT_REPO_ANSWERS: Word =
     Word::new("the git server answers; a run would build `{}`", "可以连接; 运行将构建 `{}`");
+pub(crate) const GIT_REPO_SECRET_SET: Word =
+    Word::new("secret `{}` of git repository `{}` is set", "已设置密钥 `{}` (代码仓库 `{}`)");
+pub(crate) const GIT_REPO_SECRET_REMOVED: Word =
+    Word::new("secret `{}` of git repository `{}` is forgotten", "已删除密钥 `{}` (代码仓库 `{}`)");
 pub(crate) const NOTIFICATION_ADDED: Word = Word::new("`{}` will hear how runs end", "运行结束时将通知 `{}`");
 pub(crate) const NOTIFICATION_TEST_HINT: Word = Word::new(
     "`longshore notification test {} {}` sends a trial message",

@@ -531,6 +531,10 @@ fn pipeline_attempt(method: &str, path: &str, things: &Things) -> Option<(String
             let body = json!({"kind": "webhook", "address": "https://h.example.org/x"});
             (path.replace("{id}", &id.to_string()), Some(body))
         }
+        (method, path) if path.contains("/secrets/{name}") => {
+            let body = (method == "PUT").then(|| json!({"value": "stolen"}));
+            (path.replace("{id}", &id.to_string()).replace("{name}", "token"), body)
+        }
         (_, path) if path.contains("{target}") => {
             (path.replace("{id}", &id.to_string()).replace("{target}", "1"), None)
         }
@@ -551,6 +555,7 @@ fn pipeline_attempt(method: &str, path: &str, things: &Things) -> Option<(String
         ("POST", "/api/v1/git-repos") => {
             (path.to_owned(), Some(json!({"account": "alice", "repo_name": "new", "url": url})))
         }
+        ("POST", "/api/v1/runs/upload") => (format!("{path}?git_repo_id={}", things.git_repo), None),
         ("POST", "/api/v1/runs") => (path.to_owned(), Some(json!({"git_repo_id": things.git_repo}))),
         ("PATCH", _) => (path.replace("{id}", &id.to_string()), Some(json!({}))),
         _ => (path.replace("{id}", &id.to_string()), None),

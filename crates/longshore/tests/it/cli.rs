@@ -361,13 +361,15 @@ fn answer_as_platform(seen: &Seen) -> Response {
         ("POST", "/api/v1/git-repos/4/test") => {
             fake::ok(&json!({ "commit": "0".repeat(40), "git_ref": "refs/heads/main" }))
         }
+        ("GET", "/api/v1/git-repos/4/secrets") => fake::ok(&json!([views::git_repo_secret()])),
+        ("PUT", "/api/v1/git-repos/4/secrets/token") => fake::ok(&views::git_repo_secret()),
         ("GET", "/api/v1/git-repos/4/notifications") => fake::ok(&json!([views::notification_target()])),
         ("POST", "/api/v1/git-repos/4/notifications" | "/api/v1/git-repos/4/notifications/2/test") => {
             fake::ok(&views::notification_target())
         }
         ("GET", "/api/v1/runs") => fake::page(&[views::run("running"), views::run("succeeded")]),
         ("GET", "/api/v1/runs/5") => fake::ok(&views::run("succeeded")),
-        ("POST", "/api/v1/runs" | "/api/v1/runs/5/cancel" | "/api/v1/runs/5/retry") => {
+        ("POST", "/api/v1/runs" | "/api/v1/runs/upload" | "/api/v1/runs/5/cancel" | "/api/v1/runs/5/retry") => {
             fake::ok(&views::run("queued"))
         }
         ("GET", "/api/v1/runs/5/log") if seen.header("accept") == Some("text/event-stream") => {
@@ -465,6 +467,9 @@ fn commands(code: &str) -> Vec<Vec<String>> {
         "git-repo test app",
         "git-repo set app --schedule @daily --deploy deployment/web --deploy-namespace test",
         "git-repo set app --provider gitlab --status-token FILE --runner ours",
+        "git-repo secret list app",
+        "git-repo secret set app token --file FILE",
+        "git-repo secret remove app token",
         "notification list app",
         "notification add app feishu --secret FILE",
         "notification test app 2",
@@ -474,6 +479,7 @@ fn commands(code: &str) -> Vec<Vec<String>> {
         "run start app --ref v1",
         "run start app --follow",
         "run start CODE --image app:v1",
+        "run start CODE --repo app",
         "run watch 5",
         "run log 5",
         "run log 5 --follow",

@@ -1,5 +1,6 @@
 //! Pipelines whose images are built in a cluster: real git server, real cluster, real registry, and no engine anywhere.
 
+use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
@@ -8,9 +9,10 @@ use serde_json::{Value, json};
 use crate::support::api::Api;
 use crate::support::archives::{HELLO, running};
 use crate::support::builds::pull;
+use crate::support::charts::hex_of;
 use crate::support::cluster::{Cable, Cluster, Gate, cluster, unique};
 use crate::support::git::{Access, HttpServer, Repository, git};
-use crate::support::process::ServerProcess;
+use crate::support::process::{ServerProcess, process_lists};
 use crate::support::server::TestServer;
 use crate::support::{eventually, setting};
 
@@ -198,6 +200,121 @@ async fn a_run_is_built_by_a_job_that_knows_no_secret() {
     assert!(log.contains("cancelled") && !log.contains("CANARY"), "{log}");
     let image = alice.get("/api/v1/images?repo=base").await.expect(200).json();
     assert_eq!(image["data"][0]["digest"], first["digest"]);
+    site.close().await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_secret_reaches_the_step_that_names_it_and_nothing_else() {
+    let Some(site) = Site::open().await else { return };
+    let server = site.server(&[]).await;
+    let alice = server.account("alice").await;
+    let busybox = std::fs::read("/bin/busybox").expect("busybox-static is installed");
+    let reading = "/bin/busybox sha256sum /run/secrets/token; /bin/busybox cat /run/secrets/token; /bin/busybox sleep 3";
+    let looking = "/bin/busybox find /run/secrets /secrets -type f -exec /bin/busybox cat {} +";
+    let dockerfile = format!(
+        "FROM scratch\nCOPY busybox /bin/busybox\n\
+         RUN --mount=type=secret,id=token [\"/bin/busybox\", \"sh\", \"-c\", \"{reading}\"]\n\
+         RUN [\"/bin/busybox\", \"sh\", \"-c\", \"{looking} || /bin/busybox echo nothing there\"]\n"
+    );
+    let code = Repository::new(&[("Dockerfile", dockerfile.as_bytes()), ("busybox+x", &busybox)]);
+    let git_server = HttpServer::start(code.root(), Access::default()).await;
+    let repo = add(&alice, "app", &git_server, json!({})).await;
+    let secret = "CANARY-one\nand CANARY-two";
+    for (name, value) in [("token", secret), ("other", "CANARY-other")] {
+        let path = format!("/api/v1/git-repos/{}/secrets/{name}", repo["id"]);
+        alice.put(&path, json!({"value": value})).await.expect(200);
+    }
+
+    let run = start(&alice, &repo).await;
+    let hash = hex_of(secret.as_bytes());
+    eventually("the step has read it", RUN_SECS, || async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let run = alice.get(&format!("/api/v1/runs/{}", run["id"])).await.json();
+        assert!(
+            matches!(run["state"].as_str(), Some("queued" | "running")),
+            "{run:#}\n{}",
+            log_of(&alice, &run).await
+        );
+        log_of(&alice, &run).await.contains(&hash).then_some(())
+    })
+    .await;
+    let mut seen = process_lists();
+    let kinds = "jobs,pods,secrets,configmaps,serviceaccounts,networkpolicies,events";
+    seen.push_str(&site.cluster.kubectl(&["-n", &site.namespace, "get", "-o", "json", kinds]));
+    let run = succeeded(&alice, &run).await;
+
+    let log = log_of(&alice, &run).await;
+    assert!(log.contains("**********") && log.contains("nothing there"), "{log}");
+    seen.push_str(&log);
+    let admin = server.admin().await;
+    for path in
+        ["/api/v1/git-repos", "/api/v1/runs", "/api/v1/builds", "/api/v1/audit", "/log/", "/event/", "/job/"]
+    {
+        seen.push_str(&admin.get(path).await.expect(200).text);
+    }
+    for name in ["longshore.db", "longshore.db-wal"] {
+        let bytes = std::fs::read(server.data_dir().join(name)).unwrap_or_default();
+        seen.push_str(&String::from_utf8_lossy(&bytes));
+    }
+    // The image: its configuration with its history, and every file in it.
+    let door = server.door_of("alice", "alice/app").await;
+    let manifest = door.manifest("alice/app", run["digest"].as_str().unwrap()).await.expect(200).json();
+    let config = manifest["config"]["digest"].as_str().unwrap();
+    let config = door.get(&format!("/v2/alice/app/blobs/{config}")).await.expect(200).text;
+    assert!(config.contains("type=secret,id=token"), "{config}");
+    seen.push_str(&config);
+    for layer in manifest["layers"].as_array().unwrap() {
+        let path = format!("/v2/alice/app/blobs/{}", layer["digest"].as_str().unwrap());
+        let bytes = door.request(reqwest::Method::GET, &path).send().await.unwrap().bytes().await.unwrap();
+        let mut files = Vec::new();
+        flate2::read::GzDecoder::new(bytes.as_ref()).read_to_end(&mut files).unwrap();
+        seen.push_str(&String::from_utf8_lossy(&files));
+    }
+    let at = seen.find("CANARY");
+    assert!(
+        at.is_none(),
+        "{:?}",
+        at.map(|at| &seen[seen.floor_char_boundary(at.saturating_sub(200))..at + 6])
+    );
+    site.close().await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_executor_has_places_of_its_own() {
+    let Some(site) = Site::open().await else { return };
+    let places = [("builds.workers", "1"), ("pipelines.cluster_workers", "1")];
+    let server = site.server(&places).await;
+    let alice = server.account("alice").await;
+    let code = Repository::hello(&running(&["sleep"]));
+    let git_server = HttpServer::start(code.root(), Access::default()).await;
+    let by_engine = add(&alice, "engine", &git_server, json!({"options": {"executor": "docker"}})).await;
+    let in_cluster = add(&alice, "cluster", &git_server, json!({})).await;
+
+    // There is no machine: it keeps the only place of machines.
+    let waits = start(&alice, &by_engine).await;
+    let first = start(&alice, &in_cluster).await;
+    let second = start(&alice, &in_cluster).await;
+    eventually("the cluster builds all the same", RUN_SECS, || async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        log_of(&alice, &first).await.contains("STEP 3/3").then_some(())
+    })
+    .await;
+    let state =
+        async |run: &Value| alice.get(&format!("/api/v1/runs/{}", run["id"])).await.json()["state"].clone();
+    assert_eq!(state(&second).await, "queued", "the cluster's only place is taken");
+    assert_eq!(site.objects("jobs").len(), 1);
+    cancel(&alice, &first).await;
+    eventually("it is the second one's turn", RUN_SECS, || async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        log_of(&alice, &second).await.contains("STEP 3/3").then_some(())
+    })
+    .await;
+    for run in [&second, &waits] {
+        cancel(&alice, run).await;
+        assert_eq!(ended(&alice, run).await["state"], "cancelled");
+    }
     site.close().await;
     server.stop().await;
 }

@@ -9,7 +9,7 @@ use crate::support::builds::pull;
 use crate::support::eventually;
 use crate::support::git::{Access, HttpServer, Repository, SshServer, git};
 use crate::support::machine::{self, Registry};
-use crate::support::process::ServerProcess;
+use crate::support::process::{ProcessWatch, ServerProcess};
 use crate::support::registry::MANIFEST;
 use crate::support::server::TestServer;
 use crate::support::socket::Socket;
@@ -205,8 +205,11 @@ async fn a_private_repository_opens_by_its_password_which_is_seen_nowhere() {
         .send(alice.request(reqwest::Method::POST, &format!("/api/v1/git-repos/{}/test", good["id"])))
         .await;
     assert_eq!(tested.expect(200).json()["git_ref"], "refs/heads/main");
+    // Neither on a command line nor in an environment, at any moment.
+    let watch = ProcessWatch::start(&["CANARY/p:w", "CANARY%2Fp"]);
     let event = start(&alice, "good").await;
     let event = succeeded(&alice, &event["uuid"]).await;
+    assert_eq!(watch.end(), Vec::<String>::new());
     let log = log_of(&alice, &event).await;
     assert!(log.contains("built"), "{log}");
     for name in ["bad", "none"] {
@@ -727,8 +730,15 @@ async fn a_server_killed_during_runs_ends_each_of_them_once() {
         .expect(201);
 
     let mut events = Vec::new();
-    for pause in [0, 300, 900, 2_000] {
+    // Moments that look like chance and are the same each time.
+    let more = if crate::support::setting("LONGSHORE_TEST_SOAK").is_some() { 96 } else { 0 };
+    let chance = (1..=more).map(|n: u64| n.wrapping_mul(2_654_435_761) % 3_000);
+    for (number, pause) in [0, 300, 900, 2_000].into_iter().chain(chance).enumerate() {
         events.push(start(&alice, "app").await);
+        // The line has an end.
+        if number % 16 == 15 {
+            ended(&alice, &events[number]["uuid"]).await;
+        }
         tokio::time::sleep(std::time::Duration::from_millis(pause)).await;
         server.kill();
         server.start_again().await;

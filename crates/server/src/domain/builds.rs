@@ -12,6 +12,7 @@ use wire::builds::{BuildKind, BuildView, OperationState};
 use wire::ids::{BuildId, MachineId};
 use wire::names::{ImageName, ImageReference, RepoName};
 use wire::page::{MAX_LIMIT, Page, PageQuery};
+use wire::runs::RunExecutor;
 
 use super::accounts::{self, Named};
 use super::audit::{self, Event};
@@ -35,12 +36,19 @@ pub struct Admission {
     image: ImageName,
     /// The build's id.
     id: BuildId,
+    /// What builds it.
+    executor: RunExecutor,
 }
 
 impl Admission {
     /// The image that it makes.
     pub fn image(&self) -> &ImageName {
         &self.image
+    }
+
+    /// The same as the build of a run.
+    pub(crate) fn for_run(self, id: BuildId, executor: RunExecutor) -> Self {
+        Self { id, executor, ..self }
     }
 }
 
@@ -91,7 +99,8 @@ pub async fn admit(
         ));
     }
     check_quota(app, &subject, &app.db).await?;
-    Ok(Admission { subject, image, id: BuildId(uuid::Uuid::now_v7()) })
+    // What an archive or a container becomes is made on machines; only a run chooses.
+    Ok(Admission { subject, image, id: BuildId(uuid::Uuid::now_v7()), executor: RunExecutor::Docker })
 }
 
 async fn check_quota(app: &App, subject: &Subject, conn: &impl store::Conn) -> Result<()> {
@@ -149,11 +158,49 @@ pub(crate) async fn create_for_run(
     caller: &Caller,
     admission: Admission,
     source: Source<'_>,
-    id: BuildId,
 ) -> Result<()> {
-    let synced = accept(app, caller, Admission { id, ..admission }, source, true).await?;
+    let synced = accept(app, caller, admission, source, true).await?;
     debug_assert!(synced.is_none(), "a durable context is synced before its row");
     Ok(())
+}
+
+/// Makes the archive of a run the context of its build to come.
+pub(super) async fn keep_context(app: &App, id: BuildId, source: Source<'_>) -> Result<archive::Context> {
+    Ok(transcode(app, id, source, true).await?.0)
+}
+
+/// Accepts the build of a run whose context is there: whoever does it twice finds that it exists.
+pub(crate) async fn create_of_context(
+    app: &App,
+    caller: &Caller,
+    admission: Admission,
+    dockerfile: &str,
+) -> Result<()> {
+    let Admission { subject, image, id, executor } = admission;
+    let blobs = app.blobs.clone();
+    let bytes = blocking(move || match std::fs::metadata(blobs.path(BlobKind::Context, &id.to_string())) {
+        Ok(found) => Ok(Some(found.len())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    });
+    let Some(bytes) = bytes.await? else {
+        let detail = "the working copy that was sent is gone";
+        return Err(Error::conflict("context_lost", detail).hint("send it again"));
+    };
+    let source = NewSource::Archive { dockerfile, bytes };
+    insert(app, caller, &New { id, subject: &subject, image: &image, source, executor }).await?;
+    tracing::info!(build.id = %id, account = %subject.name, %image, "build accepted");
+    metrics::counter!("longshore_builds_accepted_total").increment(1);
+    app.signals.jobs.notify_one();
+    Ok(())
+}
+
+/// Removes a context that no build needs.
+pub(crate) async fn drop_context(app: &App, id: BuildId) {
+    let blobs = app.blobs.clone();
+    if let Err(error) = blocking(move || blobs.delete(BlobKind::Context, &id.to_string())).await {
+        tracing::warn!(%error, build.id = %id, "a context stays until the next start");
+    }
 }
 
 type Synced = tokio::task::JoinHandle<std::io::Result<()>>;
@@ -165,10 +212,11 @@ async fn accept(
     source: Source<'_>,
     is_durable: bool,
 ) -> Result<Option<Synced>> {
-    let Admission { subject, image, id } = admission;
+    let Admission { subject, image, id, executor } = admission;
     let (context, file) = transcode(app, id, source, is_durable).await?;
 
-    let new = New { id, subject: &subject, image: &image, source: NewSource::Archive(&context) };
+    let archive = NewSource::Archive { dockerfile: &context.dockerfile, bytes: context.unpacked_bytes };
+    let new = New { id, subject: &subject, image: &image, source: archive, executor };
     if let Err(error) = insert(app, caller, &new).await {
         // After a failed commit nobody knows whether the row is there: only when it is not, the context may go. What
         // stays here by mistake is swept away later.
@@ -190,10 +238,11 @@ struct New<'a> {
     subject: &'a Subject,
     image: &'a ImageName,
     source: NewSource<'a>,
+    executor: RunExecutor,
 }
 
 enum NewSource<'a> {
-    Archive(&'a archive::Context),
+    Archive { dockerfile: &'a str, bytes: u64 },
     Container(&'a builds::Save),
 }
 
@@ -205,8 +254,8 @@ pub(super) async fn create_save(
     admission: Admission,
     save: &builds::Save,
 ) -> Result<BuildView> {
-    let Admission { subject, image, id } = admission;
-    let new = New { id, subject: &subject, image: &image, source: NewSource::Container(save) };
+    let Admission { subject, image, id, executor } = admission;
+    let new = New { id, subject: &subject, image: &image, source: NewSource::Container(save), executor };
     insert(app, caller, &new).await?;
     tracing::info!(build.id = %id, container.id = %save.container_id, account = %subject.name, %image, "a container is to be saved");
     metrics::counter!("longshore_builds_accepted_total").increment(1);
@@ -231,16 +280,18 @@ async fn insert(app: &App, caller: &Caller, new: &New<'_>) -> Result<()> {
         now,
     };
     let (row, action) = match new.source {
-        NewSource::Archive(context) => {
-            let dockerfile = context.dockerfile.as_str();
-            let (context_blob, context_bytes) = (Some(target.as_str()), context.unpacked_bytes);
+        NewSource::Archive { dockerfile, bytes } => {
+            let (context_blob, context_bytes) = (Some(target.as_str()), bytes);
             (builds::New { dockerfile, context_blob, context_bytes, ..empty }, "build.create")
         }
         NewSource::Container(save) => (builds::New { save: Some(save), ..empty }, "container.save"),
     };
     builds::insert(&tx, &row).await?;
     let job = jobs::New {
-        kind: jobs::Kind::BuildImage,
+        kind: match new.executor {
+            RunExecutor::Docker => jobs::Kind::BuildImage,
+            RunExecutor::Kubernetes => jobs::Kind::BuildInCluster,
+        },
         target: &target,
         account_id: Some(new.subject.account),
         run_at: now,
@@ -439,11 +490,7 @@ pub fn cancelled() -> builds::Outcome<'static> {
 /// What is to do once a build's final state is stored: those who follow it hear of it, and its context goes.
 pub async fn ended(app: &App, id: BuildId) {
     app.operation_logs.ended(id);
-    let blobs = app.blobs.clone();
-    let deleted = blocking(move || blobs.delete(BlobKind::Context, &id.to_string())).await;
-    if let Err(error) = deleted {
-        tracing::warn!(%error, build.id = %id, "a context stays until the next start");
-    }
+    drop_context(app, id).await;
 }
 
 /// Waits until a build has ended; an error when the server ends before.

@@ -8,7 +8,7 @@
 //!   `logs`: what they print; `stats`: what they use; `events`: what happens to everything; `files`: files in containers;
 //!   `saves`: containers as images; `container_updates`: changing what is there; `volumes`: folders that outlive them
 //! - `machine_images`: which machines hold which images
-//! - `git_repos`, `runs`, `runners`, `run_log`: from a commit to an image; `webhooks`: git servers that tell of pushes;
+//! - `git_repos`, `runs`, `runners`, `run_log`: from a commit to an image; `git_repo_secrets`: what steps of builds may read; `run_destinations`: where images of runs go; `webhooks`: git servers that tell of pushes;
 //!   `notifications`: who is told of runs; `deploys`: what is brought up to date with what they made
 //! - `leases`, `placement`: who gets which graphics processors, and who waits for them; `quotas`: how much an account may have
 //! - `collections`: tidying up the registry
@@ -36,6 +36,7 @@ pub mod containers;
 pub mod deploys;
 pub mod events;
 pub mod files;
+pub mod git_repo_secrets;
 pub mod git_repos;
 pub mod gpus;
 pub mod hosted_charts;
@@ -59,6 +60,7 @@ pub mod quotas;
 pub mod readiness;
 pub mod registry;
 pub mod releases;
+mod run_destinations;
 pub mod run_log;
 pub mod runners;
 pub mod runs;

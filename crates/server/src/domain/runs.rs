@@ -1,31 +1,28 @@
 //! Runs: from a wish to a row in the queue, and everything that can be asked of a run afterwards. The work itself is
 //! `jobs/run_pipeline.rs`.
 
-use sha2::{Digest as _, Sha256};
 use store::filtered::Filter;
 use store::runs::Row;
 use store::{PageOf, git_repos, jobs, run_log, runners, runs, webhook_deliveries};
 use wire::accounts::AccountState;
 use wire::builds::OperationState;
 use wire::ids::{AccountId, BuildId, GitRepoId, RunId, RunnerUuid};
-use wire::names::{AccountName, ImageReference, RepoName, Tag};
+use wire::names::{AccountName, ImageReference, Tag};
 use wire::runs::{RunCause, RunExecutor, RunView};
-use wire::time::Timestamp;
 
 use super::audit::{self, Event};
 use super::git_repos::{Names, account_name, visible};
 use super::operation_log::OperationLog;
+use super::run_destinations::{
+    Destination, Elsewhere, RunNames, destination, elsewhere, named_runner, own_name,
+};
 use super::{builds as build_rules, run_log as log_rules};
 use crate::app::App;
 use crate::blobs::{BlobKind, blocking};
 use crate::caller::{Caller, Proof, Subject};
-use crate::clients::{foreign_registry, git};
+use crate::clients::git;
 use crate::error::{Error, ErrorKind, Result};
 
-/// The longest name of an image repository.
-const IMAGE_REPO_CHARS: usize = 128;
-/// The longest name of a job, as Kubernetes has it.
-const JOB_CHARS: usize = 63;
 /// Runs of one name that are told apart by a number.
 const MAX_TWINS: u32 = 99;
 /// Longest words of a run in characters.
@@ -69,6 +66,9 @@ impl Start<'_> {
         retry_of: None,
         delivery: None,
     };
+
+    /// Somebody sends a working copy.
+    pub const UPLOAD: Self = Self { cause: RunCause::Upload, ..Self::MANUAL };
 }
 
 /// A run that was accepted.
@@ -82,8 +82,47 @@ pub struct Started {
 
 /// Accepts a run: from the moment this returns it survives a power cut, and will end in one final state.
 pub async fn start(app: &App, caller: &Caller, repo: GitRepoId, start: Start<'_>) -> Result<Started> {
+    let plan = plan(app, caller, repo, &start).await?;
+    accept(app, caller, &plan, &start, BuildId(uuid::Uuid::now_v7())).await
+}
+
+/// Accepts a run of a working copy that somebody sent.
+pub async fn start_upload(
+    app: &App,
+    caller: &Caller,
+    mut plan: Plan,
+    start: Start<'_>,
+    source: build_rules::Source<'_>,
+) -> Result<Started> {
+    let uuid = BuildId(uuid::Uuid::now_v7());
+    let context = build_rules::keep_context(app, uuid, source).await?;
+    plan.sent = Some(context.dockerfile);
+    let started = accept(app, caller, &plan, &start, uuid).await;
+    // After a failed commit nobody knows whether the row is there: only when it is not, the context may go.
+    if started.is_err() && matches!(runs::by_uuid(&app.db, uuid).await, Ok(None)) {
+        build_rules::drop_context(app, uuid).await;
+    }
+    started
+}
+
+/// A run that may be started: the answer to everything that can be decided before anything is sent.
+pub struct Plan {
+    row: git_repos::Row,
+    subject: Subject,
+    runner: Option<runners::Row>,
+    elsewhere: Option<Elsewhere>,
+    destination: Destination,
+    executor: RunExecutor,
+    /// The image, without the tag.
+    image: String,
+    /// The Dockerfile in a working copy that was sent.
+    sent: Option<String>,
+}
+
+/// Decides whether the caller may start this run now.
+pub async fn plan(app: &App, caller: &Caller, repo: GitRepoId, start: &Start<'_>) -> Result<Plan> {
     let row = super::git_repos::find(app, caller, repo).await?;
-    let git_ref = start.git_ref.unwrap_or(&row.content.branch).trim();
+    let git_ref = ref_of(&row, start);
     if !git_ref.is_empty() && !git::is_commit_id(git_ref) && !git::is_ref(git_ref) {
         return Err(Error::invalid(
             "git_ref",
@@ -108,19 +147,39 @@ pub async fn start(app: &App, caller: &Caller, repo: GitRepoId, start: Start<'_>
             } else {
                 Some(row.content.tag.parse()?)
             };
-            let repo = cut(&slug(&row.content.repo_name), IMAGE_REPO_CHARS).parse()?;
-            Destination { owner: Some(subject.owner()), repo, tag }
+            Destination { owner: Some(subject.owner()), repo: own_name(&row.content.repo_name)?, tag }
         }
         None => destination(app, &row, runner.as_ref().map(|runner| &runner.content), &subject)?,
     };
     let executor = row.content.options.executor.unwrap_or(app.config.pipelines.executor);
     if executor == RunExecutor::Kubernetes {
         super::cluster_builds::place(app).await?;
+    } else {
+        super::git_repo_secrets::check_engine(app, repo).await?;
     }
     // Rights and quota are those of a build.
     let reference = destination.reference("latest")?;
     let image = build_rules::admit(app, caller, Some(subject.clone()), reference).await?;
     let image = image.image().repository();
+    Ok(Plan { row, subject, runner, elsewhere, destination, executor, image, sent: None })
+}
+
+fn ref_of<'a>(row: &'a git_repos::Row, start: &Start<'a>) -> &'a str {
+    match start.cause {
+        RunCause::Upload => "",
+        _ => start.git_ref.unwrap_or(&row.content.branch).trim(),
+    }
+}
+
+async fn accept(
+    app: &App,
+    caller: &Caller,
+    plan: &Plan,
+    start: &Start<'_>,
+    uuid: BuildId,
+) -> Result<Started> {
+    let Plan { row, subject, destination, executor, image, .. } = plan;
+    let git_ref = ref_of(row, start);
     let now = app.now();
     let names = RunNames::new(&row.content.repo_name, now);
     for twin in 1..=MAX_TWINS {
@@ -128,25 +187,25 @@ pub async fn start(app: &App, caller: &Caller, repo: GitRepoId, start: Start<'_>
         let image_tag = destination.tag.as_ref().map_or(time_tag, |tag| tag.as_str().to_owned());
         let kind = if start.kind.is_empty() { &row.content.kind } else { start.kind };
         let new = runs::New {
-            uuid: BuildId(uuid::Uuid::now_v7()),
+            uuid,
             account_id: row.account_id,
             git_repo_id: row.id,
             name: &event,
             repo_name: &row.content.repo_name,
             job: &job,
             kind,
-            image: &image,
+            image,
             image_tag: &image_tag,
             git_ref,
             commit: start.commit,
             description: start.description,
             cause: start.cause,
-            executor,
+            executor: *executor,
             retry_of: start.retry_of,
             now,
         };
-        let runner = told(app, &row, runner.as_ref(), elsewhere.as_ref(), &subject.name, &new)?;
-        match insert(app, caller, &row, &runner, &new, start.delivery).await {
+        let runner = told(app, plan, &new)?;
+        match insert(app, caller, row, &runner, &new, start.delivery).await {
             Ok(Some((id, runner_uuid))) => {
                 tracing::info!(run.id = %id, account = %subject.name, image = %image, "run accepted");
                 metrics::counter!("longshore_runs_accepted_total").increment(1);
@@ -218,7 +277,10 @@ async fn insert(
     };
     run_log::insert(&tx, &line).await?;
     let job = jobs::New {
-        kind: jobs::Kind::RunPipeline,
+        kind: match new.executor {
+            RunExecutor::Docker => jobs::Kind::RunPipeline,
+            RunExecutor::Kubernetes => jobs::Kind::RunInCluster,
+        },
         target: &target,
         account_id: Some(repo.account_id),
         run_at: new.now,
@@ -233,14 +295,9 @@ async fn insert(
 
 /// What a run's runner is told: all that a change of the repository or of the named runner must not change while it runs. What
 /// a repository says itself wins over the runner that it names.
-fn told(
-    app: &App,
-    repo: &git_repos::Row,
-    named: Option<&runners::Row>,
-    elsewhere: Option<&Elsewhere>,
-    account: &AccountName,
-    new: &runs::New<'_>,
-) -> Result<(RunnerUuid, runners::Content)> {
+fn told(app: &App, plan: &Plan, new: &runs::New<'_>) -> Result<(RunnerUuid, runners::Content)> {
+    let Plan { row: repo, runner: named, elsewhere, .. } = plan;
+    let (named, account) = (named.as_ref(), &plan.subject.name);
     let own_or = |own: &str, named: Option<&String>| {
         let named = named.map(String::as_str).unwrap_or_default();
         if own.is_empty() { named.to_owned() } else { own.to_owned() }
@@ -262,6 +319,10 @@ fn told(
         build_path: own_or(&repo.content.build_path, of_named.map(|named| &named.build_path)),
         description: String::new(),
     };
+    if let Some(dockerfile) = &plan.sent {
+        dockerfile.clone_into(&mut content.repo_dockerfile);
+        content.build_path.clear();
+    }
     if let (Some(elsewhere), Some(named)) = (elsewhere, named) {
         let (image_repo, name) = elsewhere.repository.rsplit_once('/').unwrap_or(("", &elsewhere.repository));
         elsewhere.address.clone_into(&mut content.registry_address);
@@ -271,168 +332,6 @@ fn told(
         name.clone_into(&mut content.image_name);
     }
     Ok((uuid, content))
-}
-
-/// Where a repository's images go.
-struct Destination {
-    owner: Option<wire::names::Owner>,
-    repo: RepoName,
-    /// The tag that the owner chose.
-    tag: Option<Tag>,
-}
-
-impl Destination {
-    fn reference(&self, tag: &str) -> Result<ImageReference> {
-        let tag = match &self.tag {
-            Some(tag) => tag.clone(),
-            None => tag.parse()?,
-        };
-        Ok(ImageReference { owner: self.owner.clone(), repo: self.repo.clone(), tag })
-    }
-}
-
-/// The runner that a repository names as its `job`, when there is one: it may say where the image goes.
-async fn named_runner(app: &App, row: &git_repos::Row) -> Result<Option<runners::Row>> {
-    if row.content.job.is_empty() {
-        return Ok(None);
-    }
-    let found = runners::by_name(&app.db, Some(row.account_id), &row.content.job).await?;
-    Ok(found.into_iter().find(|runner| runner.run_id.is_none()))
-}
-
-/// Where an image is copied to, when the runner names another registry than this server's.
-struct Elsewhere {
-    address: String,
-    repository: String,
-    tag: Option<Tag>,
-}
-
-fn elsewhere(app: &App, row: &git_repos::Row, runner: &runners::Row) -> Result<Option<Elsewhere>> {
-    let content = &runner.content;
-    let address = content.registry_address.trim_end_matches('/');
-    if address.is_empty() || super::runners::is_own_registry(app, address) {
-        return Ok(None);
-    }
-    let wrong = |error: Error| {
-        let detail = format!("the runner `{}`: {}", content.name, error.detail);
-        Error { field: Some("job".to_owned()), ..Error::new(ErrorKind::Invalid, error.code, detail) }
-    };
-    foreign_registry::base_of(address).map_err(wrong)?;
-    let host = address.split_once("://").map_or(address, |(_, host)| host);
-    let image = row.content.image.as_str();
-    let image = image.strip_prefix(host).and_then(|rest| rest.strip_prefix('/')).unwrap_or(image);
-    let (image, image_tag) = match image.rsplit_once(':') {
-        Some((image, tag)) if !tag.contains('/') => (image, tag),
-        _ => (image, content.image_tag.as_str()),
-    };
-    let name =
-        if content.image_name.is_empty() { slug(&row.content.repo_name) } else { content.image_name.clone() };
-    let of_runner = if content.image_repo.is_empty() {
-        name
-    } else {
-        format!("{}/{name}", content.image_repo.trim_matches('/'))
-    };
-    let repository = if image.is_empty() { of_runner } else { image.to_owned() };
-    if !foreign_registry::is_repository(&repository) {
-        let detail = format!("`{repository}` (IMAGE_REPO, IMAGE_NAME) is no name of an image in a registry");
-        return Err(wrong(Error::invalid("job", detail)));
-    }
-    let tag = (!image_tag.is_empty()).then(|| image_tag.parse::<Tag>()).transpose()?;
-    Ok(Some(Elsewhere { address: address.to_owned(), repository, tag }))
-}
-
-fn destination(
-    app: &App,
-    row: &git_repos::Row,
-    runner: Option<&runners::Content>,
-    subject: &Subject,
-) -> Result<Destination> {
-    let wrong = |detail: String| Error::invalid("image", detail);
-    // What the repository says itself wins over its runner.
-    let of_runner = runner.filter(|runner| !runner.image_name.is_empty()).map(|runner| {
-        let owner =
-            if runner.image_repo.is_empty() { String::new() } else { format!("{}/", runner.image_repo) };
-        let tag = if runner.image_tag.is_empty() { String::new() } else { format!(":{}", runner.image_tag) };
-        format!("{owner}{}{tag}", runner.image_name)
-    });
-    let image = match &of_runner {
-        Some(image) if row.content.image.is_empty() => image.as_str(),
-        _ => row.content.image.as_str(),
-    };
-    let own_names = super::runners::own_registries(app);
-    let stripped = own_names.iter().find_map(|name| image.strip_prefix(name.as_str())?.strip_prefix('/'));
-    let name = stripped.unwrap_or(image);
-    let (name, tag) = match name.rsplit_once(':') {
-        Some((name, tag)) if !tag.contains('/') => (name, Some(tag)),
-        _ => (name, None),
-    };
-    let chosen = if row.content.tag.is_empty() { tag } else { Some(row.content.tag.as_str()) };
-    let tag = chosen.map(str::parse::<Tag>).transpose()?;
-    if name.is_empty() {
-        return Ok(Destination {
-            owner: Some(subject.owner()),
-            repo: cut(&slug(&row.content.repo_name), IMAGE_REPO_CHARS).parse()?,
-            tag,
-        });
-    }
-    let (owner, repo) = match name.split_once('/') {
-        Some((owner, repo)) => (Some(owner), repo),
-        None => (None, name),
-    };
-    let advice = format!("name it `{}` or `{}/{}`", slug(repo), subject.name, slug(repo));
-    let parsed = |text: &str| format!("`{text}` is not an image of this server's registry; {advice}");
-    let owner = owner.map(|owner| owner.parse().map_err(|_| wrong(parsed(image)))).transpose()?;
-    let repo = repo.parse().map_err(|_| wrong(parsed(image)))?;
-    Ok(Destination { owner: Some(owner.unwrap_or_else(|| subject.owner())), repo, tag })
-}
-
-/// Lower-case letters, digits and single hyphens between them; never empty.
-pub fn slug(text: &str) -> String {
-    let mut slug = String::new();
-    for c in text.chars().flat_map(char::to_lowercase) {
-        if c.is_ascii_lowercase() || c.is_ascii_digit() {
-            slug.push(c);
-        } else if !slug.is_empty() && !slug.ends_with('-') {
-            slug.push('-');
-        }
-    }
-    let slug = slug.trim_end_matches('-');
-    if slug.is_empty() { format!("repo-{}", short_hash(text)) } else { slug.to_owned() }
-}
-
-/// A slug that fits; one that was cut stays apart from others that begin alike.
-fn cut(slug: &str, room: usize) -> String {
-    if slug.len() <= room {
-        return slug.to_owned();
-    }
-    let hash = short_hash(slug);
-    format!("{}-{hash}", slug[..room - hash.len() - 1].trim_end_matches('-'))
-}
-
-fn short_hash(text: &str) -> String {
-    hex::encode(&Sha256::digest(text)[..3])
-}
-
-/// The names of a run of a minute.
-struct RunNames {
-    slug: String,
-    minute: String,
-}
-
-impl RunNames {
-    fn new(repo_name: &str, now: Timestamp) -> Self {
-        let minute = chrono::DateTime::from_timestamp_micros(now.0).unwrap_or_default();
-        Self { slug: slug(repo_name), minute: minute.format("%Y%m%d%H%M").to_string() }
-    }
-
-    /// Name, job and tag of the first, second … run of the minute.
-    fn of(&self, twin: u32) -> (String, String, String) {
-        let twin = if twin == 1 { String::new() } else { format!("-{twin}") };
-        let tag = format!("v{}{twin}", self.minute);
-        let room = JOB_CHARS - "-build".len() - tag.len();
-        let job = format!("{}-build{tag}", cut(&self.slug, room));
-        (format!("event-{job}"), job, tag)
-    }
 }
 
 /// A run: one's own, or any for an admin.
@@ -533,6 +432,7 @@ pub async fn cancel(app: &App, caller: &Caller, id: RunId) -> Result<RunView> {
     tx.commit().await?;
     app.operation_logs.touched(found.uuid);
     if is_waiting {
+        build_rules::drop_context(app, found.uuid).await;
         app.operation_logs.ended(found.uuid);
         app.signals.jobs.notify_one();
     }
@@ -555,6 +455,11 @@ pub async fn retry(app: &App, caller: &Caller, id: RunId) -> Result<Started> {
     let row = find(app, caller, id).await?;
     if !row.state.is_final() {
         return Err(Error::conflict("run_unfinished", "the run has not ended").hint("cancel it first"));
+    }
+    // It went with its run.
+    if row.cause == RunCause::Upload {
+        return Err(Error::conflict("not_kept", "the working copy that was sent is not kept")
+            .hint("send it again: `longshore run start FOLDER`"));
     }
     let again = Start {
         cause: RunCause::Retry,
@@ -581,25 +486,54 @@ pub async fn worker(app: &App, account: AccountId) -> Result<Option<Caller>> {
     }))
 }
 
-/// Removes runs that ended long ago, with their logs, and deliveries of webhooks that nobody looks at any more.
+/// Removes runs that ended long ago or have more logs than may be kept, with their logs, and deliveries of webhooks that nobody looks at any more.
 pub(crate) async fn sweep(app: &App) -> Result<()> {
     let ago = |days: u32| app.now().plus_secs(-i64::from(days) * 24 * 3600);
     webhook_deliveries::delete_before(&app.db, ago(KEEP_DELIVERIES_DAYS)).await?;
+    sweep_by_size(app).await?;
     if app.config.pipelines.keep_days == 0 {
         return Ok(());
     }
     loop {
         let old = runs::ended_before(&app.db, ago(app.config.pipelines.keep_days), SWEPT_AT_ONCE).await?;
         for run in &old {
-            // The file first: a row without its log says so, a log without its row would stay for ever.
-            let (blobs, name) = (app.blobs.clone(), run.uuid.to_string());
-            blocking(move || blobs.delete(BlobKind::BuildLog, &name)).await?;
-            runs::delete(&app.db, run.id).await?;
+            remove(app, run).await?;
         }
         if (old.len() as u64) < SWEPT_AT_ONCE {
             return Ok(());
         }
     }
+}
+
+/// Removes the oldest runs that have ended until the logs of the others have no more bytes than they may.
+async fn sweep_by_size(app: &App) -> Result<()> {
+    let limit = app.config.pipelines.keep_bytes;
+    if limit == 0 {
+        return Ok(());
+    }
+    let blobs = app.blobs.clone();
+    let mut logs = blocking(move || blobs.sizes(BlobKind::BuildLog)).await?;
+    // Names are ids, which grow with time.
+    logs.sort_unstable_by(|one, other| other.cmp(one));
+    let mut bytes = 0;
+    for (name, length) in logs {
+        let Ok(uuid) = name.parse::<BuildId>() else { continue };
+        // Logs of other operations are in the same folder.
+        let Some(run) = runs::by_uuid(&app.db, uuid).await? else { continue };
+        bytes += length;
+        if bytes > limit && run.state.is_final() {
+            remove(app, &run).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn remove(app: &App, run: &Row) -> Result<()> {
+    // The file first: a row without its log says so, a log without its row would stay for ever.
+    let (blobs, name) = (app.blobs.clone(), run.uuid.to_string());
+    blocking(move || blobs.delete(BlobKind::BuildLog, &name)).await?;
+    runs::delete(&app.db, run.id).await?;
+    Ok(())
 }
 
 /// The image of a run, whole.
@@ -674,49 +608,5 @@ fn view(row: Row, account: AccountName) -> RunView {
         created_at: row.created_at,
         started_at: row.started_at,
         ended_at: row.ended_at,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_those_of_the_seed() {
-        // 2021-11-25 15:17:00
-        let names = RunNames::new("prometh_exporter", Timestamp(1_637_853_420_000_000));
-
-        let (event, job, tag) = names.of(1);
-        assert_eq!(event, "event-prometh-exporter-buildv202111251517");
-        assert_eq!((job.as_str(), tag.as_str()), ("prometh-exporter-buildv202111251517", "v202111251517"));
-        let (event, job, tag) = names.of(2);
-        assert_eq!(event, "event-prometh-exporter-buildv202111251517-2");
-        assert_eq!(
-            (job.as_str(), tag.as_str()),
-            ("prometh-exporter-buildv202111251517-2", "v202111251517-2")
-        );
-    }
-
-    #[test]
-    fn long_names_are_cut_and_stay_apart() {
-        let long = "a".repeat(150);
-        let other = format!("{}b", "a".repeat(149));
-
-        let jobs: Vec<String> =
-            [&long, &other].iter().map(|name| RunNames::new(name, Timestamp(0)).of(99).1).collect();
-
-        assert!(jobs.iter().all(|job| job.len() <= JOB_CHARS), "{jobs:?}");
-        assert_ne!(jobs[0], jobs[1]);
-        let repos: Vec<String> =
-            [&long, &other].iter().map(|name| cut(&slug(name), IMAGE_REPO_CHARS)).collect();
-        assert!(repos.iter().all(|repo| repo.parse::<RepoName>().is_ok()), "{repos:?}");
-        assert_ne!(repos[0], repos[1]);
-    }
-
-    #[test]
-    fn slugs_are_never_empty() {
-        assert_eq!(slug("My App__v2!"), "my-app-v2");
-        assert!(slug("仓库").starts_with("repo-"));
-        assert_ne!(slug("仓库"), slug("代码"));
     }
 }

@@ -28,6 +28,7 @@ pub mod events;
 pub mod extract;
 pub mod feed;
 pub mod files;
+pub mod git_repo_secrets;
 pub mod git_repos;
 pub mod gpus;
 pub mod health;

@@ -10,9 +10,9 @@ use super::compat::{ci_portal, gpu_platform, helm_charts, helm_repos, paas};
 use super::routes::{Description, Routes, routes};
 use super::{
     accounts, applications, audit, auth, builds, chart_keys, chart_repos, charts, clusters, collections,
-    console, containers, events, files, git_repos, gpus, health, hooks, hosted_charts, images, invites,
-    linger, link, machines, namespaces, notifications, openapi, port_forwards, queue, registry, releases,
-    request, runs, terminals, tokens, volumes, workloads,
+    console, containers, events, files, git_repo_secrets, git_repos, gpus, health, hooks, hosted_charts,
+    images, invites, linger, link, machines, namespaces, notifications, openapi, port_forwards, queue,
+    registry, releases, request, runs, terminals, tokens, volumes, workloads,
 };
 use crate::app::App;
 use crate::clients::registry::REPORTS_PATH;
@@ -212,12 +212,15 @@ fn all<R: Routes>(routes: R) -> R {
         .routes(routes!(git_repos::list, git_repos::create))
         .routes(routes!(git_repos::get, git_repos::update, git_repos::delete))
         .routes(routes!(git_repos::test))
+        .routes(routes!(git_repo_secrets::list))
+        .routes(routes!(git_repo_secrets::set, git_repo_secrets::delete))
         .routes(routes!(hooks::receive))
         .routes(routes!(hooks::deliveries))
         .routes(routes!(notifications::list, notifications::create))
         .routes(routes!(notifications::delete))
         .routes(routes!(notifications::test))
         .routes(routes!(runs::list, runs::start))
+        .routes(routes!(runs::upload))
         .routes(routes!(runs::get, runs::delete))
         .routes(routes!(runs::cancel))
         .routes(routes!(runs::retry))

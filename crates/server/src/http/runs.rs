@@ -1,6 +1,6 @@
 //! `/api/v1/runs`.
 
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use serde::Deserialize;
@@ -12,11 +12,12 @@ use wire::page::{Page, PageQuery};
 use wire::problem::Problem;
 use wire::runs::{RunStart, RunView};
 
-use super::extract::{Json, Params, Path};
+use super::extract::{self, Json, Params, Path};
 use super::operation_log::{self, LogQuery};
 use crate::app::App;
 use crate::caller::Caller;
 use crate::domain::accounts::{self, Named};
+use crate::domain::builds::Source;
 use crate::domain::runs::{self, Start};
 use crate::error::Result;
 
@@ -88,6 +89,40 @@ pub async fn start(
         ..Start::MANUAL
     };
     let started = runs::start(&app, &caller, GitRepoId(wanted.git_repo_id), start).await?;
+    Ok((StatusCode::ACCEPTED, axum::Json(started.run)))
+}
+
+/// What to build.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct RunUploadQuery {
+    /// The git repository that it is a working copy of.
+    git_repo_id: i64,
+    /// The Dockerfile's path in the archive; `Dockerfile` when not given.
+    dockerfile: Option<String>,
+    /// What it is for, at most 300 characters.
+    description: Option<String>,
+}
+
+/// Starts a run of a working copy: an archive (zip, tar or tar.gz) of the folder that a run of the git repository would build. What
+/// becomes of it is as with a commit, and the archive goes with the end of the run.
+#[utoipa::path(post, path = "/api/v1/runs/upload", tag = "runs", params(RunUploadQuery), request_body(content((Vec<u8> = "application/octet-stream"))),
+    responses((status = 202, body = RunView), (status = 400, body = Problem, description = "The upload broke off"), (status = 403, body = Problem), (status = 404, body = Problem),
+        (status = 413, body = Problem), (status = 422, body = Problem, description = "A bad archive; `code` says which"), (status = 429, body = Problem),
+        (status = 503, body = Problem), (status = 507, body = Problem)))]
+pub async fn upload(
+    State(app): State<App>,
+    caller: Caller,
+    Params(query): Params<RunUploadQuery>,
+    request: Request,
+) -> Result<(StatusCode, axum::Json<RunView>)> {
+    let limit = app.config.uploads.max_bytes;
+    extract::check_length(request.headers(), limit)?;
+    let start = Start { description: query.description.as_deref().unwrap_or_default(), ..Start::UPLOAD };
+    let plan = runs::plan(&app, &caller, GitRepoId(query.git_repo_id), &start).await?;
+    let upload = extract::spool(&app, request.into_body().into_data_stream(), limit).await?;
+    let dockerfile = query.dockerfile.as_deref().filter(|path| !path.is_empty());
+    let started = runs::start_upload(&app, &caller, plan, start, Source { dockerfile, upload }).await?;
     Ok((StatusCode::ACCEPTED, axum::Json(started.run)))
 }
 

@@ -11,21 +11,25 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::time::Instant;
 use wire::ids::MachineId;
 use wire::link::{ExecInput, ExecOutput, RegistryCredential, STAGING_TAG_PREFIX};
-use wire::names::{Digest, ImageReference};
+use wire::names::{Digest, ImageReference, SecretName};
+use wire::secret::Secret;
 use wire::terminals::ExecSpec;
 
 use super::bases::Bases;
 use super::build_image::{Log, Progress, Stop, Work};
 use super::executor::Executor;
 use super::pod_log::PodLog;
+use super::pod_stage::{SAID_BYTES, STOPPED, Stage, can_push, clip, stage_of};
+use super::veil::Veil;
 use crate::app::App;
 use crate::blobs::blocking;
 use crate::clients::kube::build_objects::{
     BUILD_CONTAINER, BUILD_LABEL, BuildJob, PUSH_CONTAINER, job_name, push_image, take_context, take_login,
+    take_secrets,
 };
 use crate::clients::kube::{As, Failure};
 use crate::domain::cluster_builds::{self, Place};
-use crate::domain::registry;
+use crate::domain::{git_repo_secrets, registry};
 use crate::error::{Error, ErrorKind, Result};
 
 /// How often a pod is looked at.
@@ -46,39 +50,12 @@ const JOB_GRACE_SECS: u64 = 120;
 const CACHE_PARTS: u64 = 4;
 /// Bytes that are given to a pod together.
 const GIVE_BYTES: usize = 256 << 10;
-/// Longest output of a command that is kept, and longest message that is passed on.
-const SAID_BYTES: usize = 4 << 10;
-/// The reason of a container that was killed, unless its log tells of an error of the build's own.
-const STOPPED: &str = "stopped";
 /// Tries to give a pod what it shall build.
 const GIVES: u32 = 5;
-/// Why a container waits that will wait for ever.
-const HOPELESS: [&str; 5] = [
-    "ImagePullBackOff",
-    "InvalidImageName",
-    "ErrImageNeverPull",
-    "CreateContainerConfigError",
-    "CreateContainerError",
-];
 
 /// A cluster's namespace of builds.
 pub(super) struct InCluster {
     place: Place,
-}
-
-/// How far a pod is.
-#[derive(Debug)]
-enum Stage {
-    /// Not yet there; why, as far as the cluster says.
-    Waiting(String),
-    /// It waits for what it shall build, or builds.
-    Building,
-    /// It has built, and can push.
-    Built,
-    /// It has failed: a reason for programs, words for people.
-    Failed(&'static str, String),
-    /// It is gone, or goes.
-    Lost(String),
 }
 
 impl Executor for InCluster {
@@ -89,7 +66,9 @@ impl Executor for InCluster {
     async fn build(&self, work: &Work<'_>, log: &mut Log) -> Result<Option<ImageReference>, Stop> {
         let mut pod_log = self.job(work, log).await?;
         let pod = self.started(work).await?;
-        self.give(work, &pod).await?;
+        let secrets = git_repo_secrets::of_build(work.app, work.build.id).await?;
+        let veil = Veil::over(&secrets);
+        self.give(work, &pod, &secrets).await?;
         let names = [Some(work.app.config.registry_listen.to_string()), Some(registry_name(work.app))];
         let mut bases = Bases::new(names.into_iter().flatten());
         let mut drains = 0;
@@ -99,7 +78,8 @@ impl Executor for InCluster {
                 return Err(self.lose(work, &why).await);
             }
             let is_over = !matches!(stage, Stage::Building | Stage::Waiting(_));
-            let is_whole = self.read(work, &pod, &mut pod_log, &mut bases, log).await;
+            let is_whole =
+                self.read(work, &pod, &mut pod_log, &mut Hears { bases: &mut bases, veil: &veil, log }).await;
             if !is_over {
                 tokio::time::sleep(LOOK_EVERY).await;
                 continue;
@@ -116,7 +96,7 @@ impl Executor for InCluster {
                 Stage::Failed(reason, message) => {
                     let reason = if reason == STOPPED { "build_failed" } else { reason };
                     let said = pod_log.said().filter(|_| reason == "build_failed");
-                    let message = said.map_or(message, str::to_owned);
+                    let message = said.map_or(message, |said| veil.cover(said).into_owned());
                     Err(Stop::Failed(refine(reason, &message), message))
                 }
                 _ => Ok(bases.last()),
@@ -172,6 +152,16 @@ impl Executor for InCluster {
             Stop::failed("push_failed", "what pushed did not say what it pushed: is it another buildah?")
         })
     }
+}
+
+/// What steps of a build may read, by name.
+type Secrets = [(SecretName, Secret)];
+
+/// Where what a pod says goes.
+struct Hears<'a> {
+    bases: &'a mut Bases,
+    veil: &'a Veil,
+    log: &'a mut Log,
 }
 
 /// How a command in a pod ended.
@@ -366,11 +356,11 @@ impl InCluster {
         Ok(said.unwrap_or("the cluster has made no pod yet").to_owned())
     }
 
-    /// Gives a pod that waits for it the context and a login to read the registry.
-    async fn give(&self, work: &Work<'_>, pod: &str) -> Result<(), Stop> {
+    /// Gives a pod that waits for it the context, the secrets of its repository and a login to read the registry.
+    async fn give(&self, work: &Work<'_>, pod: &str, secrets: &Secrets) -> Result<(), Stop> {
         let mut tries = 1;
         loop {
-            match self.give_once(work, pod).await {
+            match self.give_once(work, pod, secrets).await {
                 // The connection broke: what was given is thrown away by the next try.
                 Err(Stop::Lost(error)) if tries < GIVES => {
                     tracing::debug!(%error, tries, "a pod did not get what it shall build");
@@ -382,7 +372,7 @@ impl InCluster {
         }
     }
 
-    async fn give_once(&self, work: &Work<'_>, pod: &str) -> Result<(), Stop> {
+    async fn give_once(&self, work: &Work<'_>, pod: &str, secrets: &Secrets) -> Result<(), Stop> {
         let (app, build) = (work.app, work.build);
         if !matches!(self.stage(work, pod).await?, Stage::Building) {
             return Ok(());
@@ -394,6 +384,14 @@ impl InCluster {
         let mut last = String::new();
         let mut hear = |text: &str| last.push_str(&clip(text));
         let taken = self.command(app, pod, BUILD_CONTAINER, take_context(bytes), context, &mut hear).await;
+        let taken = match taken {
+            Ok(Ended { code: 0, .. }) if !secrets.is_empty() => {
+                let files = packed(secrets).map_err(|error| Stop::Broken(error.into()))?;
+                let command = take_secrets(files.len());
+                self.command(app, pod, BUILD_CONTAINER, command, files.as_slice(), &mut hear).await
+            }
+            other => other,
+        };
         let taken = match taken {
             Ok(Ended { code: 0, .. }) => {
                 let command = take_login(logins.len());
@@ -423,8 +421,7 @@ impl InCluster {
         work: &Work<'_>,
         pod: &str,
         pod_log: &mut PodLog,
-        bases: &mut Bases,
-        log: &mut Log,
+        Hears { bases, veil, log }: &mut Hears<'_>,
     ) -> bool {
         let since = pod_log.since().map(|since| format!("&sinceTime={since}")).unwrap_or_default();
         let path = format!(
@@ -463,7 +460,7 @@ impl InCluster {
                     continue;
                 }
             };
-            let mut text = |text: &str| log.gather(text);
+            let mut text = |text: &str| log.gather(&veil.cover(text));
             let mut step = |(step, steps, text): (u32, u32, String)| {
                 bases.take(&text);
                 progress.step = Some((step, steps, text));
@@ -581,6 +578,18 @@ fn logins(app: &App, credential: &RegistryCredential) -> String {
     json!({"auths": auths}).to_string()
 }
 
+/// Secrets as a tar, each a file of its name.
+fn packed(secrets: &Secrets) -> std::io::Result<Vec<u8>> {
+    let mut tar = tar::Builder::new(Vec::new());
+    for (name, value) in secrets {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(value.expose().len() as u64);
+        header.set_mode(0o600);
+        tar.append_data(&mut header, name.as_str(), value.expose().as_bytes())?;
+    }
+    tar.into_inner()
+}
+
 /// How much text stands behind a line's last appearance in a build's log.
 async fn text_after(app: &App, build: wire::ids::BuildId, marker: &str) -> Result<u64, Stop> {
     let (logs, marker) = (app.clone(), marker.to_owned());
@@ -603,65 +612,6 @@ fn why_ended(job: &Value) -> String {
     said.next().unwrap_or("it has ended").to_owned()
 }
 
-fn clip(text: &str) -> String {
-    text[..text.floor_char_boundary(SAID_BYTES)].trim().to_owned()
-}
-
-fn container<'a>(pod: &'a Value, list: &str, name: &str) -> &'a Value {
-    let found = pod["status"][list].as_array().into_iter().flatten();
-    found.into_iter().find(|status| status["name"] == name).map_or(&Value::Null, |status| &status["state"])
-}
-
-fn can_push(pod: &Value) -> bool {
-    container(pod, "containerStatuses", PUSH_CONTAINER)["running"].is_object()
-}
-
-fn stage_of(pod: &Value) -> Stage {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    if pod["metadata"]["deletionTimestamp"].is_string() {
-        return Stage::Lost("its pod was removed".to_owned());
-    }
-    let build = container(pod, "initContainerStatuses", BUILD_CONTAINER);
-    let (reason, message) = (text(&pod["status"]["reason"]), text(&pod["status"]["message"]));
-    let code = build["terminated"]["exitCode"].as_i64();
-    match reason.as_str() {
-        "DeadlineExceeded" => {
-            return Stage::Failed("timeout", "the build took longer than it may".to_owned());
-        }
-        "Evicted" if message.contains("mptyDir") || message.contains("ephemeral") => {
-            return Stage::Failed("too_large", clip(&message));
-        }
-        "" => {}
-        _ => return Stage::Lost(format!("{reason}: {}", clip(&message))),
-    }
-    if build["terminated"]["reason"] == "OOMKilled" {
-        return Stage::Failed("out_of_memory", "the build needs more memory than it may have".to_owned());
-    }
-    match code {
-        Some(0) if pod["status"]["phase"] == "Failed" || pod["status"]["phase"] == "Succeeded" => {
-            Stage::Lost("what pushes has ended".to_owned())
-        }
-        Some(0) => Stage::Built,
-        // Somebody told it to end, or a step of the Dockerfile ended so.
-        Some(137 | 143) => Stage::Failed(STOPPED, "the builder was stopped".to_owned()),
-        Some(code) => Stage::Failed("build_failed", format!("the builder ended with status {code}")),
-        None if build["running"].is_object() => Stage::Building,
-        None => {
-            let waits = &build["waiting"];
-            let why = text(&waits["reason"]);
-            let said = if waits["message"].is_string() { text(&waits["message"]) } else { why.clone() };
-            if HOPELESS.contains(&why.as_str()) {
-                return Stage::Failed("builder_unavailable", said);
-            }
-            let conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
-            let blocked = conditions
-                .filter(|condition| condition["type"] == "PodScheduled" && condition["status"] == "False")
-                .find_map(|condition| condition["message"].as_str());
-            Stage::Waiting(blocked.map_or(said, str::to_owned))
-        }
-    }
-}
-
 /// A base image that cannot be had is no fault of the Dockerfile's steps.
 fn refine(reason: &'static str, message: &str) -> &'static str {
     let about_images = ["initializing source docker://", "unable to pull", "pinging container registry"];
@@ -672,45 +622,6 @@ fn refine(reason: &'static str, message: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn stage(status: &Value) -> String {
-        format!("{:?}", stage_of(&json!({"metadata": {}, "status": status})))
-    }
-
-    fn building(state: &Value) -> Value {
-        json!({"phase": "Pending", "initContainerStatuses": [{"name": "build", "state": state}]})
-    }
-
-    #[test]
-    fn how_far_a_pod_is_is_read_from_what_the_cluster_says() {
-        let blocked = json!({"phase": "Pending", "conditions": [
-            {"type": "PodScheduled", "status": "False", "message": "0/1 nodes are available"},
-        ]});
-        assert_eq!(stage(&blocked), r#"Waiting("0/1 nodes are available")"#);
-        let no_image = json!({"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}});
-        assert_eq!(stage(&building(&no_image)), r#"Failed("builder_unavailable", "no such image")"#);
-        assert_eq!(
-            stage(&building(&json!({"waiting": {"reason": "PodInitializing"}}))),
-            r#"Waiting("PodInitializing")"#
-        );
-        assert_eq!(stage(&building(&json!({"running": {}}))), "Building");
-        assert_eq!(stage(&building(&json!({"terminated": {"exitCode": 0}}))), "Built");
-        assert!(
-            stage(&building(&json!({"terminated": {"exitCode": 1}}))).starts_with("Failed(\"build_failed\"")
-        );
-        assert!(
-            stage(&building(&json!({"terminated": {"exitCode": 137}}))).starts_with("Failed(\"stopped\"")
-        );
-        let memory = json!({"terminated": {"exitCode": 137, "reason": "OOMKilled"}});
-        assert!(stage(&building(&memory)).starts_with("Failed(\"out_of_memory\""));
-        assert!(stage(&json!({"phase": "Failed", "reason": "NodeLost"})).starts_with("Lost"));
-        let full = json!({"phase": "Failed", "reason": "Evicted", "message": "Usage of EmptyDir volume \"work\" exceeds"});
-        assert!(stage(&full).starts_with("Failed(\"too_large\""));
-        assert!(
-            stage(&json!({"phase": "Failed", "reason": "DeadlineExceeded"}))
-                .starts_with("Failed(\"timeout\"")
-        );
-    }
 
     #[test]
     fn a_base_image_that_is_missing_is_told_apart() {

@@ -2,7 +2,7 @@
 //! with a lease, and whoever loses the lease stops. Doing a job twice finds what the first time did.
 //!
 //! - `worker.rs`: claims, leases, tries again, gives up
-//! - `build_image.rs`: from a context to an image; `executor.rs`: what builds it; `cluster_build.rs`, `pod_log.rs`: when that is a pod;
+//! - `build_image.rs`: from a context to an image; `executor.rs`: what builds it; `cluster_build.rs`, `pod_log.rs`, `pod_stage.rs`, `veil.rs`: when that is a pod;
 //!   `bases.rs`: what it builds on; `clean_builds.rs`: what ended builds leave behind
 //! - `save_container.rs`: from a container to an image, where that differs
 //! - `delete_manifest.rs`: removes an image from the registry; `collect_registry.rs`: removes from it what no image needs
@@ -20,10 +20,12 @@ mod delete_manifest;
 mod deploy;
 mod executor;
 mod pod_log;
+mod pod_stage;
 mod run_pipeline;
 mod save_container;
 mod tell;
 mod turns;
+mod veil;
 mod worker;
 
 use store::jobs::{Kind, Row};
@@ -35,8 +37,12 @@ pub use worker::start;
 
 /// Kinds of which only `builds.workers` run at a time.
 const BUILD_KINDS: &[Kind] = &[Kind::BuildImage];
-/// Kinds of which as many run at a time as builds: each waits for a build of its own.
+/// Kinds of which only `pipelines.cluster_workers` run at a time.
+const CLUSTER_BUILD_KINDS: &[Kind] = &[Kind::BuildInCluster];
+/// Kinds of which as many run at a time as builds: each waits for a build of its own. Those of one executor never wait for a
+/// place of the other's.
 const RUN_KINDS: &[Kind] = &[Kind::RunPipeline];
+const CLUSTER_RUN_KINDS: &[Kind] = &[Kind::RunInCluster];
 /// Kinds that wait for clusters most of their time.
 const RELEASE_KINDS: &[Kind] = &[Kind::ChangeRelease];
 /// How many of those run at a time, of all accounts and of one.
@@ -74,9 +80,9 @@ impl Default for Shared {
 /// Does one job.
 async fn run(app: &App, shared: &Shared, job: &Row) -> Result<()> {
     match job.kind {
-        Kind::BuildImage => build_image::run(app, shared, job).await,
+        Kind::BuildImage | Kind::BuildInCluster => build_image::run(app, shared, job).await,
         Kind::CleanBuilds => clean_builds::run(app, shared, job).await,
-        Kind::RunPipeline => Box::pin(run_pipeline::run(app, shared, job)).await,
+        Kind::RunPipeline | Kind::RunInCluster => Box::pin(run_pipeline::run(app, shared, job)).await,
         Kind::ChangeRelease => change_release::run(app, job).await,
         Kind::Notify => tell::notify(app, job).await,
         Kind::ReportStatus => tell::report_status(app, job).await,
@@ -89,7 +95,12 @@ async fn run(app: &App, shared: &Shared, job: &Row) -> Result<()> {
 /// state.
 fn max_attempts(kind: Kind) -> u32 {
     match kind {
-        Kind::BuildImage | Kind::RunPipeline | Kind::ChangeRelease | Kind::CollectRegistry => u32::MAX,
+        Kind::BuildImage
+        | Kind::BuildInCluster
+        | Kind::RunPipeline
+        | Kind::RunInCluster
+        | Kind::ChangeRelease
+        | Kind::CollectRegistry => u32::MAX,
         Kind::DeleteImage | Kind::CleanBuilds | Kind::Notify | Kind::ReportStatus => 5,
     }
 }

@@ -11,7 +11,7 @@ use wire::deploys::DeployProgress;
 use wire::ids::BuildId;
 use wire::images::ImageTag;
 use wire::names::{Digest, ImageName};
-use wire::runs::{RunStep, RunStepName};
+use wire::runs::{RunCause, RunStep, RunStepName};
 use wire::time::Timestamp;
 
 use super::Shared;
@@ -101,16 +101,21 @@ impl Work<'_> {
                 return Err(Stop::Cancelled);
             }
             self.begin().await?;
-            let place =
-                shared.fetching.acquire().await.map_err(|error| Stop::Again(Error::internal(error)))?;
-            self.enter(RunStepName::Fetch, app.now()).await?;
-            let fetched = tokio::select! {
-                fetched = fetch(app, self.job, &self.run) => fetched,
-                () = until_cancelled(app, &self.run) => Err(Stop::Cancelled),
-            };
-            drop(place);
-            let fetched = fetched?;
-            self.hand_over(fetched).await?;
+            if self.run.cause == RunCause::Upload {
+                self.enter(RunStepName::Fetch, app.now()).await?;
+                self.take_upload().await?;
+            } else {
+                let place =
+                    shared.fetching.acquire().await.map_err(|error| Stop::Again(Error::internal(error)))?;
+                self.enter(RunStepName::Fetch, app.now()).await?;
+                let fetched = tokio::select! {
+                    fetched = fetch(app, self.job, &self.run) => fetched,
+                    () = until_cancelled(app, &self.run) => Err(Stop::Cancelled),
+                };
+                drop(place);
+                let fetched = fetched?;
+                self.hand_over(fetched).await?;
+            }
         }
         let build = self.follow().await?;
         match build.state {
@@ -216,20 +221,21 @@ impl Work<'_> {
         .await?;
         self.run.commit = Some(commit);
         let source = Source { dockerfile: Some(&fetched.dockerfile), upload: fetched.upload };
-        let made =
-            domain::builds::create_for_run(app, &fetched.caller, fetched.admission, source, self.run.uuid)
-                .await;
-        match made {
-            Ok(()) => Ok(()),
-            // An earlier attempt did it and was cut off before it heard so.
-            Err(error) if error.code == "exists" => Ok(()),
-            Err(error)
-                if matches!(error.kind, ErrorKind::Invalid | ErrorKind::TooLarge | ErrorKind::Malformed) =>
-            {
-                Err(Stop::Failed("build_failed", with_hint(&error)))
-            }
-            Err(error) => Err(Stop::Again(error)),
+        as_made(domain::builds::create_for_run(app, &fetched.caller, fetched.admission, source).await)
+    }
+
+    /// Turns the working copy that was sent into a build under the run's uuid.
+    async fn take_upload(&self) -> Result<(), Stop> {
+        let (app, run) = (self.app, &self.run);
+        let (caller, admission) = admitted(app, run).await?;
+        let runner = runners::of_run(&app.db, run.id).await?.map(|runner| runner.content);
+        let dockerfile = runner.unwrap_or_default().repo_dockerfile;
+        say(app, run.uuid, "[a working copy that was sent]\n".to_owned()).await;
+        if self.job.attempt == 1 {
+            run_log::note(&app.db, run, "building a working copy", app.now()).await?;
         }
+        let made = domain::builds::create_of_context(app, &caller, admission, &dockerfile).await;
+        as_made(made)
     }
 
     /// Follows the build to its end, and passes on that the run was given up.
@@ -379,6 +385,10 @@ impl Work<'_> {
         if state == OperationState::Failed && !self.steps.iter().any(|step| step.name == RunStepName::Build) {
             self.say(&format!("\n[failed: {}]\n", message.unwrap_or_default())).await;
         }
+        // What was sent and never became a build.
+        if run.cause == RunCause::Upload {
+            domain::builds::drop_context(app, run.uuid).await;
+        }
         app.operation_logs.ended(run.uuid);
         app.signals.jobs.notify_one();
         Ok(())
@@ -388,6 +398,22 @@ impl Work<'_> {
     pub(super) async fn say(&self, text: &str) {
         say(self.app, self.run.uuid, text.to_owned()).await;
     }
+}
+
+/// How the making of a run's build went.
+fn as_made(made: Result<()>) -> Result<(), Stop> {
+    let Err(error) = made else { return Ok(()) };
+    // An earlier attempt did it and was cut off before it heard so.
+    if error.code == "exists" {
+        return Ok(());
+    }
+    if error.code == "context_lost" {
+        return Err(Stop::Failed("lost", with_hint(&error)));
+    }
+    if matches!(error.kind, ErrorKind::Invalid | ErrorKind::TooLarge | ErrorKind::Malformed) {
+        return Err(Stop::Failed("build_failed", with_hint(&error)));
+    }
+    Err(Stop::Again(error))
 }
 
 async fn say(app: &App, uuid: BuildId, text: String) {
@@ -474,25 +500,31 @@ struct Handed {
     commit: String,
 }
 
+/// In whose name a run goes on, and that it may make its image. An admin's run of somebody's repository is that account's
+/// from here on.
+async fn admitted(app: &App, run: &runs::Row) -> Result<(Caller, Admission), Stop> {
+    let caller = domain::runs::worker(app, run.account_id).await?;
+    let Some(caller) = caller else {
+        return Err(Stop::Failed("lost", "the account cannot be used at the moment".to_owned()));
+    };
+    let subject = Subject { account: caller.account, name: caller.name.clone() };
+    let image = domain::runs::image_of(run)?;
+    match domain::builds::admit(app, &caller, Some(subject), image).await {
+        Ok(admission) => Ok((caller, admission.for_run(run.uuid, run.executor))),
+        Err(error) if error.kind == ErrorKind::Forbidden => {
+            Err(Stop::Failed("build_failed", with_hint(&error)))
+        }
+        Err(error) => Err(Stop::Again(error)),
+    }
+}
+
 /// Fetches the commit and packs the folder. Everything that it leaves on the disk goes with it.
 async fn fetch(app: &App, job: &Row, run: &runs::Row) -> Result<Handed, Stop> {
     let repo = git_repos::get(&app.db, run.git_repo_id).await?;
     let Some(repo) = repo else {
         return Err(Stop::Failed("lost", "the git repository is gone".to_owned()));
     };
-    let caller = domain::runs::worker(app, run.account_id).await?;
-    let Some(caller) = caller else {
-        return Err(Stop::Failed("lost", "the account cannot be used at the moment".to_owned()));
-    };
-    // An admin's run of somebody's repository is that account's from here on.
-    let subject = Subject { account: caller.account, name: caller.name.clone() };
-    let image = domain::runs::image_of(run)?;
-    let admission = match domain::builds::admit(app, &caller, Some(subject), image).await {
-        Err(error) if error.kind == ErrorKind::Forbidden => {
-            return Err(Stop::Failed("build_failed", with_hint(&error)));
-        }
-        admission => admission?,
-    };
+    let (caller, admission) = admitted(app, run).await?;
     let config = &app.config.pipelines;
     let limits = Limits {
         time: Duration::from_secs(config.fetch_secs),
@@ -521,6 +553,7 @@ async fn fetch(app: &App, job: &Row, run: &runs::Row) -> Result<Handed, Stop> {
             build_path: &runner.build_path,
             dockerfile: &runner.repo_dockerfile,
             submodules: repo.content.options.submodules.then_some(reach),
+            lfs: repo.content.options.lfs.then_some(reach),
         };
         Ok::<_, FetchError>(git::fetch(folder.path(), &remote, &commit, wanted, archive, &limits).await?)
     };

@@ -12,8 +12,9 @@ use tracing::Instrument as _;
 use wire::time::Timestamp;
 
 use super::{
-    BUILD_KINDS, OTHER_KINDS, RELEASE_KINDS, RELEASES, RELEASES_OF_ACCOUNT, RUN_KINDS, Shared, TELL_KINDS,
-    build_image, change_release, clean_builds, max_attempts, run,
+    BUILD_KINDS, CLUSTER_BUILD_KINDS, CLUSTER_RUN_KINDS, OTHER_KINDS, RELEASE_KINDS, RELEASES,
+    RELEASES_OF_ACCOUNT, RUN_KINDS, Shared, TELL_KINDS, build_image, change_release, clean_builds,
+    max_attempts, run,
 };
 use crate::app::App;
 use crate::domain;
@@ -54,16 +55,14 @@ struct Pool {
 async fn dispatch(app: App, shared: Arc<Shared>) {
     let owner = format!("{}-{}", std::process::id(), uuid::Uuid::now_v7().simple());
     let config = &app.config.builds;
-    let builds = Pool {
-        kinds: BUILD_KINDS,
-        slots: Arc::new(Semaphore::new(config.workers as usize)),
+    let of_builds = |kinds, places: u32| Pool {
+        kinds,
+        slots: Arc::new(Semaphore::new(places as usize)),
         per_account: config.per_account,
     };
-    let runs = Pool {
-        kinds: RUN_KINDS,
-        slots: Arc::new(Semaphore::new(config.workers as usize)),
-        per_account: config.per_account,
-    };
+    let in_clusters = app.config.pipelines.cluster_workers;
+    let builds = [of_builds(BUILD_KINDS, config.workers), of_builds(CLUSTER_BUILD_KINDS, in_clusters)];
+    let runs = [of_builds(RUN_KINDS, config.workers), of_builds(CLUSTER_RUN_KINDS, in_clusters)];
     let releases = Pool {
         kinds: RELEASE_KINDS,
         slots: Arc::new(Semaphore::new(RELEASES)),
@@ -74,8 +73,9 @@ async fn dispatch(app: App, shared: Arc<Shared>) {
     take_back(&app).await;
     loop {
         claim_all(&app, &shared, &others, &owner).await;
-        claim_all(&app, &shared, &builds, &owner).await;
-        claim_all(&app, &shared, &runs, &owner).await;
+        for pool in builds.iter().chain(&runs) {
+            claim_all(&app, &shared, pool, &owner).await;
+        }
         claim_all(&app, &shared, &releases, &owner).await;
         claim_all(&app, &shared, &tells, &owner).await;
         tokio::select! {

@@ -24,6 +24,7 @@ mod m0012_container_images;
 mod m0013_lan_and_disk;
 mod m0014_restarts;
 mod m0015_chart_keys;
+mod m0016_git_repo_secrets;
 
 /// The table that says which steps were applied.
 const TABLE: &str = "schema_migrations";
@@ -54,6 +55,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0013_lan_and_disk::Migration),
             Box::new(m0014_restarts::Migration),
             Box::new(m0015_chart_keys::Migration),
+            Box::new(m0016_git_repo_secrets::Migration),
         ]
     }
 

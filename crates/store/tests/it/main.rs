@@ -12,6 +12,7 @@ mod chart_repos;
 mod collections;
 mod containers;
 mod engines;
+mod git_repo_secrets;
 mod gpu_leases;
 mod images;
 mod jobs;

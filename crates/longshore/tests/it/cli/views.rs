@@ -240,6 +240,10 @@ pub(super) fn git_repo() -> Value {
     })
 }
 
+pub(super) fn git_repo_secret() -> Value {
+    json!({ "name": "token", "created_at": ago(86_400), "updated_at": ago(60) })
+}
+
 pub(super) fn notification_target() -> Value {
     json!({
         "id": 2, "kind": "feishu", "address": "https://open.feishu.cn/***", "has_secret": true, "last_result": "sent",

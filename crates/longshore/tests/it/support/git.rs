@@ -101,6 +101,8 @@ pub(crate) struct Access {
     pub(crate) login: Option<(String, String)>,
     /// Where every request is sent on to.
     pub(crate) redirect: Option<String>,
+    /// Where large files are said to lie; here when none is given.
+    pub(crate) large_files: Option<String>,
 }
 
 /// What was asked: each path, and what came with it for authorisation.
@@ -188,7 +190,31 @@ async fn answer(State(served): State<Served>, headers: HeaderMap, request: Reque
         served.statuses.lock().unwrap().push((parts.uri.path().to_owned(), authorisation, state));
         return StatusCode::CREATED.into_response();
     }
+    if parts.uri.path().ends_with("/info/lfs/objects/batch") {
+        return large_files(&served, &headers, &body);
+    }
+    if let Some(oid) = parts.uri.path().strip_prefix("/large-files/") {
+        return std::fs::read(served.root.join("large-files").join(oid)).unwrap().into_response();
+    }
     backend(&served.root, &parts, &headers, body).await
+}
+
+/// Where large files lie: each is in `large-files` under its hash.
+fn large_files(served: &Served, headers: &HeaderMap, body: &[u8]) -> Response {
+    let here = format!("http://{}/large-files", headers[header::HOST].to_str().unwrap());
+    let place = served.access.large_files.as_ref().unwrap_or(&here);
+    let asked: serde_json::Value = serde_json::from_slice(body).unwrap();
+    assert_eq!((&asked["operation"], &asked["transfers"][0]), (&"download".into(), &"basic".into()));
+    let objects = asked["objects"].as_array().unwrap().iter().map(|object| {
+        let (oid, size) = (object["oid"].as_str().unwrap(), &object["size"]);
+        if !served.root.join("large-files").join(oid).exists() {
+            return serde_json::json!({"oid": oid, "size": size, "error": {"code": 404, "message": "none"}});
+        }
+        let download = serde_json::json!({"href": format!("{place}/{oid}"), "header": {"x-large": "yes"}});
+        serde_json::json!({"oid": oid, "size": size, "actions": {"download": download}})
+    });
+    let body = serde_json::json!({"transfer": "basic", "objects": objects.collect::<Vec<_>>()});
+    ([(header::CONTENT_TYPE, "application/vnd.git-lfs+json")], body.to_string()).into_response()
 }
 
 /// git-http-backend as a CGI program.

@@ -15,6 +15,14 @@ fn main() {
         ["sleep"] => sleep(),
         ["live", rest @ ..] => live(rest),
         ["eat"] => eat(),
+        // So many numbered lines, and then one of so many bytes.
+        ["lines", count, wide] => {
+            let mut out = std::io::BufWriter::with_capacity(64 << 10, std::io::stdout().lock());
+            for number in 1..=count.parse::<u64>().unwrap() {
+                writeln!(out, "line {number}").unwrap();
+            }
+            writeln!(out, "{}", "w".repeat(wide.parse().unwrap())).unwrap();
+        }
         // Lines of 1,000 bytes, then silence.
         ["flood", count] => {
             let line = "x".repeat(999);

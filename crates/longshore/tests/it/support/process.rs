@@ -216,3 +216,50 @@ fn spawn(program: &Program, data_dir: &Path, settings: &[(String, String)]) -> C
     std::thread::spawn(move || out.lines().map_while(Result::ok).for_each(drop));
     child
 }
+
+/// What every process on this host was started with, and its environment.
+pub(crate) fn process_lists() -> String {
+    let mut text = String::new();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        for file in ["cmdline", "environ"] {
+            // It may be gone by now.
+            let bytes = std::fs::read(entry.path().join(file)).unwrap_or_default();
+            text.push_str(&String::from_utf8_lossy(&bytes));
+        }
+    }
+    text
+}
+
+/// Looks at all processes again and again; ends with what was seen of some texts.
+pub(crate) struct ProcessWatch {
+    is_over: std::sync::Arc<std::sync::atomic::AtomicBool>,
+    looking: std::thread::JoinHandle<(u64, Vec<String>)>,
+}
+
+impl ProcessWatch {
+    /// For these texts.
+    pub(crate) fn start(texts: &[&str]) -> Self {
+        let is_over = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let (texts, ends) =
+            (texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>(), is_over.clone());
+        let looking = std::thread::spawn(move || {
+            let (mut looks, mut seen) = (0, Vec::new());
+            while !ends.load(std::sync::atomic::Ordering::Relaxed) {
+                let lists = process_lists();
+                seen.extend(texts.iter().filter(|text| lists.contains(text.as_str())).cloned());
+                looks += 1;
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            (looks, seen)
+        });
+        Self { is_over, looking }
+    }
+
+    /// What was seen, after at least one look.
+    pub(crate) fn end(self) -> Vec<String> {
+        self.is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+        let (looks, seen) = self.looking.join().unwrap();
+        assert!(looks > 0, "nobody looked");
+        seen
+    }
+}

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use wire::secret::Secret;
 
+use super::lfs;
 use super::program::{Bounds, GitError, Workplace};
 use super::submodules::{self, Parent, Reach};
 use super::url::{Credential, GitUrl};
@@ -84,6 +85,8 @@ pub struct Wanted<'a> {
     pub dockerfile: &'a str,
     /// How submodules are reached; none when they are not wanted.
     pub submodules: Option<Reach<'a>>,
+    /// How large files are reached that Git LFS keeps; none when they are not wanted.
+    pub lfs: Option<Reach<'a>>,
 }
 
 /// Whether a text is a commit's whole id.
@@ -212,6 +215,10 @@ pub async fn fetch(
         arguments.extend(without.iter().map(String::as_str));
     }
     place.run_measured(&arguments, Some(out), bounds, move || Ok(measured.metadata()?.len())).await?;
+    if let Some(reach) = wanted.lfs {
+        let bounds = Bounds { bytes: limits.fetched_bytes, ..small };
+        archive = lfs::fill(archive, folder, remote, reach, bounds, limits.packed_bytes).await?;
+    }
     if let Some(reach) = wanted.submodules {
         let bounds = Bounds { bytes: limits.fetched_bytes, ..small };
         submodules::add(&parent, modules, &mut archive, reach, bounds, limits.packed_bytes).await?;

@@ -63,6 +63,9 @@ pub enum GitError {
     /// A submodule cannot be had.
     #[error("the submodule `{0}` cannot be fetched: {1}")]
     Submodule(String, String),
+    /// A large file cannot be had.
+    #[error("the large file `{0}` cannot be fetched: {1}")]
+    LargeFile(String, String),
     /// There is no such file or folder.
     #[error("{0}")]
     NoPath(String),
@@ -72,6 +75,9 @@ pub enum GitError {
     /// It takes longer than allowed.
     #[error("the git server did not send everything within {0} seconds")]
     TimedOut(u64),
+    /// There is no room for it here.
+    #[error("the server's disk is full; ask an admin to free some space")]
+    NoSpace,
     /// Something else, with git's own last words.
     #[error("git failed: {0}")]
     Other(String),
@@ -86,7 +92,10 @@ impl GitError {
 
 impl From<std::io::Error> for GitError {
     fn from(error: std::io::Error) -> Self {
-        Self::Other(error.to_string())
+        match error.kind() {
+            std::io::ErrorKind::StorageFull => Self::NoSpace,
+            _ => Self::Other(error.to_string()),
+        }
     }
 }
 
@@ -343,6 +352,9 @@ fn ssh_command(remote: &Remote) -> String {
 /// What git said, in words for people. Git has one exit status for everything, so that only its words tell.
 fn explained(said: &str) -> GitError {
     let has = |words: &[&str]| words.iter().any(|word| said.contains(word));
+    if has(&["No space left on device"]) {
+        return GitError::NoSpace;
+    }
     if has(&["Could not resolve host", "Couldn't resolve host", "Name or service not known"]) {
         return GitError::Unreachable("its name is not known".to_owned());
     }

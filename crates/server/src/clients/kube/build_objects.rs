@@ -24,6 +24,8 @@ const ROOM: &str = "builds";
 const KEEP_SECS: u32 = 600;
 /// Seconds that a pod may take to end.
 const GRACE_SECS: u32 = 10;
+/// Memory for what steps may read.
+const SECRETS_BYTES: u32 = 8 << 20;
 /// The user in the builder's image.
 const USER: u32 = 1000;
 
@@ -60,6 +62,9 @@ if [ -n "${CACHE_KIB:-}" ] && df -Pk /cache | { read -r _; read -r _ _ _ free _;
 fi
 printf '%s' "$storage" >/work/store
 set --
+for file in /secrets/*; do
+  [ ! -f "$file" ] || set -- "$@" --secret "id=${file##*/},src=$file"
+done
 # An argument that no Dockerfile asks for is complained of.
 ! grep -q LONGSHORE_REGISTRY "/work/in/context/$DOCKERFILE" || set -- --build-arg LONGSHORE_REGISTRY="$REGISTRY"
 buildah --storage-driver "$driver" --root "$storage" --runroot /work/run --registries-conf /work/registries.conf \
@@ -67,7 +72,7 @@ buildah --storage-driver "$driver" --root "$storage" --runroot /work/run --regis
   --iidfile /work/iid --file "/work/in/context/$DOCKERFILE" /work/in/context &
 child=$!
 wait "$child"
-rm -rf /work/in
+rm -rf /work/in /secrets/*
 "#;
 
 /// Stays until it is removed: what is done in it is done by commands.
@@ -81,6 +86,14 @@ const TAKE_CONTEXT: &str = r#"set -eu
 rm -rf /work/in
 mkdir -p /work/in/context
 head -c "$0" | tar -xpf - -C /work/in/context
+"#;
+
+/// Takes what steps may read, `$0` bytes, before the build begins.
+const TAKE_SECRETS: &str = r#"set -eu
+umask 077
+[ ! -e /work/in/ready ] || exit 0
+rm -rf /secrets/*
+head -c "$0" | tar -xof - -C /secrets
 "#;
 
 /// Takes what opens the registry for reading, `$0` bytes, and lets the build begin.
@@ -112,6 +125,11 @@ pub const CACHE_CLAIM: &str = "longshore-cache";
 /// A command for [`BUILD_CONTAINER`] that takes a context of so many bytes.
 pub fn take_context(bytes: u64) -> Vec<String> {
     shell(TAKE_CONTEXT, [bytes.to_string()])
+}
+
+/// A command for [`BUILD_CONTAINER`] that takes a tar of secrets of so many bytes.
+pub fn take_secrets(bytes: usize) -> Vec<String> {
+    shell(TAKE_SECRETS, [bytes.to_string()])
 }
 
 /// A command for [`BUILD_CONTAINER`] that takes logins of so many bytes.
@@ -305,8 +323,11 @@ impl BuildJob<'_> {
             {"name": "DOCKERFILE", "value": self.dockerfile},
         ]);
         let mut mounts = json!([{"name": "work", "mountPath": "/work"}]);
-        let mut volumes =
-            json!([{"name": "work", "emptyDir": {"sizeLimit": self.storage_bytes.to_string()}}]);
+        let mut volumes = json!([
+            {"name": "work", "emptyDir": {"sizeLimit": self.storage_bytes.to_string()}},
+            // What steps may read is on no disk, and only where steps run.
+            {"name": "secrets", "emptyDir": {"medium": "Memory", "sizeLimit": SECRETS_BYTES.to_string()}},
+        ]);
         let mut security = json!({"runAsNonRoot": true, "runAsUser": USER, "runAsGroup": USER});
         if let (Some((repo, bytes)), Some(env), Some(mounts), Some(volumes)) =
             (self.cache, env.as_array_mut(), mounts.as_array_mut(), volumes.as_array_mut())
@@ -327,7 +348,7 @@ impl BuildJob<'_> {
             "enableServiceLinks": false,
             "terminationGracePeriodSeconds": GRACE_SECS,
             "securityContext": security,
-            "initContainers": [self.container(BUILD_CONTAINER, BUILD, &env, &mounts)],
+            "initContainers": [self.container(BUILD_CONTAINER, BUILD, &env, &with_secrets(&mounts))],
             "containers": [
                 self.container(PUSH_CONTAINER, PUSH, &json!([{"name": "TMPDIR", "value": "/tmp"}]), &mounts),
             ],
@@ -359,6 +380,12 @@ impl BuildJob<'_> {
             "volumeMounts": mounts,
         })
     }
+}
+
+/// The mounts of the container in which steps run.
+fn with_secrets(mounts: &Value) -> Value {
+    let secrets = json!({"name": "secrets", "mountPath": "/secrets"});
+    mounts.as_array().into_iter().flatten().cloned().chain([secrets]).collect()
 }
 
 #[cfg(test)]
@@ -403,6 +430,8 @@ mod tests {
         }
         let mounts = &pod["initContainers"][0]["volumeMounts"];
         assert_eq!(mounts[1]["subPath"], "account-7/app");
+        let mounts_secrets = |list: &str| pod[list][0]["volumeMounts"].to_string().contains("secrets");
+        assert!(mounts_secrets("initContainers") && !mounts_secrets("containers"), "{pod:#}");
         let wall = &room.content()[0].1["spec"];
         assert_eq!(wall["ingress"], json!([]));
         assert_eq!(wall["egress"][2]["to"][0]["ipBlock"]["cidr"], "10.1.2.3/32");
