@@ -115,6 +115,8 @@ async fn settled(app: &App, id: NamespaceId) -> Result<Option<Row>> {
                     error.kind,
                     crate::error::ErrorKind::Conflict | crate::error::ErrorKind::NotFound
                 ) {
+                    // Whoever keeps namespaces in order goes on with it, and soon.
+                    app.signals.namespaces.notify_one();
                     return namespaces::get(&app.db, id).await.map_err(Error::from);
                 }
             }
