@@ -2,8 +2,9 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -19,6 +20,9 @@ use wire::link::{
 use crate::support::machine::free_port;
 use crate::support::remote::{Remote, invite, until_machine};
 use crate::support::server::TestServer;
+
+/// An agent that is kept out tries again every few seconds, and says so each time.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A way to a server on which an agent is made older or newer than it is, by this many levels; what else it says passes as it is.
 async fn aged(server: &TestServer, stop: CancellationToken) -> (String, Arc<AtomicI64>) {
@@ -75,8 +79,17 @@ impl Logged {
 
     /// The first line of its log that says this.
     fn says(&mut self, text: &str) -> String {
-        let mut lines = BufReader::new(self.0.stderr.as_mut().unwrap()).lines().map(Result::unwrap);
-        lines.find(|line| line.contains(text)).expect("it ended before it said it")
+        let log = BufReader::new(self.0.stderr.take().unwrap());
+        let (sender, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            log.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)).ok()
+        });
+        loop {
+            let line = lines.recv_timeout(PATIENCE).expect("it goes on to log until it has said it");
+            if line.contains(text) {
+                return line;
+            }
+        }
     }
 }
 

@@ -2,10 +2,14 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use store::containers::{self, StateChange};
 use tokio_tungstenite::tungstenite::Message;
+use wire::containers::ContainerState;
+use wire::ids::ContainerId;
 
 use crate::support::api::Api;
 use crate::support::eventually;
+use crate::support::server::TestServer;
 use crate::support::shop::Shop;
 use crate::support::socket::Socket;
 
@@ -211,4 +215,24 @@ async fn a_container_whose_log_cannot_be_kept_goes_all_the_same() {
     shop.until_gone(&made["id"]).await;
     shop.alice.get(&format!("/api/v1/containers/{}/log", made["id"])).await.expect(404);
     shop.close().await;
+}
+
+/// An engine ends the log of a container at once that it has made and not started yet.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_is_followed_waits_until_its_container_has_started() {
+    let server = TestServer::without_engine(&[]).await;
+    let alice = server.account("alice").await;
+    let number = crate::authz::a_running_container(&server).await;
+    let (db, id, engine_id) = (&server.app.db, ContainerId(number), "e".repeat(64));
+    let row = containers::get(db, id).await.unwrap().unwrap();
+    let made = StateChange { engine_id: Some(&engine_id), ..row.change(ContainerState::Starting) };
+    containers::set_state(db, id, &made, server.app.now()).await.unwrap();
+    let path = format!("/api/v1/containers/{number}/log");
+
+    let followed = alice.request(Method::GET, &format!("{path}?follow=true")).send().await.unwrap();
+
+    // Nobody can be asked for it now, and nobody was: its machine is not there.
+    alice.get(&path).await.expect(503);
+    assert_eq!(followed.status(), 200);
+    server.stop().await;
 }

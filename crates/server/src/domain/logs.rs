@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::Stream;
 use store::containers::{self, Desired, Row};
 use store::{kept_logs, machines};
-use wire::containers::KeptLogView;
+use wire::containers::{ContainerState, KeptLogView};
 use wire::ids::{ContainerId, MachineId};
 use wire::link::{ContainerLogs, LinkErrorCode, LogEvent};
 use wire::machines::MachineState;
@@ -86,7 +86,7 @@ pub async fn open(app: &App, caller: &Caller, id: &str, options: LogOptions) -> 
         )
         .hint("try again when it is back: `longshore machine list`"));
     }
-    let events = if row.engine_id.is_some() {
+    let events = if has_log(&row, &options) {
         begin(app, &row.machine_id, &call(app, &row, &options)).await?
     } else {
         None
@@ -94,6 +94,12 @@ pub async fn open(app: &App, caller: &Caller, id: &str, options: LogOptions) -> 
     let name = row.name.clone();
     let source = LogSource::Container(Box::new(row), events);
     Ok(Log { name, source, options, caller: caller.clone(), place })
+}
+
+/// Whether the machine has a log to read. An engine ends the log of a container at once that it has made and not started, also
+/// where it is to be followed.
+fn has_log(row: &Row, options: &LogOptions) -> bool {
+    row.engine_id.is_some() && !(options.is_followed && row.state == ContainerState::Starting)
 }
 
 /// A place for one more stream that the caller follows.
@@ -140,7 +146,7 @@ impl Log {
             let mut timer = tokio::time::interval(LOG_INTERVAL);
             timer.tick().await;
             if events.is_none() && options.is_followed {
-                events = first_start(&app, &caller, &row, &call(&app, &row, &options)).await;
+                events = first_start(&app, &caller, &row, &options).await;
             }
             let Some(mut events) = events else { return };
             loop {
@@ -187,8 +193,8 @@ async fn begin(app: &App, machine: &MachineId, call: &ContainerLogs) -> Result<O
     }
 }
 
-/// Waits until a container that is to be started has been made; none when it never will be.
-async fn first_start(app: &App, caller: &Caller, row: &Row, call: &ContainerLogs) -> Option<Events> {
+/// Waits until a container that is to be started has been; none when it never will be.
+async fn first_start(app: &App, caller: &Caller, row: &Row, options: &LogOptions) -> Option<Events> {
     let mut pause = Duration::from_millis(50);
     loop {
         tokio::select! {
@@ -197,8 +203,8 @@ async fn first_start(app: &App, caller: &Caller, row: &Row, call: &ContainerLogs
         }
         pause = (pause * 2).min(LOG_INTERVAL);
         let now = containers::get(&app.db, row.id).await.ok()??;
-        if now.engine_id.is_some() {
-            return begin(app, &row.machine_id, call).await.ok()?;
+        if has_log(&now, options) {
+            return begin(app, &row.machine_id, &call(app, row, options)).await.ok()?;
         }
         if now.desired != Desired::Running || !may_still_read(app, caller, row).await {
             return None;
