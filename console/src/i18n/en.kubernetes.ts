@@ -1,7 +1,23 @@
 /** English, about Kubernetes. */
 export const kubernetes = {
+  "cluster.add": "Add cluster",
+  "cluster.context": "Context",
+  "cluster.context_note": "Empty: the current one of the kubeconfig.",
+  "cluster.default": "default",
+  "cluster.file": "A kubeconfig from this computer",
+  "cluster.fill": "Give a name and a kubeconfig first",
+  "cluster.first": "No cluster yet. Add one, and accounts can make namespaces in it.",
+  "cluster.here": "The cluster in which this server runs",
+  "cluster.kubeconfig_note": "With all certificates and keys in it. It is sealed and never shown again.",
+  "cluster.make_default": "Make default",
+  "cluster.note":
+    "Longshore needs a role of its own in the cluster and no more: make it first, then take a kubeconfig of its service account.",
   "cluster.ready": "Ready",
   "cluster.refused": "Refuses us",
+  "cluster.remove": "Remove {name}?",
+  "cluster.remove_note":
+    "The cluster and what runs in it stay as they are. It cannot be removed while accounts have namespaces in it.",
+  "cluster.renew": "Other credentials",
   "cluster.unreachable": "Not reachable",
   "kube.apply": "Apply manifest",
   "kube.apply_note": "A Deployment, Service or another kind: YAML.",

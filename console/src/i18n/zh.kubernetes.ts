@@ -2,8 +2,22 @@
 import type { kubernetes as english } from "./en.kubernetes";
 
 export const kubernetes: Record<keyof typeof english, string> = {
+  "cluster.add": "添加集群",
+  "cluster.context": "上下文",
+  "cluster.context_note": "留空：使用 kubeconfig 中的当前上下文。",
+  "cluster.default": "默认",
+  "cluster.file": "从本机选择 kubeconfig",
+  "cluster.fill": "请先填写名称和 kubeconfig",
+  "cluster.first": "还没有集群。添加之后，用户就可以在其中创建命名空间。",
+  "cluster.here": "本服务器所在的集群",
+  "cluster.kubeconfig_note": "需包含所有证书和密钥。会加密保存，不再显示。",
+  "cluster.make_default": "设为默认",
+  "cluster.note": "Longshore 只需要集群中自己的角色：请先创建该角色，再使用其服务账号的 kubeconfig。",
   "cluster.ready": "就绪",
   "cluster.refused": "拒绝访问",
+  "cluster.remove": "移除 {name}？",
+  "cluster.remove_note": "集群及其中运行的内容保持不变。仍有用户的命名空间时不能移除。",
+  "cluster.renew": "更换凭据",
   "cluster.unreachable": "无法连接",
   "kube.apply": "应用清单",
   "kube.apply_note": "Deployment、Service 等，YAML 格式。",

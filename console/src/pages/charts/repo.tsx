@@ -12,6 +12,7 @@ import { Confirm } from "../../parts/dialog";
 import { paths } from "../../paths";
 import { chartRepoTone, operationTone } from "../../states";
 import { RepoDialog } from "./edit";
+import { ChartKeys } from "./keys";
 import { useMayChange, useSync, useWhyNoSync } from "./repos";
 
 export function ChartRepoDetail() {
@@ -140,6 +141,7 @@ export function ChartRepoDetail() {
           </dl>
         </Card>
       </div>
+      <ChartKeys repo={it.id} mayAdd={mayChange(it)} />
       {open === "edit" && <RepoDialog repo={it} onClose={() => setOpen(undefined)} />}
       {open === "delete" && (
         <Confirm

@@ -10,9 +10,10 @@ import { CommandLine } from "../../parts/command";
 import { type Column, Table } from "../../parts/table";
 import { useComplaint, useToast } from "../../parts/toasts";
 import { paths } from "../../paths";
-import { useMe } from "../../shell/session";
+import { useIsAdmin, useMe } from "../../shell/session";
 import { chartRepoTone } from "../../states";
 import { RepoDialog } from "./edit";
+import { ChartKeys } from "./keys";
 import { ChartTabs } from "./tabs";
 
 type ChartRepo = Schemas["ChartRepoView"];
@@ -55,6 +56,7 @@ export function useWhyNoSync() {
 export function ChartRepos() {
   const { t, number } = useText();
   const repos = useQuery(queries.chartRepos());
+  const isAdmin = useIsAdmin();
   const [isAdding, setAdding] = useState(false);
   const sync = useSync();
   const whyNoSync = useWhyNoSync();
@@ -144,6 +146,7 @@ export function ChartRepos() {
           />
         )}
       </Card>
+      {isAdmin && <ChartKeys mayAdd />}
       {isAdding && <AddRepo onClose={() => setAdding(false)} />}
     </>
   );

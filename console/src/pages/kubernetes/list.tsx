@@ -5,11 +5,12 @@ import { Link } from "react-router";
 import type { Schemas } from "../../api/client";
 import { queries } from "../../api/queries";
 import { useText } from "../../i18n";
-import { Badge, Button, Card, Empty, Foreign, Notice, PageHead, Skeleton, Trouble, When } from "../../parts/basic";
+import { Badge, Button, Card, Empty, PageHead, Skeleton, Trouble, When } from "../../parts/basic";
 import { CommandLine } from "../../parts/command";
 import { type Column, Table } from "../../parts/table";
 import { paths } from "../../paths";
 import { namespaceTone } from "../../states";
+import { Clusters } from "./clusters";
 import { NewNamespace } from "./new";
 import { WorkloadBadge } from "./state";
 
@@ -114,41 +115,5 @@ export function Kubernetes() {
       </div>
       {isAdding && <NewNamespace onClose={() => setAdding(false)} />}
     </>
-  );
-}
-
-function Clusters() {
-  const { t, word, bytes, cores } = useText();
-  const clusters = useQuery(queries.clusters());
-  const nodes = useQuery(queries.nodes());
-  return (
-    <Card title={t("kube.clusters")} flush>
-      {clusters.isPending && <Skeleton rows={2} />}
-      {clusters.error && <Trouble error={clusters.error} onRetry={clusters.refetch} />}
-      {clusters.data?.total === 0 && <p className="card-body soft">{t("kube.no_clusters")}</p>}
-      {clusters.data?.data.map((it) => (
-        <div key={it.id} className="card-body stack">
-          <div className="row apart">
-            <strong>{it.name}</strong>
-            <Badge tone={it.state === "ready" ? "good" : "bad"}>{word("cluster", it.state)}</Badge>
-          </div>
-          {it.message && <Notice tone="warn" title={<Foreign text={it.message} />} />}
-          <ul className="small">
-            {nodes.data
-              ?.filter((node) => node.cluster === it.name)
-              .map((node) => (
-                <li key={node.name} className="row apart">
-                  <span>
-                    <Foreign text={node.name} /> <span className="soft">{node.status}</span>
-                  </span>
-                  <span className="soft">
-                    {t("machine.cores", { cores: cores(node.cpu_millis) })} · {bytes(node.memory_bytes)}
-                  </span>
-                </li>
-              ))}
-          </ul>
-        </div>
-      ))}
-    </Card>
   );
 }

@@ -2,8 +2,11 @@
 //! release carries them inside the binary; a development build reads them from the folder, so that building the console anew
 //! shows at once.
 
+use std::io::Read;
+
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
+use flate2::read::GzDecoder;
 
 use crate::error::{Error, Result};
 
@@ -58,10 +61,15 @@ pub async fn page(
 }
 
 fn asset(path: &str, headers: &HeaderMap) -> Result<Response> {
-    let packed = takes_gzip(headers).then(|| Files::get(&format!("{path}.gz"))).flatten();
-    let is_packed = packed.is_some();
-    let Some(file) = packed.or_else(|| Files::get(path)) else {
-        return Err(Error::not_found("file", path));
+    // What gets smaller by it is there packed only.
+    let (content, is_packed) = match Files::get(&format!("{path}.gz")) {
+        Some(packed) if takes_gzip(headers) => (packed.data, true),
+        Some(packed) => {
+            let mut content = Vec::new();
+            GzDecoder::new(&*packed.data).read_to_end(&mut content).map_err(Error::internal)?;
+            (content.into(), false)
+        }
+        None => (Files::get(path).ok_or_else(|| Error::not_found("file", path))?.data, false),
     };
     let kind = mime_guess::from_path(path).first_or_octet_stream();
     let kind = if kind.type_() == mime_guess::mime::TEXT {
@@ -69,7 +77,7 @@ fn asset(path: &str, headers: &HeaderMap) -> Result<Response> {
     } else {
         kind.to_string()
     };
-    let mut response = (StatusCode::OK, file.data).into_response();
+    let mut response = (StatusCode::OK, content).into_response();
     let answer = response.headers_mut();
     answer.insert(header::CONTENT_TYPE, kind.parse().map_err(Error::internal)?);
     answer.insert(header::CACHE_CONTROL, header::HeaderValue::from_static(FOR_EVER));

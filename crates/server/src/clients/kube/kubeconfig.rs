@@ -43,6 +43,11 @@ pub fn read(text: &Secret, context: Option<&str>) -> Result<Access> {
         Some(wanted) if !wanted.is_empty() => wanted,
         _ => {
             let names: Vec<_> = config.contexts.iter().map(|context| format!("`{}`", context.name)).collect();
+            if names.is_empty() {
+                let detail = "the kubeconfig names no context, so that nothing says which cluster is meant";
+                return Err(wrong(detail.to_owned())
+                    .hint("take all that `kubectl config view --flatten --minify` shows"));
+            }
             let detail = "the kubeconfig has no current context".to_owned();
             return Err(wrong(detail).hint(format!("name one of its contexts: {}", names.join(", "))));
         }
@@ -332,6 +337,15 @@ current-context: x
         assert_eq!(access.server, "https://10.0.0.1:6443");
         assert!(access.credentials.expose().contains("the-token"));
         assert!(!format!("{access:?}").contains("the-token"));
+    }
+
+    #[test]
+    fn without_a_current_context_the_others_are_named_if_there_are_any() {
+        let none = read(&Secret::new("{apiVersion: v1, kind: Config}"), None).unwrap_err();
+        let some = read(&Secret::new(GOOD.replace("current-context: x", "")), None).unwrap_err();
+
+        assert!(none.detail.contains("names no context"), "{}", none.detail);
+        assert_eq!(some.hint.as_deref(), Some("name one of its contexts: `x`"));
     }
 
     #[test]
