@@ -52,6 +52,8 @@ const CACHE_PARTS: u64 = 4;
 const GIVE_BYTES: usize = 256 << 10;
 /// Tries to give a pod what it shall build.
 const GIVES: u32 = 5;
+/// How long a command may go on that has been given all that it takes, and only has to put it away.
+const PUT_AWAY_PATIENCE: Duration = Duration::from_mins(1);
 
 /// A cluster's namespace of builds.
 pub(super) struct InCluster {
@@ -139,7 +141,8 @@ impl Executor for InCluster {
                 line.strip_prefix("Error: ").unwrap_or(line).clone_into(&mut last);
             }
         };
-        let ended = self.command(app, &pod, PUSH_CONTAINER, command, logins.as_bytes(), &mut hear).await;
+        let container = (PUSH_CONTAINER, None);
+        let ended = self.command(app, &pod, container, command, logins.as_bytes(), &mut hear).await;
         let ended = ended.map_err(|stop| match stop {
             // Pushing again does no harm, and what was built is there.
             Stop::Lost(error) => Stop::Failed("push_failed", error.to_string()),
@@ -383,19 +386,20 @@ impl InCluster {
         let logins = logins(app, &credential);
         let mut last = String::new();
         let mut hear = |text: &str| last.push_str(&clip(text));
-        let taken = self.command(app, pod, BUILD_CONTAINER, take_context(bytes), context, &mut hear).await;
+        let container = (BUILD_CONTAINER, Some(PUT_AWAY_PATIENCE));
+        let taken = self.command(app, pod, container, take_context(bytes), context, &mut hear).await;
         let taken = match taken {
             Ok(Ended { code: 0, .. }) if !secrets.is_empty() => {
                 let files = packed(secrets).map_err(|error| Stop::Broken(error.into()))?;
                 let command = take_secrets(files.len());
-                self.command(app, pod, BUILD_CONTAINER, command, files.as_slice(), &mut hear).await
+                self.command(app, pod, container, command, files.as_slice(), &mut hear).await
             }
             other => other,
         };
         let taken = match taken {
             Ok(Ended { code: 0, .. }) => {
                 let command = take_login(logins.len());
-                self.command(app, pod, BUILD_CONTAINER, command, logins.as_bytes(), &mut hear).await
+                self.command(app, pod, container, command, logins.as_bytes(), &mut hear).await
             }
             other => other,
         };
@@ -486,12 +490,13 @@ impl InCluster {
         }
     }
 
-    /// Runs a command in a container of the pod to its end; what it says of errors is given to `hear`.
+    /// Runs a command in a container of the pod to its end, for which it has so long after its input's end; what it says of errors
+    /// is given to `hear`.
     async fn command(
         &self,
         app: &App,
         pod: &str,
-        container: &str,
+        (container, patience): (&str, Option<Duration>),
         command: Vec<String>,
         mut input: impl AsyncRead + Unpin,
         hear: &mut impl FnMut(&str),
@@ -540,7 +545,9 @@ impl InCluster {
         tokio::select! {
             given = &mut give => {
                 given?;
-                take.await
+                let Some(patience) = patience else { return take.await };
+                let late = |_| Self::lost("a command in its pod does not end");
+                tokio::time::timeout(patience, take).await.map_err(late)?
             }
             ended = &mut take => ended,
         }

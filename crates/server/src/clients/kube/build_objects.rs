@@ -80,9 +80,10 @@ const PUSH: &str = "trap 'exit 0' TERM INT
 while :; do sleep 3600 & wait $!; done
 ";
 
-/// Takes a context from its input, `$0` bytes; once.
+/// Takes a context from its input, `$0` bytes; once. What is not wanted any more is read all the same: a cluster may never say
+/// how a command ended that left its input unread.
 const TAKE_CONTEXT: &str = r#"set -eu
-[ ! -e /work/in/ready ] || exit 0
+[ ! -e /work/in/ready ] || { head -c "$0" >/dev/null; exit 0; }
 rm -rf /work/in
 mkdir -p /work/in/context
 head -c "$0" | tar -xpf - -C /work/in/context
@@ -91,7 +92,7 @@ head -c "$0" | tar -xpf - -C /work/in/context
 /// Takes what steps may read, `$0` bytes, before the build begins.
 const TAKE_SECRETS: &str = r#"set -eu
 umask 077
-[ ! -e /work/in/ready ] || exit 0
+[ ! -e /work/in/ready ] || { head -c "$0" >/dev/null; exit 0; }
 rm -rf /secrets/*
 head -c "$0" | tar -xof - -C /secrets
 "#;
