@@ -14,6 +14,7 @@ use bollard::query_parameters::{
 use tokio::sync::mpsc::Sender;
 use wire::ids::{BuildId, InstanceId};
 use wire::link::{BuildEvent, BuildImage, CleanBuilds, CleanBuildsDone, LinkError, LinkErrorCode};
+use wire::names::Digest;
 
 use super::raw::{Credential, Message};
 use super::{
@@ -87,7 +88,7 @@ async fn run(
     while let Some(message) = messages.next().await {
         let message = message?;
         if let Some(error) = message.error {
-            return Err(LinkError::new(LinkErrorCode::BuildFailed, clip(&plain(&error))));
+            return Err(failed(&error));
         }
         check_pulled(engine, call, &message).await?;
         for event in trace.take(&message) {
@@ -156,6 +157,19 @@ fn plain(error: &str) -> String {
         return "an image that it names is not in the registry, or is not yours to use".to_owned();
     }
     error.to_owned()
+}
+
+/// What the engine says a build failed of. That the result of a step is gone before the next one is not the builder's to mend:
+/// somebody removed an image that shares it, and building again helps.
+fn failed(error: &str) -> LinkError {
+    let lost = error.strip_prefix("unable to find image \"").and_then(|rest| rest.strip_suffix('"'));
+    if lost.is_some_and(|image| image.parse::<Digest>().is_ok()) {
+        return LinkError::new(
+            LinkErrorCode::EngineDown,
+            "what a step had made was removed before the next one began",
+        );
+    }
+    LinkError::new(LinkErrorCode::BuildFailed, clip(&plain(error)))
 }
 
 /// What the engine refuses at once (a Dockerfile that cannot be read, a context that is not one) is the builder's to mend.
@@ -388,6 +402,16 @@ mod tests {
 
     fn step(step: u32, steps: u32, text: &str) -> BuildEvent {
         BuildEvent::Step { step, steps, text: text.to_owned() }
+    }
+
+    #[test]
+    fn a_step_whose_result_was_removed_is_no_fault_of_the_build() {
+        let lost = format!("unable to find image \"sha256:{}\"", "e6".repeat(32));
+
+        assert_eq!(failed(&lost).code, LinkErrorCode::EngineDown);
+        for error in ["unable to find image \"x\"", "The command '/bin/false' returned a non-zero code: 1"] {
+            assert_eq!(failed(error).code, LinkErrorCode::BuildFailed, "{error}");
+        }
     }
 
     #[test]
