@@ -205,7 +205,7 @@ def main():
     config = json.loads(kubectl("config", "view", "--raw", "--flatten", "-o", "json"))
     config["users"][0]["user"] = {"token": kubectl("-n", "longshore-system", "create", "token", "longshore", "--duration=2h").strip()}
     limits = {"LONGSHORE_KUBERNETES_PODS": str(PODS + 100), "LONGSHORE_KUBERNETES_CPU_MILLIS": "10000000",
-              "LONGSHORE_KUBERNETES_MEMORY_BYTES": str(10 << 40)}
+              "LONGSHORE_KUBERNETES_MEMORY_BYTES": str(10 << 40), "LONGSHORE_KUBERNETES_STORAGE_BYTES": str(10 << 40)}
     server = Server("workloads", engine=False, settings=limits)
     with server:
         admin = server.login("admin", ADMIN_PASSWORD)
