@@ -89,11 +89,7 @@ const looks: Look[] = [{ language: "en" }, { language: "zh", theme: "dark", widt
 test.each(looks)("an admin brings a machine in and keeps order ($language)", async (look) => {
   const visitor = await Visitor.arrive(look, server.url);
   const { page } = visitor;
-  await page.goto("/");
-  await visitor.fill("field.account", "admin");
-  await visitor.fill("field.password", ADMIN_PASSWORD);
-  await visitor.press("door.sign_in");
-  await page.locator("#page h1").waitFor();
+  await visitor.signIn("admin", ADMIN_PASSWORD);
 
   // A machine comes in by one line, and shows itself without a reload.
   await page.goto("/ui/machines");
