@@ -20,6 +20,7 @@ use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc::{self, Sender};
 use tokio_util::task::TaskTracker;
+use wire::container_uses::{ReadUses, ReadUsesDone};
 use wire::disk_uses::{MeasureDisk, MeasureDiskDone};
 use wire::files::{
     FileOwner, FolderListing, GetFileOwner, ListFolder, ReadFiles, RemoveFile, RemoveFileDone, StatFile,
@@ -117,6 +118,7 @@ impl Agent {
             .route(ContainerLogs::PATH, post(read_logs))
             .route(Exec::PATH, post(run_command))
             .route(ContainerStats::PATH, post(read_stats))
+            .route(ReadUses::PATH, post(read_uses))
             .route(CopyContainer::PATH, post(copy_container))
             .route(LimitContainer::PATH, post(limit_container))
             .route(RemoveVolume::PATH, post(remove_volume))
@@ -428,6 +430,12 @@ async fn measure_disk(
 ) -> Result<axum::Json<MeasureDiskDone>, Refusal> {
     let call: MeasureDisk = read_call(body).await?;
     Ok(axum::Json(disk_uses::measure(agent.engine(), call).await?))
+}
+
+async fn read_uses(State(agent): State<Agent>, body: Body) -> Result<axum::Json<ReadUsesDone>, Refusal> {
+    // There is one past for each installation's agent.
+    let _: ReadUses = read_call(body).await?;
+    Ok(axum::Json(stats::uses(&agent)))
 }
 
 async fn preview_save(

@@ -52,6 +52,8 @@ pub enum Kind {
     Switch,
     /// Strings; separated by commas in the environment and on the command line.
     List,
+    /// A string that is never shown to anybody.
+    Secret,
 }
 
 /// One setting.
@@ -117,13 +119,13 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting(
         "database_url",
-        Kind::Text,
+        Kind::Secret,
         None,
         "`mysql://…`, `mysql+pymysql://…`, `postgres://…` or `sqlite://path`; a SQLite file in the data folder when not set.",
     ),
     setting(
         "admin_password",
-        Kind::Text,
+        Kind::Secret,
         None,
         "Password of the first admin; only read when the account `admin` does not exist. Generated when not set.",
     ),
@@ -346,7 +348,7 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting(
         "mail.url",
-        Kind::Text,
+        Kind::Secret,
         None,
         "Mail server for notifications: `smtps://user:password@host` (TLS), `smtp://user:password@host?tls=required` (STARTTLS) or `smtp://host:25` (in the clear).",
     ),
@@ -604,10 +606,24 @@ pub const SETTINGS: &[Setting] = &[
     setting("log.filter", Kind::Text, Some("\"info\""), "What is logged, as in `info,server=debug`."),
 ];
 
+/// A setting as people are shown it.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// Which one.
+    pub setting: &'static Setting,
+    /// Its value as text; none when it has none, or is a secret.
+    pub value: Option<String>,
+    /// Where that came from.
+    pub source: Source,
+}
+
 /// All settings, checked.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
+    /// Every setting for people, with the place that it came from; secrets only by name.
+    #[serde(skip)]
+    pub shown: Vec<Shown>,
     /// See [`SETTINGS`], as for every field here.
     pub data_dir: PathBuf,
     /// Address of the API and the console.
@@ -999,7 +1015,7 @@ pub fn load_over(
         }
     };
     let mut table = from_file.clone();
-    let mut sources = BTreeMap::new();
+    let (mut sources, mut shown) = (BTreeMap::new(), Vec::new());
     for setting in SETTINGS {
         let (value, source) = if let Some(text) = command_line.get(setting.key) {
             (Some(parse(setting, text, "command line")?), Source::CommandLine)
@@ -1013,6 +1029,8 @@ pub fn load_over(
             (setting.default.map(default_value), Source::Default)
         };
         sources.insert(setting.key, source);
+        let readable = value.as_ref().filter(|_| setting.kind != Kind::Secret);
+        shown.push(Shown { setting, value: readable.map(plain), source });
         if let Some(value) = value {
             put(&mut table, setting.key, value);
         } else if let Some((section, _)) = setting.key.split_once('.') {
@@ -1028,6 +1046,7 @@ pub fn load_over(
             message: error.inner().message().to_owned(),
         }
     })?;
+    config.shown = shown;
     // The registry has a working folder of its own, where a relative name would mean another folder.
     config.data_dir = std::path::absolute(&config.data_dir)
         .map_err(|source| ConfigError::Unreadable { path: config.data_dir.clone(), source })?;
@@ -1077,7 +1096,7 @@ fn parse(setting: &Setting, text: &str, source_name: &str) -> Result<toml::Value
         message: message.to_owned(),
     };
     Ok(match setting.kind {
-        Kind::Text => toml::Value::String(text.to_owned()),
+        Kind::Text | Kind::Secret => toml::Value::String(text.to_owned()),
         Kind::Number => {
             toml::Value::Integer(text.trim().parse().map_err(|_| wrong("it must be a whole number"))?)
         }
@@ -1091,6 +1110,11 @@ fn parse(setting: &Setting, text: &str, source_name: &str) -> Result<toml::Value
             toml::Value::Array(items.map(|item| toml::Value::String(item.to_owned())).collect())
         }
     })
+}
+
+/// A value for people: strings as they are, the rest as it stands in a file.
+fn plain(value: &toml::Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 fn lookup<'a>(table: &'a toml::Table, key: &str) -> Option<&'a toml::Value> {
@@ -1401,9 +1425,20 @@ mod tests {
 
     #[test]
     fn secrets_are_not_printed_with_the_configuration() {
-        let loaded =
-            load(None, |_| None, &flags(&[("data_dir", "/a"), ("admin_password", "hunter22")])).unwrap();
+        let secrets = [
+            ("admin_password", "hunter22"),
+            ("database_url", "mysql://u:hunter22@h/x"),
+            ("mail.url", "smtps://u:hunter22@h"),
+        ];
+        let loaded = load(None, |_| None, &flags(&[&[("data_dir", "/a")], &secrets[..]].concat())).unwrap();
 
         assert!(!format!("{loaded:?}").contains("hunter22"));
+        let shown = |key: &str| loaded.config.shown.iter().find(|it| it.setting.key == key).unwrap();
+        for (key, _) in secrets {
+            let shown = shown(key);
+            assert_eq!((shown.value.as_deref(), shown.source), (None, Source::CommandLine), "{key}");
+        }
+        assert_eq!(shown("listen").value.as_deref(), Some("127.0.0.1:8080"));
+        assert_eq!(shown("auth.session_hours").value.as_deref(), Some("168"));
     }
 }

@@ -219,6 +219,8 @@ struct Screen {
     size: TerminalSize,
     viewers: HashMap<u64, Seat>,
     next_viewer: u64,
+    /// Who typed last: programs that ask the terminal something are answered once, and by this one.
+    typist: Option<u64>,
     alone_since: Option<Instant>,
     active_at: Instant,
     ended: Option<Ended>,
@@ -277,6 +279,7 @@ impl Screen {
             size,
             viewers: HashMap::new(),
             next_viewer: 0,
+            typist: None,
             alone_since: Some(now),
             active_at: now,
             ended: None,
@@ -338,6 +341,18 @@ impl Screen {
             bytes.extend_from_slice(&chunk.bytes[skipped..]);
         }
         Some(bytes)
+    }
+
+    /// Whether what this viewer sends goes to the command. Every viewer's screen answers when a program asks where the cursor
+    /// is, and a program that reads two answers takes the second for keys: only the one who typed last answers, or who came
+    /// first of those who are there.
+    fn takes(&mut self, viewer: u64, bytes: &[u8]) -> bool {
+        if is_answer(bytes) {
+            let typist = self.typist.filter(|typist| self.viewers.contains_key(typist));
+            return typist.or_else(|| self.viewers.keys().min().copied()).is_none_or(|who| who == viewer);
+        }
+        self.typist = Some(viewer);
+        true
     }
 
     /// Whether more may be taken from the command now.
@@ -435,7 +450,7 @@ impl Terminal {
         self.tell();
         self.wake.notify_one();
         Ok(Viewer {
-            hands: Hands { terminal: Arc::clone(self), is_read_only: wanted.read_only },
+            hands: Hands { terminal: Arc::clone(self), viewer: number, is_read_only: wanted.read_only },
             number,
             news,
             opened: Some(opened),
@@ -598,6 +613,7 @@ pub struct Viewer {
 #[derive(Clone)]
 pub struct Hands {
     terminal: Arc<Terminal>,
+    viewer: u64,
     is_read_only: bool,
 }
 
@@ -692,6 +708,9 @@ pub enum Done {
 impl Hands {
     /// Passes input on, as fast as the command takes it.
     pub async fn input(&self, bytes: Vec<u8>) -> Done {
+        if !self.is_read_only && self.terminal.is_tty && !self.terminal.screen().takes(self.viewer, &bytes) {
+            return Done::Yes;
+        }
         self.send(ExecInput::Bytes(bytes)).await
     }
 
@@ -730,6 +749,32 @@ impl Hands {
         // A command that is over takes nothing; the viewer is told of its end by other means.
         self.terminal.input.send(input).await;
         Done::Yes
+    }
+}
+
+/// Whether this is what a screen answers by itself: where its cursor is, what it is, its size, its colours and settings.
+fn is_answer(bytes: &[u8]) -> bool {
+    match bytes {
+        // Of an operating system command or a device control string, to its end.
+        [0x1b, b']' | b'P', ..] => true,
+        [0x1b, b'[', rest @ .., end] => {
+            let (is_marked, numbers) = match rest {
+                [b'?' | b'>' | b'=', numbers @ ..] => (true, numbers),
+                _ => (false, rest),
+            };
+            let numbers = numbers.strip_suffix(b"$").unwrap_or(numbers);
+            let is_plain = numbers.iter().all(|byte| byte.is_ascii_digit() || *byte == b';');
+            // Keys end in `R` (F3 with modifiers) and `u`, too, but without a mark, and F3 with these numbers alone.
+            let has_place = numbers.contains(&b';') && !matches!(numbers, [b'1', b';', b'2'..=b'8']);
+            is_plain
+                && match end {
+                    b'c' | b'n' | b'y' | b't' => true,
+                    b'R' => is_marked || has_place,
+                    b'u' => is_marked,
+                    _ => false,
+                }
+        }
+        _ => false,
     }
 }
 
@@ -804,6 +849,55 @@ mod tests {
         screen.viewers.insert(0, place(0));
         screen.paced = screen.end;
         assert!(screen.has_room(true) && !screen.has_room(false), "a moment has passed");
+    }
+
+    #[test]
+    fn a_program_that_asks_the_screen_is_answered_once() {
+        let mut screen = screen();
+        for viewer in [3, 5] {
+            screen.viewers.insert(viewer, place(0));
+        }
+        let place = b"\x1b[12;40R";
+        assert!(screen.takes(3, place) && !screen.takes(5, place), "who came first");
+
+        assert!(screen.takes(5, b"vim\r"));
+        assert!(screen.takes(5, place) && !screen.takes(3, place), "who typed last");
+        assert!(screen.takes(3, b"\x1b[A"), "keys are everybody's");
+        screen.viewers.remove(&3);
+        assert!(screen.takes(5, place), "who is left");
+    }
+
+    #[test]
+    fn answers_of_a_screen_are_told_from_keys() {
+        let answers: [&[u8]; 9] = [
+            b"\x1b[24;80R",
+            b"\x1b[?24;80R",
+            b"\x1b[0n",
+            b"\x1b[?1;2c",
+            b"\x1b[>0;276;0c",
+            b"\x1b[8;24;80t",
+            b"\x1b[?2026;2$y",
+            b"\x1b]11;rgb:0a0a/1010/1515\x1b\\",
+            b"\x1bP1$r0m\x1b\\",
+        ];
+        for answer in answers {
+            assert!(is_answer(answer), "{}", answer.escape_ascii());
+        }
+        let keys: [&[u8]; 10] = [
+            b"",
+            b"\x1b",
+            b"\x1b[",
+            b"R",
+            b"\x1b[A",
+            b"\x1bOR",
+            b"\x1b[1;2R",
+            b"\x1b[97;5u",
+            b"\x1b[200~pasted\x1b[201~",
+            b"\x1b[<0;10;5M",
+        ];
+        for key in keys {
+            assert!(!is_answer(key), "{}", key.escape_ascii());
+        }
     }
 
     #[test]

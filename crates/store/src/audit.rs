@@ -10,7 +10,7 @@ use wire::time::Timestamp;
 use crate::db::Conn;
 use crate::error::Result;
 use crate::pages::{KeyKind, List, PageOf};
-use crate::sql::{Cells, insert_numbered, select, shortened};
+use crate::sql::{Cells, contains, insert_numbered, select, shortened};
 
 const TABLE: &str = "audit";
 const COLUMNS: &[&str] = &["id", "at", "action", "target", "result", "ip", "request_id"];
@@ -45,6 +45,8 @@ pub struct Filter<'a> {
     pub action: Option<&'a str>,
     /// What it was done to, exactly.
     pub target: Option<&'a str>,
+    /// What was done, or what it was done to, contains this.
+    pub search: Option<&'a str>,
     /// `done` or `denied`.
     pub result: Option<&'a str>,
     /// Not before this time.
@@ -94,6 +96,7 @@ pub async fn list(c: &dyn Conn, filter: Filter<'_>, page: PageQuery) -> Result<P
         .add_option(filter.actor.map(|id| Expr::col("actor_id").eq(id.0)))
         .add_option(filter.action.map(|action| Expr::col("action").eq(action)))
         .add_option(filter.target.map(|target| Expr::col("target").eq(target)))
+        .add_option(filter.search.map(|text| contains(&["action", "target"], text)))
         .add_option(filter.result.map(|result| Expr::col("result").eq(result)))
         .add_option(filter.since.map(|time| Expr::col("at").gte(time.0)))
         .add_option(filter.until.map(|time| Expr::col("at").lt(time.0)));

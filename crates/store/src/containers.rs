@@ -14,6 +14,7 @@ use wire::page::PageQuery;
 use wire::quotas::AccountClass;
 use wire::time::Timestamp;
 
+use crate::container_events;
 use crate::db::{Conn, On, Tx};
 use crate::error::{Error, Result};
 use crate::pages::{KeyKind, List, PageOf};
@@ -378,6 +379,14 @@ pub async fn insert(c: &dyn Conn, new: &New) -> Result<Row> {
     if is_fixed {
         claim_ports(&scope.on(), ContainerId(id), &new.machine_id, &new.spec.ports).await?;
     }
+    let event = container_events::Row {
+        at: new.now,
+        state: ContainerState::Pending,
+        reason: None,
+        message: None,
+        exit_code: None,
+    };
+    container_events::insert(&scope.on(), ContainerId(id), &event).await?;
     scope.commit().await?;
     Ok(Row {
         id: ContainerId(id),
@@ -718,7 +727,35 @@ pub async fn set_state(
         .value("updated_at", now.0)
         .and_where(Expr::col("id").eq(id.0))
         .cond_where(differs);
-    Ok(c.on().change(TABLE, &query).await? > 0)
+    let on = c.on();
+    let scope = on.scope().await?;
+    let mut before = select(TABLE, &["state", "reason", "message", "exit_code"]);
+    before.and_where(Expr::col("id").eq(id.0));
+    let before = scope.on().row(&before).await?;
+    let is_changed = scope.on().change(TABLE, &query).await? > 0;
+    let event = container_events::Row {
+        at: now,
+        state: change.state,
+        reason: change.reason.map(str::to_owned),
+        message: change.message.map(str::to_owned),
+        exit_code: change.exit_code,
+    };
+    if let Some(before) = before.filter(|_| is_changed)
+        && is_news(&before, &event)?
+    {
+        container_events::insert(&scope.on(), id, &event).await?;
+    }
+    scope.commit().await?;
+    Ok(is_changed)
+}
+
+/// Whether a change is worth telling: another try or another id at the engine is not.
+fn is_news(before: &QueryResult, event: &container_events::Row) -> Result<bool> {
+    let cells = Cells(before);
+    Ok(cells.text("state")? != event.state.text()
+        || cells.opt_text("reason")? != event.reason
+        || cells.opt_text("message")? != event.message
+        || cells.opt_int("exit_code")? != event.exit_code)
 }
 
 /// Gives a container other ports, all or none; [`Error::PortTaken`] when one is another's.
@@ -916,6 +953,18 @@ pub async fn unsettled(c: &dyn Conn, machine: &MachineId) -> Result<Vec<Row>> {
 pub async fn mark_unknown(c: &dyn Conn, machine: &MachineId, now: Timestamp) -> Result<u64> {
     use ContainerState::{Pulling, Running, Starting, Stopping, Unknown};
 
+    let known = Cond::all()
+        .add(Expr::col("machine_id").eq(machine.as_str()))
+        .add(Expr::col("state").is_in([Pulling, Starting, Running, Stopping].map(Word::text)));
+    let on = c.on();
+    let scope = on.scope().await?;
+    let mut lost = select(TABLE, &["id"]);
+    lost.cond_where(known.clone());
+    for row in scope.on().rows(&lost).await? {
+        let event =
+            container_events::Row { at: now, state: Unknown, reason: None, message: None, exit_code: None };
+        container_events::insert(&scope.on(), ContainerId(Cells(&row).int("id")?), &event).await?;
+    }
     let mut query = update(
         TABLE,
         [
@@ -925,10 +974,10 @@ pub async fn mark_unknown(c: &dyn Conn, machine: &MachineId, now: Timestamp) -> 
             ("updated_at", now.0.into()),
         ],
     );
-    query
-        .and_where(Expr::col("machine_id").eq(machine.as_str()))
-        .and_where(Expr::col("state").is_in([Pulling, Starting, Running, Stopping].map(Word::text)));
-    c.on().change(TABLE, &query).await
+    query.cond_where(known);
+    let count = scope.on().change(TABLE, &query).await?;
+    scope.commit().await?;
+    Ok(count)
 }
 
 fn update_of(id: ContainerId, cells: impl IntoIterator<Item = Cell>) -> sea_orm::sea_query::UpdateStatement {

@@ -4,7 +4,7 @@
 //! - `db`: opening, migrating, transactions; `connect`: connection strings and the settings of each engine
 //! - `error`: what can go wrong, told apart by the engines' codes; `sql`, `pages`: shared by the nouns
 //! - `accounts`, `sessions`, `tokens`, `audit`, `images`, `builds`, `jobs`, `machines`, `invites`, `machine_keys`,
-//!   `containers`, `chart_repos`, `charts`, `chart_syncs`, `releases`, `release_operations`, `volumes`, `gpu_leases`, `git_repos`, `runs`, `runners`, `run_log`, `webhook_deliveries`,
+//!   `containers`, `container_events`, `chart_repos`, `charts`, `chart_syncs`, `releases`, `release_operations`, `volumes`, `gpu_leases`, `git_repos`, `runs`, `runners`, `run_log`, `webhook_deliveries`,
 //!   `notification_targets`, `git_repo_secrets`,
 //!   `kept_logs`, `machine_images`, `quotas`, `settings`, `registry_events`,
 //!   `collections`, `clusters`, `namespaces`, `workloads`: one file per noun, rows and queries
@@ -25,6 +25,7 @@ pub mod charts;
 pub mod clusters;
 pub mod collections;
 mod connect;
+pub mod container_events;
 pub mod containers;
 mod db;
 mod error;

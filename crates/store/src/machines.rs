@@ -39,6 +39,7 @@ const COLUMNS: &[&str] = &[
     "last_seen_at",
     "drained_at",
     "drain_reason",
+    "label",
 ];
 
 words!(MachineState { Online = "online", EngineDown = "engine_down", Unknown = "unknown" });
@@ -58,6 +59,8 @@ pub struct Row {
     pub drained_at: Option<Timestamp>,
     /// Why it takes no new work, in the words of who said so.
     pub drain_reason: Option<String>,
+    /// What people call it.
+    pub label: Option<String>,
 }
 
 fn row(row: &QueryResult) -> Result<Row> {
@@ -83,6 +86,7 @@ fn row(row: &QueryResult) -> Result<Row> {
         last_seen_at: cells.time("last_seen_at")?,
         drained_at: cells.opt_time("drained_at")?,
         drain_reason: cells.opt_text("drain_reason")?,
+        label: cells.opt_text("label")?,
     })
 }
 
@@ -179,6 +183,13 @@ pub async fn set_drain(
 ) -> Result<bool> {
     let cells = [("drained_at", drained_at.map(|time| time.0).into()), ("drain_reason", reason.into())];
     let mut query = update(TABLE, cells);
+    query.and_where(Expr::col("id").eq(id.as_str()));
+    Ok(c.on().change(TABLE, &query).await? > 0)
+}
+
+/// Says what people call a machine; false when there is no such machine. A label has at most 200 bytes.
+pub async fn set_label(c: &dyn Conn, id: &MachineId, label: Option<&str>) -> Result<bool> {
+    let mut query = update(TABLE, [("label", label.into())]);
     query.and_where(Expr::col("id").eq(id.as_str()));
     Ok(c.on().change(TABLE, &query).await? > 0)
 }

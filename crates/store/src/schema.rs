@@ -123,6 +123,7 @@ pub(crate) const TABLES: &[Table] = &[
             int("last_seen_at"),
             opt(int("drained_at")),
             opt(text("drain_reason")),
+            opt(text("label")),
         ],
     ),
     table(
@@ -691,6 +692,18 @@ pub(crate) const TABLES: &[Table] = &[
             text("value"),
             int("created_at"),
             int("updated_at"),
+        ],
+    ),
+    numbered(
+        "container_events",
+        &[
+            int("id"),
+            int("container_id"),
+            int("at"),
+            text("state"),
+            opt(text("reason")),
+            opt(text("message")),
+            opt(int("exit_code")),
         ],
     ),
 ];

@@ -20,6 +20,12 @@ pub async fn set(c: &dyn Conn, name: &str, value: &str) -> Result<()> {
     write(c, name, value, OnConflict::column("name").update_column("value").to_owned()).await
 }
 
+/// Forgets a setting; whether there was one.
+pub async fn delete(c: &dyn Conn, name: &str) -> Result<bool> {
+    let query = Query::delete().from_table(TABLE).and_where(Expr::col("name").eq(name)).take();
+    Ok(c.on().change(TABLE, &query).await? > 0)
+}
+
 /// The value of a setting; when there is none, `value` becomes it. However many ask at once, all get the same answer.
 pub async fn get_or_insert(c: &dyn Conn, name: &str, value: &str) -> Result<String> {
     if let Some(found) = get(c, name).await? {

@@ -462,6 +462,21 @@ pub struct ContainerSample {
     pub pids: u64,
 }
 
+/// A state that a container came into.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ContainerEventView {
+    /// When.
+    pub at: Timestamp,
+    /// Which.
+    pub state: ContainerState,
+    /// Why, for programs.
+    pub reason: Option<String>,
+    /// Why, in plain words.
+    pub message: Option<String>,
+    /// How its process had ended by then, if it had.
+    pub exit_code: Option<i64>,
+}
+
 /// What a container used in the last hour, and uses now.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ContainerStatsView {

@@ -3,7 +3,7 @@
 //!
 //! - `ids`, `names`, `time`, `secret`: the small types that everything else is made of
 //! - `problem`, `page`: the shape of errors and of lists
-//! - `accounts`, `audit`, `builds`, `chart_repos`, `charts`, `containers`, `git_repos`, `git_repo_secrets`, `gpus`, `images`, `invites`, `machine_images`, `machines`, `queue`, `quotas`, `releases`, `runs`, `deploys`, `notifications`, `webhooks`: one file per noun, requests and views
+//! - `accounts`, `audit`, `builds`, `chart_repos`, `charts`, `containers`, `container_uses`, `git_repos`, `git_repo_secrets`, `gpus`, `images`, `invites`, `machine_images`, `machines`, `queue`, `quotas`, `releases`, `runs`, `settings`, `deploys`, `notifications`, `webhooks`: one file per noun, requests and views
 //! - `policy`: what a container may ask for; checked by the server and again by the agent
 //! - `files`: files in containers, `saves`: containers as images, `limits`: what containers may use, `volumes`: folders that
 //!   outlive them, all with their link calls
@@ -18,6 +18,7 @@ pub mod chart_keys;
 pub mod chart_repos;
 pub mod charts;
 pub mod clusters;
+pub mod container_uses;
 pub mod containers;
 pub mod deploys;
 pub mod disk_uses;
@@ -47,6 +48,7 @@ pub mod releases;
 pub mod runs;
 pub mod saves;
 pub mod secret;
+pub mod settings;
 pub mod terminals;
 pub mod time;
 pub mod values_form;

@@ -122,6 +122,9 @@ pub struct MachineView {
     /// Where its engine finds the registry, seed 001's `url`.
     #[serde(default)]
     pub url: String,
+    /// What people call it, beside its host name.
+    #[serde(default)]
+    pub label: Option<String>,
     /// Since when it takes no new work, if so.
     pub drained_at: Option<Timestamp>,
     /// Why it takes no new work, in the words of who said so.
@@ -148,6 +151,9 @@ pub struct MachineUpdate {
     /// Why, for people; at most 200 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// What people call it, at most 60 characters; empty takes it back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
 }
 
 /// A machine that was removed, and what stays on it.

@@ -11,6 +11,7 @@ use futures::StreamExt;
 use futures::future::join_all;
 use tokio::sync::mpsc::Sender;
 use tokio::time::{MissedTickBehavior, interval};
+use wire::container_uses::ReadUsesDone;
 use wire::containers::ContainerSample;
 use wire::ids::InstanceId;
 use wire::link::{ContainerStats, LinkError, LinkErrorCode, ObservedState, StatsEvent};
@@ -50,6 +51,15 @@ impl Pasts {
         self.lock().get(id).map(|past| past.samples.iter().copied().collect()).unwrap_or_default()
     }
 
+    /// The last sample of each that ran when it was looked at.
+    fn last(&self) -> Vec<(String, ContainerSample)> {
+        let running = |(id, past): (&String, &Past)| {
+            past.last.as_ref()?;
+            Some((id.clone(), *past.samples.back()?))
+        };
+        self.lock().iter().filter_map(running).collect()
+    }
+
     /// Takes readings of those that run, and forgets those that are gone.
     fn take(&self, known: &[(String, ObservedState)], readings: Vec<(String, Reading)>) {
         let mut pasts = self.lock();
@@ -79,6 +89,11 @@ impl Past {
         }
         self.last = Some(reading);
     }
+}
+
+/// What all that run were last seen to use.
+pub(crate) fn uses(agent: &Agent) -> ReadUsesDone {
+    ReadUsesDone { containers: agent.pasts().last() }
 }
 
 /// Looks at those that run, seldom and for ever.

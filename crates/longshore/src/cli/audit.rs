@@ -25,16 +25,20 @@ pub(crate) enum AuditCommand {
         /// Only what was done to this
         #[arg(long)]
         target: Option<String>,
+        /// Only where the action or the target contains this
+        #[arg(long, value_name = "TEXT")]
+        search: Option<String>,
     },
 }
 
 /// Runs a verb.
 pub(crate) async fn run(command: AuditCommand, session: &Session) -> anyhow::Result<()> {
-    let AuditCommand::List { page, actor, action, target } = command;
+    let AuditCommand::List { page, actor, action, target, search } = command;
     let mut query = page.query();
     query.extend(actor.map(|name| ("actor", name.to_string())));
     query.extend(action.map(|text| ("action", text)));
     query.extend(target.map(|text| ("target", text)));
+    query.extend(search.map(|text| ("search", text)));
     let answer = session.client.get(&["api", "v1", "audit"], &query).await?;
     if session.shown_as_json(&answer)? {
         return Ok(());

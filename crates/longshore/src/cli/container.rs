@@ -9,8 +9,8 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
 use tokio::time::Instant;
 use wire::containers::{
-    Bind, ContainerCreate, ContainerState, ContainerView, KeptLogView, Port, PortCreate, Protocol,
-    RestartPolicy,
+    Bind, ContainerCreate, ContainerEventView, ContainerState, ContainerView, KeptLogView, Port, PortCreate,
+    Protocol, RestartPolicy,
 };
 use wire::gpus::GpuWish;
 use wire::ids::{ContainerId, GpuId, MachineId};
@@ -94,11 +94,19 @@ pub(crate) enum ContainerCommand {
     Save(SaveArgs),
     /// Show what a container uses: processor, memory, network, disk
     Stats {
+        /// Its name or number; without one, all that run
+        container: Option<ContainerArg>,
+        /// Go on, a line each second
+        #[arg(long, short, requires = "container")]
+        follow: bool,
+        /// Those of every account (admins only)
+        #[arg(long, short, conflicts_with = "container")]
+        all: bool,
+    },
+    /// Show what happened to a container, newest first
+    Events {
         /// Its name or number
         container: ContainerArg,
-        /// Go on, a line each second
-        #[arg(long, short)]
-        follow: bool,
     },
     /// Logs that are kept of containers that were deleted
     #[command(subcommand)]
@@ -402,11 +410,33 @@ pub(crate) async fn run(command: ContainerCommand, session: &Session) -> anyhow:
         ContainerCommand::Update(args) => update::update(session, args).await,
         ContainerCommand::Rename(args) => update::rename(session, args).await,
         ContainerCommand::Save(args) => save::run(session, args).await,
-        ContainerCommand::Stats { container, follow } => stats::show(session, &container.0, follow).await,
+        ContainerCommand::Stats { container: Some(container), follow, .. } => {
+            stats::show(session, &container.0, follow).await
+        }
+        ContainerCommand::Stats { container: None, all, .. } => stats::list(session, all).await,
+        ContainerCommand::Events { container } => events(session, &container.0).await,
         ContainerCommand::KeptLog(command) => kept_log(session, command).await,
         ContainerCommand::Exec(args) => terminal::exec(session, args).await,
         ContainerCommand::Terminal(command) => terminal::run(command, session).await,
     }
+}
+
+async fn events(session: &Session, container: &str) -> anyhow::Result<()> {
+    let answer = session.client.get(&["api", "v1", "containers", container, "events"], &[]).await?;
+    if session.shown_as_json(&answer)? {
+        return Ok(());
+    }
+    let now = environment::now();
+    let rows: Vec<_> = answer
+        .view::<Vec<ContainerEventView>>()?
+        .into_iter()
+        .map(|event| {
+            let code = event.exit_code.map(|code| code.to_string()).unwrap_or_default();
+            let why = event.message.or(event.reason).unwrap_or_default();
+            [human::ago(event.at, now, session.printer.language), name_of(&event.state), code, why]
+        })
+        .collect();
+    session.printer.table(["WHEN", "STATE", "EXIT CODE", "WHY"], &rows)
 }
 
 async fn all(session: &Session, page: &PageArgs, whose: &WhoseArgs) -> anyhow::Result<()> {

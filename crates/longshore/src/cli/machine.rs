@@ -48,6 +48,13 @@ pub(crate) enum MachineCommand {
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
     },
+    /// Say what people call a machine, beside its host name (admins)
+    Label {
+        /// Its id, from `longshore machine list`
+        machine: MachineId,
+        /// The label; empty takes it back
+        label: String,
+    },
     /// Give a machine new work again (admins)
     Resume {
         /// Its id, from `longshore machine list`
@@ -93,14 +100,19 @@ pub(crate) async fn run(command: MachineCommand, session: &Session) -> anyhow::R
             session.done(&answer, words::INVITE_DELETED, &[&id])
         }
         MachineCommand::Drain { machine, reason } => {
-            let change = MachineUpdate { is_drained: Some(true), reason };
+            let change = MachineUpdate { is_drained: Some(true), reason, label: None };
             let answer = session.client.patch(&["api", "v1", "machines", machine.as_str()], &change).await?;
             session.done(&answer, words::MACHINE_DRAINED, &[machine.as_str()])
         }
         MachineCommand::Resume { machine } => {
-            let change = MachineUpdate { is_drained: Some(false), reason: None };
+            let change = MachineUpdate { is_drained: Some(false), ..MachineUpdate::default() };
             let answer = session.client.patch(&["api", "v1", "machines", machine.as_str()], &change).await?;
             session.done(&answer, words::MACHINE_RESUMED, &[machine.as_str()])
+        }
+        MachineCommand::Label { machine, label } => {
+            let change = MachineUpdate { label: Some(label.clone()), ..MachineUpdate::default() };
+            let answer = session.client.patch(&["api", "v1", "machines", machine.as_str()], &change).await?;
+            session.done(&answer, words::MACHINE_LABELLED, &[machine.as_str(), &label])
         }
         MachineCommand::Release { machine } => {
             let path = ["api", "v1", "machines", machine.as_str(), "release"];
@@ -191,6 +203,7 @@ fn show(session: &Session, machine: &MachineView) -> anyhow::Result<()> {
     let mut lines = vec![
         ("id", Some(facts.machine_id.to_string())),
         ("host", some(&facts.hostname)),
+        ("label", machine.label.clone()),
         ("state", Some(format!("{} ({since})", name_of(&machine.state)))),
         ("quarantined", machine.quarantine_reason.clone()),
         (

@@ -1,7 +1,7 @@
 //! The command line: how commands are typed and where they go. It talks to a server only through HTTP.
 //!
 //! - `server`, `agent`, `database`: the commands of this machine (`server`, `config`, `agent`, `db`)
-//! - `login`, `account`, `token`, `audit`, `image`, `build`, `git_repo`, `git_repo_secret`, `notification`, `run`, `container`, `machine`, `cluster`, `namespace`, `workload`, `gpu`, `queue`, `chart`, `release`, `watch`, `doctor`: one file per noun
+//! - `login`, `account`, `token`, `audit`, `image`, `build`, `git_repo`, `git_repo_secret`, `notification`, `run`, `container`, `machine`, `cluster`, `namespace`, `workload`, `gpu`, `queue`, `chart`, `release`, `setting`, `watch`, `doctor`: one file per noun
 //! - `k8s_repo`: chart repositories, as seed 004 has them typed
 //! - `terminal`: commands in containers, for `container exec`; `port_forward`: ports of pods
 //! - `session`, `client`, `socket`, `sse`, `pack`, `ignore`, `credentials`, `password`: what commands are made of
@@ -47,6 +47,7 @@ mod run;
 mod save;
 pub(crate) mod server;
 mod session;
+mod setting;
 mod socket;
 mod sse;
 mod stats;
@@ -116,6 +117,9 @@ pub(crate) enum Command {
     /// Who changed what
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    /// How the installation is set
+    #[command(subcommand)]
+    Setting(setting::SettingCommand),
     /// Images: upload, list, tag, delete
     #[command(subcommand)]
     Image(image::ImageCommand),
@@ -252,6 +256,7 @@ async fn dispatch(command: Command, global: &Global, printer: &Printer) -> anyho
         Command::Whoami => login::whoami(&session()?).await,
         Command::Account(command) => account::run(command, &session()?).await,
         Command::Token(command) => token::run(command, &session()?).await,
+        Command::Setting(command) => setting::run(command, &session()?).await,
         Command::Audit(command) => audit::run(command, &session()?).await,
         Command::Image(command) => image::run(command, &session()?).await,
         Command::Build(command) => build::run(command, &session()?).await,

@@ -1,9 +1,33 @@
 //! `longshore container stats`: what a container uses, once or each second.
 
+use wire::container_uses::ContainerUseView;
 use wire::containers::{ContainerSample, ContainerStatsView};
 
 use super::session::Session;
 use super::{human, sse, words};
+
+/// Shows what all containers that run were last seen to use.
+pub(crate) async fn list(session: &Session, is_all: bool) -> anyhow::Result<()> {
+    let query: Vec<_> = is_all.then(|| ("all", "true".to_owned())).into_iter().collect();
+    let answer = session.client.get(&["api", "v1", "container-uses"], &query).await?;
+    if session.shown_as_json(&answer)? {
+        return Ok(());
+    }
+    let uses: Vec<ContainerUseView> = answer.view()?;
+    if uses.is_empty() {
+        session.printer.say(words::NOTHING_THERE, &[]);
+        return Ok(());
+    }
+    let rows: Vec<_> = uses
+        .into_iter()
+        .map(|use_| {
+            let [cpu, memory, limit, pids, network, disk] = cells(&use_.sample);
+            [use_.name.to_string(), cpu, memory, limit, pids, network, disk]
+        })
+        .collect();
+    let [cpu, memory, limit, pids, network, disk] = HEADINGS;
+    session.printer.table(["CONTAINER", cpu, memory, limit, pids, network, disk], &rows)
+}
 
 /// Shows a container's statistics.
 pub(crate) async fn show(session: &Session, container: &str, is_followed: bool) -> anyhow::Result<()> {

@@ -205,6 +205,7 @@ pub(crate) const MACHINE_DRAINED: Word = Word::new(
 );
 pub(crate) const MACHINE_RESUMED: Word =
     Word::new("machine `{}` gets new work again", "机器 `{}` 重新接受新任务");
+pub(crate) const MACHINE_LABELLED: Word = Word::new("machine `{}` is called `{}`", "机器 `{}` 的标签为 `{}`");
 pub(crate) const MACHINE_RELEASED: Word = Word::new(
     "the key of machine `{}` is forgotten; it has to join again",
     "机器 `{}` 的密钥已作废; 需要重新加入",
@@ -484,6 +485,7 @@ pub(crate) const COME_BACK_HINT: Word = Word::new(
 pub(crate) const TERMINAL_ENDED: Word = Word::new("terminal {} is being ended", "正在结束终端 {}");
 
 // The database.
+pub(crate) const SETTING_IS: Word = Word::new("`{}` is `{}` now", "`{}` 现在为 `{}`");
 pub(crate) const DATABASE_IS: Word = Word::new("the database is {}", "数据库类型: {}");
 pub(crate) const MIGRATE_HINT: Word = Word::new(
     "`longshore db migrate` applies what waits; so does the server's next start",

@@ -497,6 +497,10 @@ fn attempt(method: &str, path: &str, things: &Things) -> Option<(String, Option<
         (_, path_) if path_.starts_with("/api/release-operations/") => {
             (path_of(&things.release_operation), None)
         }
+        ("PUT", "/api/v1/settings/{name}") => {
+            ("/api/v1/settings/listen".into(), Some(json!({"value": "0.0.0.0:80"})))
+        }
+        ("DELETE", "/api/v1/settings/{name}") => ("/api/v1/settings/listen".into(), None),
         ("POST", "/api/v1/chart-keys") => (path.to_owned(), Some(json!({"key": 1}))),
         ("DELETE", "/api/v1/chart-keys/{id}") => (path_of(&things.chart_key), None),
         ("POST", "/api/repos" | "/api/v1/chart-repos") => (path.to_owned(), Some(json!({"name": ""}))),

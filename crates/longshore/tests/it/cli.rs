@@ -260,6 +260,13 @@ fn answer_as_platform(seen: &Seen) -> Response {
             { "revision": 2, "file": "web.yaml", "manifest": "kind: Deployment", "created_at": views::ago(60) },
         ])),
         ("GET" | "POST", path) if path.starts_with("/api/v1/workloads/") => fake::ok(&views::workload()),
+        ("GET", "/api/v1/settings") => fake::ok(&json!([
+            views::setting("listen", "127.0.0.1:8080", &[]),
+            views::setting("auth.registration", "open", &["open", "closed"]),
+        ])),
+        ("PUT" | "DELETE", "/api/v1/settings/auth.registration") => {
+            fake::ok(&views::setting("auth.registration", "closed", &["open", "closed"]))
+        }
         ("DELETE", _) | ("POST", "/api/v1/machines/m1/release") => {
             axum::http::StatusCode::NO_CONTENT.into_response()
         }
@@ -313,6 +320,10 @@ fn answer_as_platform(seen: &Seen) -> Response {
             }))
         }
         ("POST", "/api/v1/containers/web/files/archive") => fake::ok(&json!({ "entries": 2, "bytes": 41 })),
+        ("GET", "/api/v1/containers/web/events") => fake::ok(&json!([
+            { "at": views::ago(60), "state": "failed", "reason": "exited", "message": "it ended\u{1b}[2J", "exit_code": 137 },
+            { "at": views::ago(120), "state": "running", "reason": null, "message": null, "exit_code": null },
+        ])),
         ("GET", "/api/v1/kept-logs") => fake::page(&[json!({
             "container_id": 30, "name": "old", "account": "alice", "image": "alice/app:v1", "machine_id": "m1",
             "bytes": 2048, "dropped_bytes": 0, "removed_at": views::ago(3600), "kept_until": views::ago(-86_430),
@@ -353,6 +364,11 @@ fn answer_as_platform(seen: &Seen) -> Response {
         ("GET" | "PUT", "/api/v1/accounts/bob/quota" | "/api/v1/accounts/alice/quota") => {
             fake::ok(&views::quota())
         }
+        ("GET", "/api/v1/container-uses") => fake::ok(&json!([{ "container_id": 31, "name": "web", "sample": {
+            "at": views::ago(3), "cpu_millis": 1500, "memory_bytes": 50 << 20, "memory_limit_bytes": 512 << 20,
+            "network_received_bytes": 2048, "network_sent_bytes": 100, "disk_read_bytes": 0,
+            "disk_written_bytes": 4096, "pids": 3,
+        } }])),
         ("GET", "/api/v1/queue") => fake::page(&[views::place(1, false), views::place(2, true)]),
         ("GET", "/api/v1/git-repos") => fake::page(&[views::git_repo()]),
         ("POST", "/api/v1/git-repos") | ("GET" | "PATCH", "/api/v1/git-repos/4") => {
@@ -409,10 +425,14 @@ fn commands(code: &str) -> Vec<Vec<String>> {
         "account quota bob --gpus 4 --memory 64g --class low",
         "account quota bob --reset",
         "account profile --nickname Al",
+        "setting list",
+        "setting set auth.registration closed",
+        "setting reset auth.registration",
         "token list",
         "token create ci --expires-in 30d",
         "token delete TOKEN",
         "audit list",
+        "audit list --search quota",
         "chart list database --repo bitnami",
         "chart versions bitnami/nginx --range ^1",
         "chart show bitnami/nginx",
@@ -504,6 +524,8 @@ fn commands(code: &str) -> Vec<Vec<String>> {
         "container rename web web2",
         "container save web --preview",
         "container save web work:v2 -m words --drop-env MODE --detach",
+        "container events web",
+        "container stats",
         "container stats web",
         "container stats web --follow",
         "container kept-log list",
@@ -516,6 +538,7 @@ fn commands(code: &str) -> Vec<Vec<String>> {
         "machine invite --expires-in 15m",
         "machine invites",
         "machine uninvite TOKEN",
+        "machine label m1 rack",
         "machine drain m1 --reason disk",
         "machine resume m1",
         "machine release m1",

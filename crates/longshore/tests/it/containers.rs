@@ -61,6 +61,15 @@ async fn a_container_lives_its_whole_life() {
     assert_eq!(shop.engine_id(id), first, "it is the same container with the same disk");
     assert_eq!(log_of(&shop, id, "?tail=1").await, "listening\n");
 
+    let events = shop.alice.get("/api/v1/containers/web/events").await.expect(200).json();
+    let states: Vec<_> =
+        events.as_array().unwrap().iter().map(|event| event["state"].as_str().unwrap()).collect();
+    assert_eq!((states.first(), states.last()), (Some(&"running"), Some(&"pending")), "{events}");
+    let stopped = states.iter().position(|state| *state == "stopped").expect("it was stopped once");
+    assert_eq!(events[stopped]["exit_code"], 137);
+    let bob = shop.server.account("bob").await;
+    bob.get(&format!("/api/v1/containers/{id}/events")).await.expect(404);
+
     shop.alice.delete("/api/v1/containers/web").await.expect(202);
     shop.until_gone(id).await;
     shop.alice.delete(&format!("/api/v1/containers/{id}")).await.expect(404);

@@ -440,11 +440,18 @@ async fn a_drained_machine_gets_no_new_work_and_keeps_what_it_has() {
         json!({"is_drained": true, "reason": "a\nb"}),
         json!({"is_drained": true, "reason": "x".repeat(201)}),
         json!({"drained": true}),
+        json!({"label": "a\nb"}),
+        json!({"label": "x".repeat(61)}),
     ] {
         admin.patch(&path, bad).await.expect(422);
     }
 
+    let labelled = admin.patch(&path, json!({"label": " 实验室 3 "})).await.expect(200).json();
+    assert_eq!((&labelled["label"], &labelled["drain_reason"]), (&json!("实验室 3"), &json!("new disk")));
+    shop.alice.patch(&path, json!({"label": "mine"})).await.expect(403);
     let resumed = admin.patch(&path, json!({"is_drained": false})).await.expect(200).json();
+    assert_eq!(resumed["label"], "实验室 3");
+    assert_eq!(admin.patch(&path, json!({"label": ""})).await.expect(200).json()["label"], Value::Null);
     assert_eq!((&resumed["drain_reason"], &resumed["drained_at"]), (&Value::Null, &Value::Null));
     shop.run(json!({"name": "new"})).await;
     // The server's own machine can be neither forgotten nor removed.

@@ -66,6 +66,7 @@ mod run_faults;
 mod run_uploads;
 mod saves;
 mod service;
+mod settings;
 mod stats;
 mod story;
 mod support;

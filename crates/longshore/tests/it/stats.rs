@@ -54,11 +54,26 @@ async fn what_a_container_uses_is_shown_each_second_and_remembered() {
         (first["cpu_millis"].as_u64()? > 100).then_some(())
     };
     eventually(&wait, 60, has_past).await;
+    // A list asks for all at once.
+    let uses = shop.alice.get("/api/v1/container-uses").await.expect(200).json();
+    assert_eq!((&uses[0]["container_id"], &uses[1]), (&container["id"], &Value::Null));
+    assert!(uses[0]["sample"]["cpu_millis"].as_u64().unwrap() > 100, "{uses}");
+    assert_eq!(uses[0]["name"], container["name"]);
+    let bob = shop.server.account("bob").await;
+    assert_eq!(
+        bob.get("/api/v1/container-uses").await.expect(200).json(),
+        json!([]),
+        "what is foreign is not there"
+    );
+    assert_eq!(bob.get("/api/v1/container-uses?all=true").await.expect(403).code(), "admin_only");
+    let all = shop.server.admin().await.get("/api/v1/container-uses?all=true").await.expect(200).json();
+    assert_eq!(all[0]["container_id"], container["id"]);
 
     shop.act(&container["id"], "stop").await;
     shop.until(&container["id"], "stopped").await;
     let view = shop.alice.get(&path).await.expect(200).json();
     assert_eq!((&view["state"], &view["current"]), (&json!("stopped"), &Value::Null));
+    assert_eq!(shop.alice.get("/api/v1/container-uses").await.expect(200).json(), json!([]));
     assert!(!view["history"].as_array().unwrap().is_empty(), "what it used is known when it has ended");
 
     // Looking on ends with the container.

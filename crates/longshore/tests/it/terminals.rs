@@ -373,9 +373,16 @@ async fn several_look_at_one_terminal_and_come_back_to_it() {
     assert_eq!(second.live_offset, first.offset);
     second.shows("one\r\n").await;
     assert_eq!(first.told("viewers").await["count"], 2);
+    // A program that asks where the cursor is gets one answer, of the one who typed last.
+    second.write("\x1b[9;9R").await;
     second.write("echo two\n").await;
-    first.shows("\r\ntwo\r\n").await;
+    let shown = first.shows("\r\ntwo\r\n").await;
+    assert!(!shown.contains("[9;9R"), "{shown:?}");
     second.shows("\r\ntwo\r\n").await;
+    second.write("\x1b[8;8R").await;
+    first.shows("[8;8R").await;
+    second.write("\x03").await;
+    first.shows(PROMPT).await;
     let listed = shop.alice.get(&format!("/api/v1/containers/{}/terminals", container["id"])).await.json();
     assert_eq!((&listed[0]["id"], &listed[0]["viewers"]), (&json!(session), &json!(2)));
 

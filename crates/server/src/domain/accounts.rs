@@ -12,6 +12,7 @@ use wire::page::{Page, PageQuery};
 use wire::secret::Secret;
 
 use super::audit::{self, Event};
+use super::settings;
 use crate::app::App;
 use crate::blobs::BlobKind;
 use crate::caller::{Caller, Proof, RequestContext, Subject};
@@ -66,7 +67,7 @@ pub async fn find(app: &App, name: &str) -> Result<Row> {
 
 /// Registers an account for whoever asks.
 pub async fn register(app: &App, context: &RequestContext, credentials: &Credentials) -> Result<AccountView> {
-    let state = match app.config.auth.registration {
+    let state = match settings::registration(app).await? {
         RegistrationMode::Open => AccountState::Active,
         RegistrationMode::Approval => AccountState::Pending,
         RegistrationMode::Closed => {

@@ -70,6 +70,8 @@ pub struct Filter {
     pub action: Option<String>,
     /// Only this target.
     pub target: Option<String>,
+    /// Action or target contains this.
+    pub search: Option<String>,
 }
 
 /// Lists the log, newest first (admin).
@@ -85,6 +87,7 @@ pub async fn list(app: &App, caller: &Caller, filter: Filter, page: PageQuery) -
         actor,
         action: filter.action.as_deref(),
         target: filter.target.as_deref(),
+        search: filter.search.as_deref().filter(|text| !text.is_empty()),
         ..audit::Filter::default()
     };
     let found = audit::list(&app.db, filter, page).await?;

@@ -7,10 +7,10 @@ use std::net::Ipv4Addr;
 use ring::rand::SecureRandom as _;
 use serde_json::json;
 use store::containers::{self, Desired, Placement, Row, StateChange};
-use store::{Conn, Tx, accounts, gpu_leases, images, machines};
+use store::{Conn, Tx, accounts, container_events, gpu_leases, images, machines};
 use wire::containers::{
-    Bind, ContainerCreate, ContainerSpec, ContainerState, ContainerView, Port, Protocol, QueuePlace,
-    SHM_BYTES_DEFAULT,
+    Bind, ContainerCreate, ContainerEventView, ContainerSpec, ContainerState, ContainerView, Port, Protocol,
+    QueuePlace, SHM_BYTES_DEFAULT,
 };
 use wire::ids::{AccountId, ContainerId, ImageId, MachineId, VolumeId};
 use wire::images::{ImageSource, ImageState};
@@ -520,6 +520,20 @@ async fn image_of_filter(app: &App, caller: &Caller, text: &str) -> Result<Optio
 pub async fn get(app: &App, caller: &Caller, id: &str) -> Result<ContainerView> {
     let row = find(app, caller, id).await?;
     shown(app, row).await
+}
+
+/// What happened to a container, newest first.
+pub async fn events(app: &App, caller: &Caller, id: &str) -> Result<Vec<ContainerEventView>> {
+    let row = find(app, caller, id).await?;
+    let events = container_events::of_container(&app.db, row.id).await?;
+    let view = |event: container_events::Row| ContainerEventView {
+        at: event.at,
+        state: event.state,
+        reason: event.reason,
+        message: event.message,
+        exit_code: event.exit_code,
+    };
+    Ok(events.into_iter().map(view).collect())
 }
 
 /// The container of a number (the caller's own; any for an admin) or of a name among the caller's own. What is foreign

@@ -17,6 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// Longest reason for a drain in characters.
 const MAX_REASON_CHARS: usize = 200;
+const MAX_LABEL_CHARS: usize = 60;
 
 /// Lists machines. Every account may: it has to choose one, and to reach what it publishes there.
 pub async fn list(app: &App, caller: &Caller, page: PageQuery) -> Result<Page<MachineView>> {
@@ -54,8 +55,23 @@ pub async fn update(app: &App, caller: &Caller, id: &str, change: &MachineUpdate
             format!("`reason` has at most {MAX_REASON_CHARS} characters, none of them control characters");
         return Err(Error::invalid("reason", rule));
     }
+    let label = change.label.as_deref().map(str::trim);
+    if label
+        .is_some_and(|label| label.chars().count() > MAX_LABEL_CHARS || label.chars().any(char::is_control))
+    {
+        let rule =
+            format!("`label` has at most {MAX_LABEL_CHARS} characters, none of them control characters");
+        return Err(Error::invalid("label", rule));
+    }
     let row = find(app, id).await?;
     let machine = &row.facts.machine_id;
+    if let Some(label) = label {
+        let tx = app.db.begin().await?;
+        machines::set_label(&tx, machine, Some(label).filter(|label| !label.is_empty())).await?;
+        let event = Event { action: "machine.label", target: machine.as_str(), acting_for: None };
+        audit::record(app, caller, &tx, event).await?;
+        tx.commit().await?;
+    }
     match change.is_drained {
         None if reason.is_some() => {
             return Err(Error::invalid("reason", "`reason` goes with `is_drained`"));
@@ -226,6 +242,7 @@ async fn view(app: &App, caller: &Caller, row: Row, key: Option<machine_keys::Ro
         url: row.facts.registry.clone(),
         drained_at: row.drained_at,
         drain_reason: row.drain_reason,
+        label: row.label,
         joined_at: key.as_ref().map(|key| key.joined_at),
         quarantine_reason: key.and_then(|key| key.quarantine_reason),
         facts: row.facts,

@@ -17,6 +17,7 @@
 //! - `chart_repos`, `chart_sync`, `charts`: Helm repositories, and the charts in them; `hosted_charts`: those that accounts keep here
 //! - `releases`: charts that are installed into namespaces
 //! - `operation_log`: what builds, runs and operations on releases print, for whoever may read it
+//! - `settings`: how the installation is set, and what can be set while it runs
 //! - `audit`: who changed what; `readiness`: whether the server can work
 
 pub mod accounts;
@@ -66,6 +67,7 @@ pub mod runners;
 pub mod runs;
 pub mod saves;
 pub mod sessions;
+pub mod settings;
 pub mod stats;
 pub mod terminals;
 pub mod tokens;

@@ -1,11 +1,16 @@
 //! What containers use: the last hour as their machine remembers it, and each second while somebody looks.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use futures::Stream;
+use futures::future::join_all;
 use store::containers::{self, Desired, Row};
+use wire::container_uses::{ContainerUseView, ReadUses};
 use wire::containers::{ContainerSample, ContainerState, ContainerStatsView};
+use wire::ids::MachineId;
 use wire::link::{ContainerStats, LinkErrorCode, StatsEvent};
+use wire::page::PageQuery;
 
 use super::containers::{find, may_still_read};
 use super::logs::follow;
@@ -20,6 +25,11 @@ const FIRST_SAMPLE: Duration = Duration::from_secs(5);
 /// How often it is looked whether the reader may still read, and whether a container has been made.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 
+/// How long a machine may take to say what it remembers; a list does not wait for one that hangs.
+const USES_TIMEOUT: Duration = Duration::from_secs(3);
+/// Containers looked at together.
+const USES_MAX: u64 = 2048;
+
 type Events = EventStream<StatsEvent>;
 
 /// A container that its reader may look at.
@@ -28,6 +38,48 @@ pub struct Stats {
     events: Option<Events>,
     caller: Caller,
     _place: Place,
+}
+
+/// What the containers that run were last seen to use: the caller's own, or everybody's for an admin. Those of which nothing is
+/// known yet, or whose machine does not answer, are left out.
+pub async fn uses(app: &App, caller: &Caller, is_all: bool) -> Result<Vec<ContainerUseView>> {
+    if is_all && !caller.is_admin() {
+        return Err(Error::forbidden(
+            "admin_only",
+            "only an admin can see what every account's containers use",
+        ));
+    }
+    let filter = containers::Filter {
+        account: (!is_all).then_some(caller.account),
+        machine: None,
+        image: None,
+        state: Some(ContainerState::Running),
+        search: None,
+    };
+    let page = PageQuery { limit: Some(USES_MAX), offset: None };
+    let running = containers::list(&app.db, filter, page).await?.rows;
+    let mut machines: HashMap<MachineId, Vec<Row>> = HashMap::new();
+    for (row, _) in running {
+        machines.entry(row.machine_id.clone()).or_default().push(row);
+    }
+    let asked = machines.into_iter().map(|(machine, rows)| async move {
+        let call = ReadUses { instance: app.instance };
+        let seen = match app.hub.call(&machine, &call, USES_TIMEOUT).await {
+            Ok(done) => done.containers.into_iter().collect::<HashMap<_, _>>(),
+            Err(error) => {
+                tracing::debug!(machine.id = %machine, %error, "what its containers use is not known");
+                HashMap::new()
+            }
+        };
+        let view = |row: Row| {
+            let sample = *seen.get(row.engine_id.as_deref()?)?;
+            Some(ContainerUseView { container_id: row.id, name: row.name, sample })
+        };
+        rows.into_iter().filter_map(view).collect::<Vec<_>>()
+    });
+    let mut views = join_all(asked).await.concat();
+    views.sort_by_key(|view| view.container_id);
+    Ok(views)
 }
 
 /// What it used and uses, once.

@@ -23,6 +23,8 @@ pub struct AuditQuery {
     action: Option<String>,
     /// Only this target.
     target: Option<String>,
+    /// Part of the action or the target.
+    search: Option<String>,
     /// Rows at most; 20 by default, 2048 at most.
     limit: Option<u64>,
     /// Rows to pass over.
@@ -38,6 +40,11 @@ pub async fn list(
     Params(query): Params<AuditQuery>,
 ) -> Result<axum::Json<Page<AuditView>>> {
     let page = PageQuery { limit: query.limit, offset: query.offset };
-    let filter = audit::Filter { actor: query.actor, action: query.action, target: query.target };
+    let filter = audit::Filter {
+        actor: query.actor,
+        action: query.action,
+        target: query.target,
+        search: query.search,
+    };
     audit::list(&app, &caller, filter, page).await.map(axum::Json)
 }

@@ -8,9 +8,10 @@ use futures::StreamExt as _;
 use serde::Deserialize;
 use utoipa::IntoParams;
 use wire::builds::BuildView;
+use wire::container_uses::{ContainerUseQuery, ContainerUseView};
 use wire::containers::{
-    ContainerCreate, ContainerSample, ContainerState, ContainerStatsView, ContainerUpdate, ContainerView,
-    KeptLogView, LogStream, LogText,
+    ContainerCreate, ContainerEventView, ContainerSample, ContainerState, ContainerStatsView,
+    ContainerUpdate, ContainerView, KeptLogView, LogStream, LogText,
 };
 use wire::page::{Page, PageQuery};
 use wire::problem::Problem;
@@ -246,6 +247,28 @@ fn log_event(piece: std::io::Result<(Source, String)>) -> Result<FeedEvent> {
     })?;
     let source = if source == Source::Out { LogStream::Out } else { LogStream::Err };
     Ok(FeedEvent::new("log", &LogText { source, text }))
+}
+
+/// What happened to a container: each state that it came into, newest first; the last hundred are kept.
+#[utoipa::path(get, path = "/api/v1/containers/{id}/events", tag = "containers", params(("id" = String, Path, description = "Its number, or its name among the caller's own")),
+    responses((status = 200, body = Vec<ContainerEventView>), (status = 401, body = Problem), (status = 404, body = Problem)))]
+pub async fn events(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<axum::Json<Vec<ContainerEventView>>> {
+    containers::events(&app, &caller, &id).await.map(axum::Json)
+}
+
+/// What one's containers that run were last seen to use; nothing is measured for it.
+#[utoipa::path(get, path = "/api/v1/container-uses", tag = "containers", params(ContainerUseQuery),
+    responses((status = 200, body = Vec<ContainerUseView>), (status = 401, body = Problem), (status = 403, description = "Only admins see everybody's", body = Problem)))]
+pub async fn uses(
+    State(app): State<App>,
+    caller: Caller,
+    Params(query): Params<ContainerUseQuery>,
+) -> Result<axum::Json<Vec<ContainerUseView>>> {
+    stats::uses(&app, &caller, query.all.unwrap_or(false)).await.map(axum::Json)
 }
 
 /// What a container used in the last hour, and uses now. As a WebSocket or an event stream (`Accept: text/event-stream`) it

@@ -54,6 +54,7 @@ pub mod router;
 mod routes;
 pub mod runs;
 pub mod serve;
+pub mod settings;
 pub mod sse;
 pub mod terminals;
 pub mod tokens;

@@ -187,6 +187,8 @@ pub const RIGHTS: &[(&str, &str, Access)] = &[
     ("POST", "/api/v1/containers/{id}/restart", Own),
     ("GET", "/api/v1/containers/{id}/log", Own),
     ("GET", "/api/v1/containers/{id}/stats", Own),
+    ("GET", "/api/v1/container-uses", Account),
+    ("GET", "/api/v1/containers/{id}/events", Own),
     ("PATCH", "/api/v1/containers/{id}", Own),
     ("GET", "/api/v1/containers/{id}/save", Own),
     ("POST", "/api/v1/containers/{id}/save", Own),
@@ -217,6 +219,9 @@ pub const RIGHTS: &[(&str, &str, Access)] = &[
     ("POST", "/api/v1/machines/join", Secret),
     // Agents prove themselves on the socket, by their machine's key, before anything is carried.
     ("GET", "/api/v1/link", Public),
+    ("GET", "/api/v1/settings", Admin),
+    ("PUT", "/api/v1/settings/{name}", Admin),
+    ("DELETE", "/api/v1/settings/{name}", Admin),
     ("GET", "/api/v1/gpus", Account),
     ("GET", "/api/v1/queue", Account),
     ("GET", "/api/v1/clusters", Account),

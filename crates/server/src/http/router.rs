@@ -12,7 +12,7 @@ use super::{
     accounts, applications, audit, auth, builds, chart_keys, chart_repos, charts, clusters, collections,
     console, containers, events, files, git_repo_secrets, git_repos, gpus, health, hooks, hosted_charts,
     images, invites, linger, link, machines, namespaces, notifications, openapi, port_forwards, queue,
-    registry, releases, request, runs, terminals, tokens, volumes, workloads,
+    registry, releases, request, runs, settings, terminals, tokens, volumes, workloads,
 };
 use crate::app::App;
 use crate::clients::registry::REPORTS_PATH;
@@ -112,6 +112,8 @@ fn all<R: Routes>(routes: R) -> R {
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::delete))
         .routes(routes!(audit::list))
+        .routes(routes!(settings::list))
+        .routes(routes!(settings::set, settings::reset))
         .routes(routes!(images::list))
         .routes(routes!(images::get, images::update, images::delete))
         .routes(routes!(images::tag))
@@ -136,6 +138,8 @@ fn all<R: Routes>(routes: R) -> R {
         .routes(routes!(containers::restart))
         .routes(routes!(containers::log))
         .routes(routes!(containers::stats))
+        .routes(routes!(containers::uses))
+        .routes(routes!(containers::events))
         .routes(routes!(containers::preview_save, containers::save))
         .routes(routes!(files::list, files::remove))
         .routes(routes!(files::read, files::write))

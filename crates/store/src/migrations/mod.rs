@@ -25,6 +25,7 @@ mod m0013_lan_and_disk;
 mod m0014_restarts;
 mod m0015_chart_keys;
 mod m0016_git_repo_secrets;
+mod m0017_container_events;
 
 /// The table that says which steps were applied.
 const TABLE: &str = "schema_migrations";
@@ -56,6 +57,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0014_restarts::Migration),
             Box::new(m0015_chart_keys::Migration),
             Box::new(m0016_git_repo_secrets::Migration),
+            Box::new(m0017_container_events::Migration),
         ]
     }
 

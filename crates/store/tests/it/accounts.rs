@@ -276,6 +276,8 @@ db_test! {
             audit::Filter { actor: Some(alice), ..Default::default() },
             audit::Filter { action: Some("account.login"), ..Default::default() },
             audit::Filter { target: Some("alice/app:v1"), ..Default::default() },
+            audit::Filter { search: Some("LOGIN"), ..Default::default() },
+            audit::Filter { search: Some("app:"), ..Default::default() },
             audit::Filter { result: Some("denied"), ..Default::default() },
             audit::Filter { since: Some(later(1)), ..Default::default() },
             audit::Filter { until: Some(later(1)), ..Default::default() },

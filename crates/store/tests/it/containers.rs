@@ -1,7 +1,7 @@
 //! Containers and their ports.
 
 use store::containers::{self, Desired, Filter, StateChange};
-use store::{Error, images};
+use store::{Error, container_events, images};
 use tokio::task::JoinSet;
 use wire::containers::{ContainerState, Protocol};
 use wire::ids::{AccountId, ContainerId, ImageId, MachineId};
@@ -45,6 +45,51 @@ db_test! {
         assert!(row().await.is_outdated());
         assert_eq!(images::by_digest(c, &other.owner, &other.repo, &other.digest).await.unwrap().unwrap().id, other.id);
         assert_eq!(images::by_digest(c, &other.owner, &"none".parse().unwrap(), &other.digest).await.unwrap(), None);
+    }
+}
+
+db_test! {
+    async fn what_happened_to_a_container_is_kept_and_bounded(db: &TestDb) {
+        let c = &**db;
+        let (alice, machine, image) = world(db).await;
+        let made = containers::insert(c, &new_container(alice, "web", &machine, image, &[])).await.unwrap();
+        let other = containers::insert(c, &new_container(alice, "box", &machine, image, &[])).await.unwrap();
+        let running = StateChange { engine_id: Some("0123abcd"), ..made.change(ContainerState::Running) };
+        let failed = StateChange {
+            reason: Some("exited"),
+            message: Some("it ended"),
+            exit_code: Some(137),
+            ..made.change(ContainerState::Failed)
+        };
+        containers::set_state(c, made.id, &running, later(1)).await.unwrap();
+        // Another try of the same is no news.
+        containers::set_state(c, made.id, &StateChange { attempt: 7, ..running.clone() }, later(2)).await.unwrap();
+        assert_eq!(containers::mark_unknown(c, &machine, later(3)).await.unwrap(), 1);
+        containers::set_state(c, made.id, &failed, later(4)).await.unwrap();
+
+        let events = container_events::of_container(c, made.id).await.unwrap();
+        let states: Vec<_> = events.iter().map(|event| (event.state, event.at)).collect();
+        let expected = [
+            (ContainerState::Failed, later(4)),
+            (ContainerState::Unknown, later(3)),
+            (ContainerState::Running, later(1)),
+            (ContainerState::Pending, NOW),
+        ];
+        assert_eq!(states, expected);
+        let last = &events[0];
+        assert_eq!((last.reason.as_deref(), last.message.as_deref()), (Some("exited"), Some("it ended")));
+        assert_eq!(last.exit_code, Some(137));
+
+        for round in 0..60 {
+            containers::set_state(c, made.id, &running, later(10 + 2 * round)).await.unwrap();
+            containers::set_state(c, made.id, &failed, later(11 + 2 * round)).await.unwrap();
+        }
+        let events = container_events::of_container(c, made.id).await.unwrap();
+        assert_eq!(events.len() as u64, container_events::EVENTS_KEPT);
+        assert_eq!((events[0].at, events[99].at), (later(129), later(30)));
+        assert_eq!(container_events::of_container(c, other.id).await.unwrap().len(), 1);
+        assert!(containers::delete(c, made.id).await.unwrap());
+        assert_eq!(container_events::of_container(c, made.id).await.unwrap(), []);
     }
 }
 

@@ -12,6 +12,8 @@ use crate::support::{self, TestDb, account, db_test, within};
 /// What a step of the schema leaves when it is cut off in the middle: the first tables, none of the last, no record.
 const CUT_OFF: &[&str] = &[
     "DROP TABLE machine_keys",
+    "DROP TABLE container_events",
+    "ALTER TABLE machines DROP COLUMN label",
     "ALTER TABLE machines DROP COLUMN drain_reason",
     "DROP TABLE kept_logs",
     "ALTER TABLE builds DROP COLUMN note",

@@ -84,11 +84,15 @@ db_test! {
         assert!(machines::set_drain(&**db, &id, Some(later(1)), Some("new disk")).await.unwrap());
         machines::upsert(&**db, &facts("m1"), MachineState::Online, later(2)).await.unwrap();
         let drained = machines::get(&**db, &id).await.unwrap().unwrap();
+        assert!(machines::set_label(&**db, &id, Some("实验室 3")).await.unwrap());
+        machines::upsert(&**db, &facts("m1"), MachineState::Online, later(3)).await.unwrap();
         machines::set_drain(&**db, &id, None, None).await.unwrap();
         let resumed = machines::get(&**db, &id).await.unwrap().unwrap();
 
         assert_eq!((drained.drained_at, drained.drain_reason.as_deref()), (Some(later(1)), Some("new disk")));
         assert_eq!((resumed.drained_at, resumed.drain_reason), (None, None));
+        assert_eq!((drained.label, resumed.label.as_deref()), (None, Some("实验室 3")));
+        assert!(!machines::set_label(&**db, &"nobody".parse().unwrap(), None).await.unwrap());
         assert!(!machines::set_drain(&**db, &"nobody".parse().unwrap(), None, None).await.unwrap());
     }
 }

@@ -19,6 +19,12 @@ pub(super) fn account(name: &str) -> Value {
     })
 }
 
+pub(super) fn setting(name: &str, value: &str, choices: &[&str]) -> Value {
+    json!({
+        "name": name, "value": value, "source": "default", "is_secret": false, "choices": choices, "help": "What it does.",
+    })
+}
+
 pub(super) fn image(id: i64, name: &str) -> Value {
     let (owner, rest) = name.split_once('/').unwrap();
     let (repo, tag) = rest.split_once(':').unwrap();
@@ -133,7 +139,7 @@ pub(super) fn machine(state: &str) -> Value {
         "memory": { "total": 65_536, "free": 32_768 }, "disk": { "total": 1000, "free": 400 },
         "engine_version": "28.2.2", "os": "Debian 13", "architecture": "amd64", "registry": "127.0.0.1:5000",
         "agent_version": "0.1.0", "state": state, "state_since": ago(7200), "online": state == "online", "status": state == "online", "url": "127.0.0.1:5000",
-        "drained_at": null, "drain_reason": null, "quarantine_reason": null, "joined_at": ago(90_000),
+        "drained_at": null, "drain_reason": null, "label": "rack 2", "quarantine_reason": null, "joined_at": ago(90_000),
         "gpus": [gpu("0", "free")], "gpu_problem": "GPU 1 cannot be used: it fell off the bus",
     })
 }

@@ -15,7 +15,7 @@ use wire::secret::Secret;
 use crate::app::App;
 use crate::caller::Caller;
 use crate::domain::accounts::{self, Named};
-use crate::domain::{machines, sessions};
+use crate::domain::{machines, sessions, settings};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::auth::SESSION_COOKIE;
 use crate::http::extract::{Json, Path};
@@ -73,13 +73,14 @@ pub fn session_cookie(app: &App, headers: &HeaderMap, view: &LoginView) -> Cooki
 }
 
 /// How clients send passwords, and who may register.
-#[utoipa::path(get, path = "/api/auth/params", tag = "seed 001", security(()), responses((status = 200, body = AuthParams)))]
-pub async fn params(State(app): State<App>) -> axum::Json<AuthParams> {
-    axum::Json(AuthParams {
+#[utoipa::path(get, path = "/api/auth/params", tag = "seed 001", security(()),
+    responses((status = 200, body = AuthParams), (status = 503, body = Problem)))]
+pub async fn params(State(app): State<App>) -> Result<axum::Json<AuthParams>> {
+    Ok(axum::Json(AuthParams {
         password_transform: "sha256-hex".to_owned(),
-        registration: app.config.auth.registration,
+        registration: settings::registration(&app).await?,
         reauth_minutes: app.config.auth.reauth_minutes,
-    })
+    }))
 }
 
 /// Ends this session.
