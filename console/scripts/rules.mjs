@@ -15,6 +15,7 @@ const rules = [
     pattern: /\p{Script=Han}/u,
     outside: [
       "src/i18n/zh.ts",
+      "src/i18n/zh.admin.ts",
       "src/i18n/zh.charts.ts",
       "src/i18n/zh.kubernetes.ts",
       "src/i18n/zh.pipelines.ts",

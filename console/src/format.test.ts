@@ -14,6 +14,8 @@ test("times are told in the reader's language", () => {
   expect(ago("2026-01-02T11:57:00Z", "en", now)).toBe("3 minutes ago");
   expect(ago("2026-01-02T11:57:00Z", "zh", now)).toBe("3分钟前");
   expect(ago("2026-01-02T12:00:00Z", "en", now)).toBe("now");
+  expect(ago("2026-01-02T12:00:03Z", "en", now)).toBe("now");
+  expect(ago("2026-01-02T12:05:00Z", "en", now)).toBe("in 5 minutes");
   expect(moment("not a time", "en")).toBe("not a time");
   expect(span(3725, "en")).toBe("1 hr 2 min");
   expect(span(-3, "en")).toBe("0 sec");

@@ -48,6 +48,9 @@ export const clock = (at: number, language: Language): string =>
 export const fullMoment = (iso: string, language: Language): string =>
   new Intl.DateTimeFormat(localeOf[language], { dateStyle: "full", timeStyle: "long" }).format(new Date(iso));
 
+/** So far the server's clock may be ahead of the reader's. */
+const AHEAD_SECS = 10;
+
 const STEPS: [Intl.RelativeTimeFormatUnit, number][] = [
   ["day", 86_400],
   ["hour", 3600],
@@ -57,7 +60,9 @@ const STEPS: [Intl.RelativeTimeFormatUnit, number][] = [
 
 /** How long ago, in the largest unit that fits: `3 minutes ago`. */
 export function ago(iso: string, language: Language, now = Date.now()): string {
-  const seconds = (new Date(iso).getTime() - now) / 1000;
+  const away = (new Date(iso).getTime() - now) / 1000;
+  // Two clocks are never the same: what has just happened is not to come.
+  const seconds = away > 0 && away < AHEAD_SECS ? 0 : away;
   const [unit, size] = STEPS.find(([, size]) => Math.abs(seconds) >= size) ?? ["second", 1];
   const format = new Intl.RelativeTimeFormat(localeOf[language], { numeric: "auto" });
   return format.format(Math.round(seconds / size), unit);

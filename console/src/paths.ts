@@ -16,6 +16,9 @@ export const paths = {
     return `/ui/kubernetes/apply${search.size > 0 ? `?${search}` : ""}`;
   },
   namespace: (name: string) => `/ui/kubernetes/namespaces/${encodeURIComponent(name)}`,
+  /** What a service in a cluster shows. */
+  app: (namespace: string, service: string, port: number) =>
+    `/app/${encodeURIComponent(namespace)}/${encodeURIComponent(service)}/${port}/`,
   workload: (id: string) => `/ui/kubernetes/workloads/${encodeURIComponent(id)}`,
   pipelines: "/ui/pipelines",
   gitRepo: (id: number) => `/ui/pipelines/repos/${id}`,
@@ -36,6 +39,7 @@ export const paths = {
   accounts: "/ui/admin/accounts",
   audit: "/ui/admin/audit",
   installation: "/ui/admin/installation",
+  settings: "/ui/admin/settings",
   me: "/ui/me",
   apiDocs: "/api/docs",
 };

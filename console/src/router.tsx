@@ -131,6 +131,10 @@ const pages: RouteObject[] = [
     path: "admin/installation",
     lazy: async () => ({ Component: (await again(() => import("./pages/admin/installation"))).Installation }),
   },
+  {
+    path: "admin/settings",
+    lazy: async () => ({ Component: (await again(() => import("./pages/admin/settings"))).Settings }),
+  },
   { path: "me", lazy: async () => ({ Component: (await again(() => import("./pages/me"))).Me }) },
 ];
 

@@ -55,6 +55,9 @@ export const operationTone = (state: Build["state"]): Tone => operations[state] 
 export const machineTone = (state: Machine["state"]): Tone => machines[state] ?? "idle";
 export const gpuTone = (state: Gpu["state"]): Tone => gpus[state] ?? "idle";
 
+/** What people call a machine. */
+export const machineName = (it: Machine): string => it.label || it.hostname;
+
 /** Whether a build goes on. */
 export const isGoingOn = (build: Build): boolean => build.state === "queued" || build.state === "running";
 

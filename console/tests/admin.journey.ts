@@ -1,15 +1,13 @@
 /** An admin: invites a machine, sets a quota, sees who holds which GPU, reads the audit log, drains, and tidies up. */
-import { type ChildProcess, execFileSync, spawn } from "node:child_process";
-import { copyFileSync, mkdirSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
 import { afterAll, afterEach, beforeEach, expect, test } from "vitest";
+import { Agent } from "./support/agent";
 import { shell } from "./support/archives";
 import { closeBrowser, type Look, Visitor } from "./support/browser";
 import { hasCluster, kubeconfig } from "./support/cluster";
-import { ADMIN_PASSWORD, eventually, freePort, setting, TestServer } from "./support/server";
+import { ADMIN_PASSWORD, eventually, TestServer } from "./support/server";
 
 let server = new TestServer();
-let agent: ChildProcess | undefined;
+let agent: Agent | undefined;
 const driver = process.env.LONGSHORE_TEST_NVML;
 
 beforeEach(async () => {
@@ -22,37 +20,13 @@ beforeEach(async () => {
 });
 
 afterEach(async () => {
-  const ended = new Promise((resolve) => (agent ? agent.once("exit", resolve) : resolve(undefined)));
-  agent?.kill("SIGTERM");
-  await ended;
+  await agent?.stop();
   agent = undefined;
   await server.stop();
   server.clean();
 });
 
 afterAll(closeBrowser);
-
-/** Does on a machine what the page says, and keeps the agent running. */
-async function joins(line: string): Promise<void> {
-  const [, , , url, token] = line.split(" ");
-  if (!url || !token) throw new Error(`this is no line to join with: ${line}`);
-  const folder = join(server.folder, "machine");
-  const data = ["--data-dir", folder];
-  execFileSync(setting("LONGSHORE_TEST_BINARY"), ["agent", "join", url, token, ...data, "--machine-id", "gpu-box"], {
-    stdio: "ignore",
-  });
-  const engine = ["--docker", setting("LONGSHORE_TEST_DOCKER"), "--registry-listen", `127.0.0.1:${await freePort()}`];
-  const gpus: string[] = [];
-  if (driver) {
-    mkdirSync(join(folder, "nvml"), { recursive: true });
-    copyFileSync(driver, join(folder, "nvml/libnvidia-ml.so.1"));
-    const uuid = "GPU-0000000a-1111-2222-3333-444444444444";
-    const scenario = { gpus: [{ uuid, name: "NVIDIA L4", memory_mib: 23_034, memory_used_mib: 300 }] };
-    writeFileSync(join(folder, "nvml/scenario.json"), JSON.stringify(scenario));
-    gpus.push("--nvml", join(folder, "nvml/libnvidia-ml.so.1"));
-  }
-  agent = spawn(setting("LONGSHORE_TEST_BINARY"), ["agent", "run", ...data, ...engine, ...gpus], { stdio: "ignore" });
-}
 
 const headers = { "content-type": "application/json", authorization: "" };
 
@@ -98,7 +72,7 @@ test.each(looks)("an admin brings a machine in and keeps order ($language)", asy
   await visitor.press("machine.make_line");
   await page.getByText(visitor.t("machine.without_service")).click();
   const line = await page.getByText(/longshore agent join http\S+ lsj_\S+ && longshore agent run/).innerText();
-  await joins(line);
+  agent = await Agent.join(server, line);
   await visitor.press("act.close");
   await page.getByText(visitor.t("machine.online"), { exact: true }).waitFor({ timeout: 30_000 });
   await visitor.picture("admin-machine");
@@ -186,7 +160,7 @@ test.each(looks)("an admin brings a machine in and keeps order ($language)", asy
   }
 
   // Who did what.
-  await page.goto("/ui/admin/audit?action=account.quota");
+  await page.goto("/ui/admin/audit?q=account.quota");
   await page
     .getByRole("row", { name: /student/ })
     .first()

@@ -170,7 +170,7 @@ describe.skipIf(!hasCluster)("with a cluster", () => {
 
       // A room in the cluster, and the manifest.
       await visitor.press("kube.deploy");
-      await visitor.button("kube.namespace_new").click();
+      await visitor.press("kube.namespace_new");
       const dialog = page.getByRole("dialog");
       await dialog.getByLabel(visitor.t("field.name")).fill("live");
       await dialog.getByRole("button", { name: visitor.t("kube.namespace_new") }).click();

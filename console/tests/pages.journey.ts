@@ -1,7 +1,8 @@
 /** Every page, in both languages and both themes, on a desk and on a phone: nothing to complain of for axe, for the browser, or for the eye. */
 import { afterAll, beforeAll, expect, inject, test } from "vitest";
+import { shell } from "./support/archives";
 import { closeBrowser, type Look, Visitor } from "./support/browser";
-import { ADMIN_PASSWORD } from "./support/server";
+import { ADMIN_PASSWORD, eventually } from "./support/server";
 
 const HOSTILE = `<img src=x onerror="document.title='owned'"> \u202egnp.exe ${"long ".repeat(30)}`;
 
@@ -31,22 +32,55 @@ const pages = [
   ["accounts", "/ui/admin/accounts"],
   ["audit", "/ui/admin/audit"],
   ["installation", "/ui/admin/installation"],
+  ["settings", "/ui/admin/settings"],
   ["volumes", "/ui/volumes"],
   ["kept-logs", "/ui/kept-logs"],
   ["me", "/ui/me"],
   ["missing", "/ui/nothing/here"],
 ] satisfies [string, string][];
 
+/** Pages of what there is, with text of others wherever it may stand. */
+const things: [string, string][] = [];
+
 beforeAll(async () => {
   const headers = { "content-type": "application/json", authorization: "" };
-  const post = (path: string, body: unknown) =>
-    fetch(inject("url") + path, { method: "POST", headers, body: JSON.stringify(body) });
+  const send = (method: string, path: string, body: BodyInit) => fetch(inject("url") + path, { method, headers, body });
+  const post = (path: string, body: unknown) => send("POST", path, JSON.stringify(body));
+  const patch = (path: string, body: unknown) => send("PATCH", path, JSON.stringify(body));
+  const get = async <T>(path: string): Promise<T> => (await fetch(inject("url") + path, { headers })).json();
   const login = await post("/api/auth/login", { account: "admin", password: ADMIN_PASSWORD });
   const { access_token }: { access_token: string } = await login.json();
   headers.authorization = `Bearer ${access_token}`;
   // Text of others, wherever it may stand.
   expect((await post("/api/user/set_profile", { field: "nickname", value: HOSTILE.slice(0, 44) })).status).toBe(200);
   expect((await post("/api/v1/tokens", { name: HOSTILE.slice(0, 60) })).status).toBe(201);
+  const context = new Blob([new Uint8Array(await shell())]);
+  const { id }: { id: string } = await (await send("POST", "/api/v1/builds?image=hostile:1", context)).json();
+  const build = await eventually(
+    "the image is built",
+    async () => {
+      const build = await get<{ state: string; image_id: number }>(`/api/v1/builds/${id}`);
+      return build.state === "succeeded" && build;
+    },
+    90,
+  );
+  const named = { display_name: HOSTILE.slice(0, 90), description: HOSTILE };
+  expect((await patch(`/api/v1/images/${build.image_id}`, named)).status).toBe(200);
+  const wanted = { image: "hostile:1", display_name: HOSTILE.slice(0, 90), env: { TEXT: HOSTILE } };
+  const made = await post("/api/v1/containers", { ...wanted, command: ["sh", "-c", `echo '${HOSTILE}'; sleep 3600`] });
+  expect(made.status).toBe(201);
+  const { id: container }: { id: number } = await made.json();
+  await eventually(
+    "the container runs",
+    async () => (await get<{ state: string }>(`/api/v1/containers/${container}`)).state === "running",
+    60,
+  );
+  const { data: machines } = await get<{ data: { machine_id: string }[] }>("/api/v1/machines");
+  for (const { machine_id } of machines)
+    expect((await patch(`/api/v1/machines/${machine_id}`, { label: HOSTILE.slice(0, 60) })).status).toBe(200);
+  things.push(["image", `/ui/images/${build.image_id}`], ["build", `/ui/builds/${id}`]);
+  for (const tab of ["", "/log", "/terminal", "/stats", "/files"])
+    things.push([`container${tab.replace("/", "-")}`, `/ui/containers/${container}${tab}`]);
 });
 
 afterAll(closeBrowser);
@@ -73,7 +107,7 @@ test.each(looks)("every page is in order ($language, $theme, $width)", async (lo
   await page.locator("#page h1").waitFor();
 
   const wrong: string[] = [];
-  for (const [name, path] of pages) {
+  for (const [name, path] of [...pages, ...things]) {
     await page.goto(path);
     await page.locator("#page h1").waitFor();
     await page.locator(".skeleton").first().waitFor({ state: "detached" });
@@ -138,6 +172,31 @@ test("an admin invites a machine with one line, and takes the invitation back", 
     .getByText(/invite/)
     .first()
     .waitFor();
+  await visitor.leave();
+});
+
+test("an admin closes registration, which holds at once, and takes that back", async () => {
+  const visitor = await Visitor.arrive({ language: "en" });
+  const { page } = visitor;
+  await page.goto("/");
+  await visitor.fill("field.account", "admin");
+  await visitor.fill("field.password", ADMIN_PASSWORD);
+  await visitor.press("door.sign_in");
+  await page.locator("#page h1").waitFor();
+  await page.goto("/ui/admin/accounts");
+  await page.getByText(visitor.t("registration.now", { who: visitor.t("registration.open") })).waitFor();
+  await visitor.press("registration.change");
+  const choice = page.getByLabel(visitor.t("registration.title"), { exact: true });
+  await choice.selectOption("closed");
+  await page.getByText(visitor.t("said.saved")).first().waitFor();
+
+  const stranger = await Visitor.arrive({ language: "zh" });
+  await stranger.page.goto("/");
+  await stranger.page.getByText(stranger.t("door.closed")).waitFor();
+  await stranger.leave();
+
+  await visitor.press("setting.reset");
+  await expect.poll(() => choice.inputValue()).toBe("open");
   await visitor.leave();
 });
 

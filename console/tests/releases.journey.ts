@@ -93,7 +93,7 @@ describe.skipIf(!hasCluster || !helm)("with a cluster and Helm", () => {
       await page.getByLabel(visitor.t("chart.version"), { exact: true }).selectOption("1.0.0");
       await page.waitForURL(/version=1\.0\.0/);
       await visitor.press("release.install");
-      await visitor.button("kube.namespace_new").click();
+      await visitor.press("kube.namespace_new");
       await dialog.getByLabel(visitor.t("field.name")).fill("shop");
       await dialog.getByRole("button", { name: visitor.t("kube.namespace_new") }).click();
       await dialog.waitFor({ state: "detached" });

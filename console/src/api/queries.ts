@@ -18,6 +18,18 @@ export const queries = {
         return { data, total: data.length, limit: data.length, offset: 0 };
       },
     }),
+  containerUses: (all = false) =>
+    queryOptions({
+      queryKey: ["container-uses", { all }],
+      queryFn: () => call(api.GET("/api/v1/container-uses", { params: { query: { all } } })),
+      // Machines look every 15 seconds.
+      refetchInterval: 10_000,
+    }),
+  containerEvents: (id: number) =>
+    queryOptions({
+      queryKey: ["container", String(id), "events"],
+      queryFn: () => call(api.GET("/api/v1/containers/{id}/events", { params: { path: { id: String(id) } } })),
+    }),
   container: (id: number) =>
     queryOptions({
       queryKey: ["container", String(id)],
@@ -273,6 +285,7 @@ export const queries = {
       queryFn: () => call(api.GET("/api/v1/invites", { params: { query: { limit: 200 } } })),
     }),
 
+  settings: () => queryOptions({ queryKey: ["settings"], queryFn: () => call(api.GET("/api/v1/settings")) }),
   readiness: () =>
     queryOptions({
       queryKey: ["readiness"],
@@ -292,7 +305,7 @@ export const queries = {
       queryFn: () =>
         everyRow((offset, limit) => call(api.GET("/api/v1/accounts", { params: { query: paged(offset, limit) } }))),
     }),
-  audit: (filter: { actor?: string; action?: string; target?: string }, limit: number) =>
+  audit: (filter: { actor?: string; search?: string }, limit: number) =>
     queryOptions({
       queryKey: ["audit", filter, limit],
       queryFn: () => call(api.GET("/api/v1/audit", { params: { query: { ...filter, limit } } })),

@@ -3,9 +3,11 @@ import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { type FormEvent, useState } from "react";
 import { api, call, done, failureOf, secretOf } from "../api/client";
 import { queries } from "../api/queries";
+import { shellWord } from "../format";
 import { languages, setLanguage, useText } from "../i18n";
 import { Button, Card, Foreign, Notice, PageHead, Skeleton, Trouble, When } from "../parts/basic";
-import { Code, CommandLine } from "../parts/command";
+import { Code } from "../parts/code";
+import { CommandLine } from "../parts/command";
 import { Confirm, Dialog } from "../parts/dialog";
 import { SelectField, TextField } from "../parts/field";
 import { useComplaint, useToast } from "../parts/toasts";
@@ -253,6 +255,7 @@ function Tokens() {
         <Confirm
           title={t("me.token_end_title", { name: ending.name })}
           act={t("me.token_end")}
+          command={`longshore token delete ${ending.id}`}
           danger
           onClose={() => setEnding(undefined)}
           onAct={async () => {
@@ -275,6 +278,7 @@ function NewToken({ onClose, onMade }: { onClose: () => void; onMade: (token: st
     <Confirm
       title={t("me.token_new")}
       act={t("me.token_new")}
+      command={`longshore token create ${shellWord(name.trim() || "NAME")}${days === "0" ? "" : ` --expires-in ${days}d`}`}
       onClose={onClose}
       why={name.trim() ? undefined : t("me.token_name_first")}
       onAct={async () => {

@@ -1,34 +1,35 @@
 /** The overview: what is mine and runs, what needs me, which GPUs there are, what was built lately. */
 import { useQuery } from "@tanstack/react-query";
 import { Link } from "react-router";
+import type { Build, Schemas } from "../api/client";
 import { queries } from "../api/queries";
 import { useText } from "../i18n";
-import { Badge, Button, Card, Empty, Foreign, Notice, PageHead, Skeleton, Trouble, When } from "../parts/basic";
+import { Badge, Button, Card, Empty, Foreign, PageHead, Skeleton, Trouble, When } from "../parts/basic";
 import { GpuTile } from "../parts/gpus";
 import { Line } from "../parts/line";
 import { Quota } from "../parts/quota";
 import { paths } from "../paths";
-import { useIsAdmin, useMe } from "../shell/session";
-import { address, isGoingOn, operationTone } from "../states";
+import { useMe } from "../shell/session";
+import { address, isGoingOn, machineName, operationTone } from "../states";
+import { Attention } from "./attention";
 import { ContainerActions } from "./containers/actions";
 import { StateBadge } from "./containers/state";
+import { ownBuilds } from "./failures";
 
 export function Overview() {
-  const { t, word, number } = useText();
+  const { t, number } = useText();
   const me = useMe();
-  const isAdmin = useIsAdmin();
   const containers = useQuery(queries.containers());
   const images = useQuery(queries.images());
   const builds = useQuery(queries.builds());
+  const runs = useQuery(queries.runs());
   const machines = useQuery(queries.machines());
   const gpus = useQuery(queries.gpus());
   const error = containers.error ?? images.error ?? builds.error;
   const mine = containers.data?.data ?? [];
   const running = mine.filter((it) => it.state === "running");
-  const failed = mine.filter((it) => it.state === "failed");
-  const away = (machines.data?.data ?? []).filter((it) => it.state !== "online" || it.quarantine_reason);
   const free = (gpus.data?.data ?? []).filter((it) => it.state === "free").length;
-  const hostnames = new Map(machines.data?.data.map((it) => [it.machine_id, it.hostname]));
+  const hostnames = new Map(machines.data?.data.map((it) => [it.machine_id, machineName(it)]));
   const isNew = containers.data?.total === 0 && images.data?.data.every((it) => it.owner === "public");
 
   return (
@@ -64,25 +65,7 @@ export function Overview() {
           </Empty>
         </Card>
       )}
-      {failed.map((it) => (
-        <Notice
-          key={it.id}
-          tone="bad"
-          title={
-            <Link to={paths.container(it.id)}>
-              <Foreign text={it.display_name || it.name} />
-            </Link>
-          }
-        >
-          <Foreign text={it.message ?? (it.reason ? word("reason", it.reason) : word("state", it.state))} />
-        </Notice>
-      ))}
-      {isAdmin &&
-        away.map((it) => (
-          <Notice key={it.machine_id} tone="warn" title={<Link to={paths.machines}>{it.hostname}</Link>}>
-            {it.quarantine_reason ? <Foreign text={it.quarantine_reason} /> : word("machine", it.state)}
-          </Notice>
-        ))}
+      <Attention />
       <div className="numbers">
         <Link className="card" to={paths.containers}>
           <span className="soft">{t("overview.running")}</span>
@@ -133,11 +116,11 @@ export function Overview() {
               ))}
             </ul>
           </Card>
-          <Line />
+          {(gpus.data?.total ?? 0) > 0 && <Line />}
         </div>
         <div className="stack">
           <Card
-            title={t("overview.builds")}
+            title={t("overview.recent")}
             flush
             action={
               <Button small kind="quiet" to={paths.builds}>
@@ -145,21 +128,8 @@ export function Overview() {
               </Button>
             }
           >
-            {builds.isPending && <Skeleton />}
-            {builds.data?.total === 0 && <p className="card-body soft">{t("build.empty")}</p>}
-            <ul className="lines">
-              {builds.data?.data.slice(0, 6).map((it) => (
-                <li key={it.id} className="row">
-                  <div className="grow">
-                    <Link to={paths.build(it.id)}>{it.image}</Link>
-                    <div className="soft small">
-                      <When at={it.created_at} />
-                    </div>
-                  </div>
-                  <Badge tone={operationTone(it.state)}>{word("state", it.state)}</Badge>
-                </li>
-              ))}
-            </ul>
+            {(builds.isPending || runs.isPending) && <Skeleton />}
+            {builds.data && runs.data && <Recent builds={builds.data.data} runs={runs.data.data} />}
           </Card>
           <Card title={t("quota.mine")}>
             <Quota account={me.account} />
@@ -176,5 +146,34 @@ export function Overview() {
         </Card>
       )}
     </>
+  );
+}
+
+/** What was made lately, by hand and by pipelines. */
+function Recent({ builds, runs }: { builds: Build[]; runs: Schemas["RunView"][] }) {
+  const { t, word } = useText();
+  const rows = [
+    ...ownBuilds(builds, runs).map((it) => ({ ...it, name: it.image, to: paths.build(it.id) })),
+    ...runs.map((it) => ({ ...it, name: `${it.repo_name} #${it.id}`, to: paths.run(it.id) })),
+  ]
+    .sort((one, other) => other.created_at.localeCompare(one.created_at))
+    .slice(0, 6);
+  if (rows.length === 0) return <p className="card-body soft">{t("build.empty")}</p>;
+  return (
+    <ul className="lines">
+      {rows.map((it) => (
+        <li key={it.to} className="row">
+          <div className="grow">
+            <Link to={it.to}>
+              <Foreign text={it.name} />
+            </Link>
+            <div className="soft small">
+              <When at={it.created_at} />
+            </div>
+          </div>
+          <Badge tone={operationTone(it.state)}>{word("state", it.state)}</Badge>
+        </li>
+      ))}
+    </ul>
   );
 }

@@ -242,7 +242,7 @@ export function Meter({
   total,
   label,
 }: {
-  parts: { value: number; kind?: "bad" | "warn" | "other" }[];
+  parts: { value: number; kind?: "bad" | "warn" | "other" | "second" | "third" }[];
   total: number;
   label: string;
 }) {

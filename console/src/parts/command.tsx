@@ -2,35 +2,18 @@
 import { useState } from "react";
 import { useText } from "../i18n";
 import { Button } from "./basic";
+import { Code } from "./code";
 import { Dialog } from "./dialog";
-import { useToast } from "./toasts";
-
-/** Text to copy, such as a command. */
-export function Code({ text, label }: { text: string; label?: string }) {
-  const { t } = useText();
-  const toast = useToast();
-  const copy = async () => {
-    try {
-      await navigator.clipboard.writeText(text);
-      toast(t("said.copied"));
-    } catch {
-      toast(t("said.copy_by_hand"), "warn");
-    }
-  };
-  return (
-    <pre className="code" title={label}>
-      {text}
-      <Button small icon="copy" label={t("act.copy")} onClick={copy} />
-    </pre>
-  );
-}
 
 /** A button that shows the command line and the request for what a page does. */
 export function CommandLine({
   command,
   request,
+  also = [],
 }: {
   command: string;
+  /** Commands for what the page's other buttons do. */
+  also?: string[];
   request?: { method: string; path: string; body?: unknown };
 }) {
   const { t } = useText();
@@ -44,6 +27,7 @@ export function CommandLine({
         <Dialog title={t("cli.title")} wide onClose={() => setOpen(false)}>
           <p className="soft">{t("cli.note")}</p>
           <Code text={command} label={t("cli.command")} />
+          {also.length > 0 && <Code text={also.join("\n")} label={t("cli.also")} />}
           {request && <Code text={curl(request)} label="curl" />}
           <div className="dialog-acts">
             <Button onClick={() => setOpen(false)}>{t("act.close")}</Button>

@@ -2,6 +2,7 @@
 import { type FormEvent, type ReactNode, useEffect, useId, useRef, useState } from "react";
 import { useText } from "../i18n";
 import { Button, Trouble } from "./basic";
+import { Code } from "./code";
 
 export function Dialog({
   title,
@@ -57,10 +58,12 @@ interface ConfirmProps {
   why?: string;
   /** What is done shows itself in the same place. */
   staysOpen?: boolean;
+  /** The same on the command line. */
+  command?: string;
 }
 
 /** Asks before something is done, and shows why it could not be. */
-export function Confirm({ title, children, act, onAct, onClose, danger, why, staysOpen }: ConfirmProps) {
+export function Confirm({ title, children, act, onAct, onClose, danger, why, staysOpen, command }: ConfirmProps) {
   const { t } = useText();
   const [error, setError] = useState<unknown>();
   const [isBusy, setBusy] = useState(false);
@@ -82,6 +85,7 @@ export function Confirm({ title, children, act, onAct, onClose, danger, why, sta
       <form className="stack" onSubmit={submit}>
         {children}
         {error !== undefined && <Trouble error={error} />}
+        {command && <Code text={command} label={t("cli.title")} />}
         <div className="dialog-acts">
           <Button onClick={onClose}>{t("act.cancel")}</Button>
           <Button type="submit" kind={danger ? "danger main" : "main"} busy={isBusy} why={why}>

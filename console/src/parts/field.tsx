@@ -74,3 +74,38 @@ export function SelectField({ label, note, wrong, onChange, children, ...rest }:
     </Frame>
   );
 }
+
+/** Yes or no. */
+export function CheckField({
+  label,
+  note,
+  checked,
+  onChange,
+}: {
+  label: string;
+  note?: string;
+  checked: boolean;
+  onChange: (checked: boolean) => void;
+}) {
+  const { id, props } = useField(note, undefined);
+  const box = (
+    <label className="check">
+      <input
+        type="checkbox"
+        aria-describedby={props["aria-describedby"]}
+        checked={checked}
+        onChange={(event) => onChange(event.target.checked)}
+      />
+      {label}
+    </label>
+  );
+  if (!note) return box;
+  return (
+    <div className="field">
+      {box}
+      <span className="note" id={`${id}-note`}>
+        {note}
+      </span>
+    </div>
+  );
+}

@@ -7,6 +7,7 @@ import { useText } from "../i18n";
 import { Dialog } from "../parts/dialog";
 import { Icon, type IconName } from "../parts/icons";
 import { paths } from "../paths";
+import { machineName } from "../states";
 import { useIsAdmin } from "./session";
 import { adminAreas, areas } from "./shell";
 
@@ -76,7 +77,7 @@ export function Palette({ onClose }: { onClose: () => void }) {
         to: paths.image(it.id),
       });
     for (const it of machines.data?.data ?? [])
-      all.push({ key: `m${it.machine_id}`, icon: "machines", name: it.hostname, note: it.ip, to: paths.machines });
+      all.push({ key: `m${it.machine_id}`, icon: "machines", name: machineName(it), note: it.ip, to: paths.machines });
     for (const it of workloads.data?.data ?? [])
       all.push({
         key: `w${it.id}`,

@@ -33,6 +33,7 @@ export const adminAreas: Place[] = [
   { to: paths.accounts, name: "nav.accounts", icon: "accounts" },
   { to: paths.audit, name: "nav.audit", icon: "audit" },
   { to: paths.installation, name: "nav.installation", icon: "admin" },
+  { to: paths.settings, name: "setting.title", icon: "settings" },
 ];
 
 export function Shell() {

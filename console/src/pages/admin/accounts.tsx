@@ -1,14 +1,17 @@
 /** Accounts: who there is, who may do what, who waits for approval. */
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useMemo, useState } from "react";
+import { Link } from "react-router";
 import { type Account, api, call, type Schemas, secretOf } from "../../api/client";
 import { queries } from "../../api/queries";
+import { shellWord } from "../../format";
 import { useText } from "../../i18n";
 import { Badge, Button, Card, PageHead, Skeleton, Trouble, When } from "../../parts/basic";
 import { CommandLine } from "../../parts/command";
 import { Confirm } from "../../parts/dialog";
 import { SelectField, TextField } from "../../parts/field";
 import { type Column, Table } from "../../parts/table";
+import { paths } from "../../paths";
 import { useMe } from "../../shell/session";
 import { QuotaDialog } from "./quota";
 
@@ -19,6 +22,7 @@ export function Accounts() {
   const { t } = useText();
   const me = useMe();
   const accounts = useQuery(queries.accounts());
+  const params = useQuery(queries.authParams());
   const [isAdding, setAdding] = useState(false);
   const [changing, setChanging] = useState<{ account: Account; what: "role" | "state" | "password" | "quota" }>();
   const columns = useMemo<Column<Account>[]>(
@@ -97,7 +101,17 @@ export function Accounts() {
   );
   return (
     <>
-      <PageHead title={t("nav.accounts")}>
+      <PageHead
+        title={t("nav.accounts")}
+        note={
+          params.data && (
+            <>
+              {t("registration.now", { who: t(`registration.${params.data.registration}`) })}{" "}
+              <Link to={paths.settings}>{t("registration.change")}</Link>
+            </>
+          )
+        }
+      >
         <CommandLine command="longshore account list" request={{ method: "GET", path: "/api/v1/accounts" }} />
         <Button kind="main" icon="plus" onClick={() => setAdding(true)}>
           {t("account.add")}
@@ -138,6 +152,7 @@ function AddAccount({ onClose }: { onClose: () => void }) {
     <Confirm
       title={t("account.add")}
       act={t("account.add")}
+      command={`longshore account create ${shellWord(account || "NAME")} --role ${role} --password-stdin`}
       onClose={onClose}
       why={!account || password.length < 8 ? t("account.fill") : undefined}
       onAct={async () => {
@@ -166,6 +181,15 @@ function AddAccount({ onClose }: { onClose: () => void }) {
       </SelectField>
     </Confirm>
   );
+}
+
+/** The same on the command line. */
+function commandOf(account: Account, what: "role" | "state" | "password"): string {
+  const name = shellWord(account.account);
+  if (what === "password") return `longshore account password ${name} --password-stdin`;
+  if (what === "role") return `longshore account update ${name} --role ${account.role === "admin" ? "user" : "admin"}`;
+  const verb = account.state === "active" ? "disable" : account.state === "pending" ? "approve" : "enable";
+  return `longshore account ${verb} ${name}`;
 }
 
 function ChangeAccount({
@@ -198,6 +222,7 @@ function ChangeAccount({
     <Confirm
       title={`${act}: ${account.account}`}
       act={act}
+      command={commandOf(account, what)}
       danger={what === "state" && state === "disabled"}
       why={what === "password" && password.length < 8 ? t("door.password_rule") : undefined}
       onClose={onClose}

@@ -3,7 +3,7 @@ import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { api, call, type Schemas } from "../../api/client";
 import { queries } from "../../api/queries";
-import { parseBytes, shellBytes } from "../../format";
+import { parseBytes, shellBytes, shellWord } from "../../format";
 import { useText } from "../../i18n";
 import { Skeleton } from "../../parts/basic";
 import { Confirm, Dialog } from "../../parts/dialog";
@@ -50,11 +50,21 @@ function QuotaForm({ quota, onClose }: { quota: Schemas["QuotaView"]; onClose: (
     running_containers: whole(running),
     disk_bytes: size(disk),
   };
+  const command = () => {
+    const parts = [`longshore account quota ${shellWord(quota.account)}`, `--class ${group}`];
+    if (limits.gpus != null) parts.push(`--gpus ${limits.gpus}`);
+    if (limits.cpu_millis != null) parts.push(`--cpus ${limits.cpu_millis / 1000}`);
+    if (limits.memory_bytes != null) parts.push(`--memory ${shellBytes(limits.memory_bytes)}`);
+    if (limits.disk_bytes != null) parts.push(`--disk ${shellBytes(limits.disk_bytes)}`);
+    if (limits.running_containers != null) parts.push(`--running ${limits.running_containers}`);
+    return parts.join(" ");
+  };
   const isWrong = Object.values(limits).some((value) => value === undefined);
   return (
     <Confirm
       title={`${t("quota.title")}: ${quota.account}`}
       act={t("act.save")}
+      command={command()}
       onClose={onClose}
       why={isWrong ? t("create.wrong") : undefined}
       onAct={async () => {

@@ -9,7 +9,8 @@ import { YamlField } from "../../editor/field";
 import { shellWord } from "../../format";
 import { type Key, useText } from "../../i18n";
 import { Badge, Button, Card, Empty, Foreign, Notice, PageHead, Skeleton, Trouble, When } from "../../parts/basic";
-import { Code, CommandLine } from "../../parts/command";
+import { Code } from "../../parts/code";
+import { CommandLine } from "../../parts/command";
 import { Confirm } from "../../parts/dialog";
 import { SelectField } from "../../parts/field";
 import { paths } from "../../paths";
@@ -305,6 +306,7 @@ function Versions({
         <Confirm
           title={t("chart.delete", { name: `${chart.name} ${deleting}` })}
           act={t("act.delete")}
+          command={`longshore chart delete ${shellWord(`${chart.repo}/${chart.name}`)} ${shellWord(deleting)}`}
           danger
           onClose={() => setDeleting(undefined)}
           onAct={async () => {

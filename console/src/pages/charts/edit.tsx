@@ -5,7 +5,7 @@ import { useNavigate } from "react-router";
 import { api, call, type Schemas } from "../../api/client";
 import { useText } from "../../i18n";
 import { Confirm } from "../../parts/dialog";
-import { AreaField, SelectField, TextField } from "../../parts/field";
+import { AreaField, CheckField, SelectField, TextField } from "../../parts/field";
 import { paths } from "../../paths";
 
 type ChartRepo = Schemas["ChartRepoView"];
@@ -119,22 +119,12 @@ export function RepoDialog({ repo, onClose }: { repo?: ChartRepo; onClose: () =>
           />
         </>
       )}
-      <label className="check">
-        <input
-          type="checkbox"
-          checked={draft.is_public}
-          onChange={(event) => set({ is_public: event.target.checked })}
-        />
-        {t("chart.public")}
-      </label>
-      <label className="check">
-        <input
-          type="checkbox"
-          checked={draft.requires_signature}
-          onChange={(event) => set({ requires_signature: event.target.checked })}
-        />
-        {t("chart.signed_only")}
-      </label>
+      <CheckField label={t("chart.public")} checked={draft.is_public} onChange={(on) => set({ is_public: on })} />
+      <CheckField
+        label={t("chart.signed_only")}
+        checked={draft.requires_signature}
+        onChange={(on) => set({ requires_signature: on })}
+      />
       <details>
         <summary>{t("create.more")}</summary>
         <div className="stack">

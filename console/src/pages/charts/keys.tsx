@@ -58,6 +58,7 @@ export function ChartKeys({ repo, mayAdd }: { repo?: string; mayAdd: boolean }) 
         <Confirm
           title={t("chart.delete", { name: leaving.identity })}
           act={t("act.delete")}
+          command={`longshore chart key delete ${leaving.id}`}
           danger
           onClose={() => setLeaving(undefined)}
           onAct={async () => {
@@ -79,6 +80,7 @@ function AddKey({ repo, onClose, onAdded }: { repo?: string; onClose: () => void
     <Confirm
       title={t("chart.key_add")}
       act={t("chart.key_add")}
+      command={`longshore chart key add FILE${repo ? ` --repo ${shellWord(repo)}` : ""}`}
       why={key.trim() ? undefined : t("chart.key_first")}
       onClose={onClose}
       onAct={async () => {

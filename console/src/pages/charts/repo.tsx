@@ -7,8 +7,10 @@ import { queries } from "../../api/queries";
 import { shellWord } from "../../format";
 import { useText } from "../../i18n";
 import { Badge, Button, Card, Foreign, Notice, PageHead, Skeleton, Trouble, When } from "../../parts/basic";
-import { Code, CommandLine } from "../../parts/command";
+import { Code } from "../../parts/code";
+import { CommandLine } from "../../parts/command";
 import { Confirm } from "../../parts/dialog";
+import { Lost } from "../../parts/lost";
 import { paths } from "../../paths";
 import { chartRepoTone, operationTone } from "../../states";
 import { RepoDialog } from "./edit";
@@ -25,6 +27,8 @@ export function ChartRepoDetail() {
   const [isSyncing, setSyncing] = useState(false);
   const sync = useSync();
   const mayChange = useMayChange();
+  const releases = useQuery(queries.releases());
+  const installed = releases.data?.data.filter((row) => row.repo_id === id) ?? [];
   const whyNoSync = useWhyNoSync();
   if (repo.error) return <Trouble error={repo.error} onRetry={repo.refetch} />;
   const it = repo.data;
@@ -147,7 +151,9 @@ export function ChartRepoDetail() {
         <Confirm
           title={t("chart.delete", { name: it.name })}
           act={t("act.delete")}
+          command={`longshore k8s-repo-delete ${shellWord(it.name)}`}
           danger
+          why={installed.length > 0 ? t("chart.installed_from") : undefined}
           onClose={() => setOpen(undefined)}
           onAct={async () => {
             await done(api.DELETE("/api/v1/chart-repos/{id}", { params: { path: { id } } }));
@@ -162,6 +168,10 @@ export function ChartRepoDetail() {
               versions: number(it.chart_version_count ?? 0),
             })}
           </p>
+          <Lost
+            title={t("chart.installed_from")}
+            things={installed.map((row) => ({ name: `${row.namespace}/${row.name}`, to: paths.release(row.id) }))}
+          />
           {isHosted && <Notice tone="warn" title={t("chart.delete_hosted")} />}
         </Confirm>
       )}

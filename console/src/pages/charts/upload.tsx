@@ -4,9 +4,10 @@ import { useEffect, useRef, useState } from "react";
 import { useNavigate } from "react-router";
 import type { Schemas } from "../../api/client";
 import { type Progress, upload } from "../../api/upload";
+import { shellWord } from "../../format";
 import { useText } from "../../i18n";
 import { Meter } from "../../parts/basic";
-import { Code } from "../../parts/command";
+import { Code } from "../../parts/code";
 import { Confirm } from "../../parts/dialog";
 import { paths } from "../../paths";
 import { useMe } from "../../shell/session";
@@ -24,6 +25,7 @@ export function UploadChart({ onClose }: { onClose: () => void }) {
     <Confirm
       title={t("chart.upload")}
       act={t("upload.sending")}
+      command={`longshore chart upload ${shellWord(file?.name ?? "FILE")}`}
       onClose={onClose}
       why={file ? undefined : t("chart.file_first")}
       onAct={async () => {

@@ -5,7 +5,6 @@ import { api, type Container, call } from "../../api/client";
 import { shellWord } from "../../format";
 import { useText } from "../../i18n";
 import { Button } from "../../parts/basic";
-import { Code } from "../../parts/command";
 import { Confirm } from "../../parts/dialog";
 import { useComplaint } from "../../parts/toasts";
 import { canStart, canStop } from "../../states";
@@ -100,6 +99,7 @@ export function ContainerActions({
         <Confirm
           title={t("container.delete", { name: container.display_name || container.name })}
           act={t("act.delete")}
+          command={`longshore container delete ${shellWord(container.name)}`}
           danger
           onClose={() => setDeleting(false)}
           onAct={async () => {
@@ -112,7 +112,6 @@ export function ContainerActions({
           }}
         >
           <p>{t("container.delete_note")}</p>
-          <Code text={`longshore container delete ${shellWord(container.name)}`} />
         </Confirm>
       )}
     </>

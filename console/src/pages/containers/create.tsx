@@ -7,8 +7,9 @@ import { queries } from "../../api/queries";
 import { useText } from "../../i18n";
 import { Button, Card, Notice, PageHead, Trouble } from "../../parts/basic";
 import { CommandLine } from "../../parts/command";
-import { AreaField, SelectField, TextField } from "../../parts/field";
+import { AreaField, CheckField, SelectField, TextField } from "../../parts/field";
 import { paths } from "../../paths";
+import { machineName } from "../../states";
 import { check, commandLine, type Draft } from "./draft";
 
 export function ContainerNew() {
@@ -168,7 +169,7 @@ export function ContainerNew() {
               <option value="">{t("create.any_machine")}</option>
               {machines.data?.data.map((it) => (
                 <option key={it.machine_id} value={it.machine_id} disabled={it.state !== "online"}>
-                  {it.hostname}
+                  {machineName(it)}
                 </option>
               ))}
             </SelectField>
@@ -239,14 +240,8 @@ export function ContainerNew() {
                 note={t("create.command_note")}
                 spellCheck={false}
               />
-              <label className="check">
-                <input type="checkbox" checked={draft.tty} onChange={(event) => set({ tty: event.target.checked })} />
-                {t("create.tty")}
-              </label>
-              <label className="check">
-                <input type="checkbox" checked={draft.lan} onChange={(event) => set({ lan: event.target.checked })} />
-                {t("create.lan")}
-              </label>
+              <CheckField label={t("create.tty")} checked={draft.tty} onChange={(on) => set({ tty: on })} />
+              <CheckField label={t("create.lan")} checked={draft.lan} onChange={(on) => set({ lan: on })} />
             </div>
           </details>
           {error !== undefined && <Trouble error={error} />}

@@ -1,6 +1,6 @@
 /** A container: what it is, and tabs for what goes on in it. */
-import { useQuery } from "@tanstack/react-query";
-import { lazy, Suspense } from "react";
+import { keepPreviousData, useQuery } from "@tanstack/react-query";
+import { lazy, Suspense, useEffect, useRef } from "react";
 import { Link, NavLink, useNavigate, useParams } from "react-router";
 import { again } from "../../api/again";
 import { type Container, Failure } from "../../api/client";
@@ -11,7 +11,7 @@ import { Badge, Button, Card, Empty, Foreign, Notice, PageHead, Skeleton, Troubl
 import { CommandLine } from "../../parts/command";
 import { Pull } from "../../parts/pull";
 import { paths } from "../../paths";
-import { address, containerTone } from "../../states";
+import { address, containerTone, machineName } from "../../states";
 import { ContainerActions } from "./actions";
 import { ContainerLog } from "./log";
 import { StateBadge } from "./state";
@@ -29,6 +29,13 @@ export function ContainerDetail() {
     ...queries.container(id),
     refetchInterval: (query) => (query.state.data?.state === "deleting" ? 1000 : false),
   });
+  const tabs = useRef<HTMLElement>(null);
+  const isThere = container.data !== undefined;
+  // On a phone the tabs are wider than the screen.
+  // biome-ignore lint/correctness/useExhaustiveDependencies: another tab is another place
+  useEffect(() => {
+    tabs.current?.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+  }, [tab, isThere]);
   if (container.error instanceof Failure && container.error.status === 404)
     return (
       <Empty
@@ -72,7 +79,15 @@ export function ContainerDetail() {
         <CommandLine
           command={`longshore container show ${shellWord(it.name)}`}
           request={{ method: "GET", path: `/api/v1/containers/${id}` }}
+          also={["stop", "start", "restart", "log", "stats", "events"].map(
+            (verb) => `longshore container ${verb} ${shellWord(it.name)}`,
+          )}
         />
+        {url && (
+          <a className="button main" href={url} target="_blank" rel="noreferrer">
+            {t("container.open")}
+          </a>
+        )}
         <ContainerActions container={it} onDeleted={() => navigate(paths.containers)} />
       </PageHead>
       {(it.state === "failed" || it.message) && (
@@ -88,7 +103,7 @@ export function ContainerDetail() {
           <Pull pull={it.pull} />
         </Card>
       )}
-      <nav className="tabs" aria-label={t("container.tabs")}>
+      <nav className="tabs" ref={tabs} aria-label={t("container.tabs")}>
         <NavLink to={paths.container(id)} end>
           {t("container.overview")}
         </NavLink>
@@ -124,7 +139,9 @@ function About({ container: it }: { container: Container }) {
           <dt>{t("field.account")}</dt>
           <dd>{it.account}</dd>
           <dt>{t("field.machine")}</dt>
-          <dd>{machine?.hostname ?? it.machine_id ?? t("container.no_machine")}</dd>
+          <dd>
+            <Foreign text={machine ? machineName(machine) : (it.machine_id ?? t("container.no_machine"))} />
+          </dd>
           <dt>{t("field.created")}</dt>
           <dd>
             <When at={it.created_at} />
@@ -187,30 +204,73 @@ function About({ container: it }: { container: Container }) {
           )}
         </dl>
       </Card>
-      <Card title={t("field.ports")}>
-        {it.ports.length === 0 ? (
-          <p className="soft">{t("container.no_ports")}</p>
-        ) : (
-          <ul className="stack">
-            {it.ports.map((port) => (
-              <li key={`${port.protocol}${port.container}`} className="row apart">
-                <span>
-                  <code>
-                    {port.container}/{port.protocol}
-                  </code>{" "}
-                  →{" "}
-                  <code>
-                    {port.bind === "loopback" ? `127.0.0.1:${port.host}` : `${machine?.ip ?? "*"}:${port.host}`}
-                  </code>
-                </span>
-                <Badge tone="idle" bare>
-                  {t(`bind.${port.bind}`)}
-                </Badge>
-              </li>
-            ))}
-          </ul>
-        )}
-      </Card>
+      <div className="stack">
+        <Card title={t("field.ports")}>
+          {it.ports.length === 0 ? (
+            <p className="soft">{t("container.no_ports")}</p>
+          ) : (
+            <ul className="stack">
+              {it.ports.map((port) => (
+                <li key={`${port.protocol}${port.container}`} className="row apart">
+                  <span>
+                    <code>
+                      {port.container}/{port.protocol}
+                    </code>{" "}
+                    →{" "}
+                    <code>
+                      {port.bind === "loopback" ? `127.0.0.1:${port.host}` : `${machine?.ip ?? "*"}:${port.host}`}
+                    </code>
+                  </span>
+                  <Badge tone="idle" bare>
+                    {t(`bind.${port.bind}`)}
+                  </Badge>
+                </li>
+              ))}
+            </ul>
+          )}
+        </Card>
+        <Events container={it} />
+      </div>
     </div>
+  );
+}
+
+/** Each state that it came into, newest first. */
+function Events({ container }: { container: Container }) {
+  const { t, word } = useText();
+  const events = useQuery({
+    ...queries.containerEvents(container.id),
+    // Another state is another event.
+    queryKey: [...queries.containerEvents(container.id).queryKey, container.state, container.state_since],
+    placeholderData: keepPreviousData,
+  });
+  return (
+    <Card
+      title={t("container.events")}
+      flush
+      action={
+        <CommandLine
+          command={`longshore container events ${shellWord(container.name)}`}
+          request={{ method: "GET", path: `/api/v1/containers/${container.id}/events` }}
+        />
+      }
+    >
+      {events.isPending && <Skeleton rows={3} />}
+      {events.error && <Trouble error={events.error} onRetry={events.refetch} />}
+      <ol className="lines events">
+        {events.data?.map((it) => (
+          <li key={`${it.at}${it.state}`} className="row">
+            <Badge tone={containerTone(it.state)}>{word("state", it.state)}</Badge>
+            <div className="grow small">
+              {it.exit_code != null && t("container.exit", { code: it.exit_code })}{" "}
+              {it.message ? <Foreign text={it.message} /> : it.reason ? word("reason", it.reason) : ""}
+            </div>
+            <span className="soft small">
+              <When at={it.at} />
+            </span>
+          </li>
+        ))}
+      </ol>
+    </Card>
   );
 }

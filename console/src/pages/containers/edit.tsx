@@ -2,7 +2,7 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { api, type Container, call } from "../../api/client";
-import { parseBytes, shellBytes } from "../../format";
+import { parseBytes, shellBytes, shellWord } from "../../format";
 import { useText } from "../../i18n";
 import { Confirm } from "../../parts/dialog";
 import { TextField } from "../../parts/field";
@@ -21,6 +21,13 @@ export function EditDialog({ container, onClose }: { container: Container; onClo
     <Confirm
       title={t("container.edit")}
       act={t("act.save")}
+      command={[
+        `longshore container update ${shellWord(container.name)}`,
+        size !== undefined && `--memory ${shellBytes(size)}`,
+        cores > 0 && `--cpus ${cores}`,
+      ]
+        .filter(Boolean)
+        .join(" ")}
       onClose={onClose}
       why={isWrong ? t("create.wrong") : undefined}
       onAct={async () => {

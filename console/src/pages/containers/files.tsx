@@ -202,6 +202,7 @@ export function Files({ container }: { container: Container }) {
         <Confirm
           title={t("files.delete", { name: removing.name })}
           act={t("act.delete")}
+          command={`longshore container file delete ${shellWord(container.name)} ${shellWord(inside(path, removing.name))}${removing.kind === "folder" ? " --recursive" : ""}`}
           danger
           onClose={() => setRemoving(undefined)}
           onAct={async () => {

@@ -7,6 +7,7 @@ import { queries } from "../../api/queries";
 import { useText } from "../../i18n";
 import { Button, Card, Empty, Foreign, PageHead, Skeleton, Trouble, When } from "../../parts/basic";
 import { CommandLine } from "../../parts/command";
+import { CheckField } from "../../parts/field";
 import { type Column, Table } from "../../parts/table";
 import { paths } from "../../paths";
 import { useIsAdmin } from "../../shell/session";
@@ -15,11 +16,13 @@ import { ContainerActions } from "./actions";
 import { StateBadge } from "./state";
 
 export function Containers() {
-  const { t, word } = useText();
+  const { t, word, bytes, cores } = useText();
   const isAdmin = useIsAdmin();
   const [search, setSearch] = useSearchParams();
   const isAll = isAdmin && search.get("all") === "true";
   const containers = useQuery(queries.containers(isAll));
+  const uses = useQuery(queries.containerUses(isAll));
+  const samples = useMemo(() => new Map(uses.data?.map((it) => [it.container_id, it.sample])), [uses.data]);
   const columns = useMemo<Column<Container>[]>(
     () => [
       {
@@ -53,6 +56,17 @@ export function Containers() {
         },
       },
       {
+        id: "uses",
+        title: t("container.uses"),
+        className: "num wide-only",
+        sort: (it) => samples.get(it.id)?.cpu_millis ?? -1,
+        cell: (it) => {
+          const sample = it.state === "running" ? samples.get(it.id) : undefined;
+          if (!sample) return <span className="soft">–</span>;
+          return t("container.uses_of", { cores: cores(sample.cpu_millis), memory: bytes(sample.memory_bytes) });
+        },
+      },
+      {
         id: "gpus",
         title: "GPU",
         className: "num wide-only",
@@ -68,7 +82,7 @@ export function Containers() {
       },
       { id: "acts", title: "", className: "acts", cell: (it) => <ContainerActions container={it} small /> },
     ],
-    [t, isAll],
+    [t, isAll, samples, bytes, cores],
   );
   return (
     <>
@@ -110,14 +124,11 @@ export function Containers() {
             order="-since"
             tools={
               isAdmin && (
-                <label className="check">
-                  <input
-                    type="checkbox"
-                    checked={isAll}
-                    onChange={(event) => setSearch(event.target.checked ? { all: "true" } : {}, { replace: true })}
-                  />
-                  {t("container.all")}
-                </label>
+                <CheckField
+                  label={t("container.all")}
+                  checked={isAll}
+                  onChange={(on) => setSearch(on ? { all: "true" } : {}, { replace: true })}
+                />
               )
             }
           />

@@ -6,6 +6,7 @@ import { useText } from "../../i18n";
 import { LinkWords } from "../../log/link";
 import { LogModel } from "../../log/model";
 import { LogView } from "../../log/view";
+import { CheckField } from "../../parts/field";
 
 /** Lines that are read at first; the rest can be downloaded. */
 const TAIL = 5000;
@@ -53,10 +54,7 @@ export function ContainerLog({ container }: { container: Container }) {
       status={<LinkWords link={link} />}
       tools={
         <>
-          <label className="check">
-            <input type="checkbox" checked={withTimes} onChange={(event) => setWithTimes(event.target.checked)} />{" "}
-            {t("log.times")}
-          </label>
+          <CheckField label={t("log.times")} checked={withTimes} onChange={setWithTimes} />
           <a className="button small" href={`/api/v1/containers/${id}/log?download=true`} download>
             {t("act.download")}
           </a>

@@ -6,9 +6,9 @@ import { api, type Container, call } from "../../api/client";
 import { shellWord } from "../../format";
 import { useText } from "../../i18n";
 import { Foreign, Meter, Notice, Skeleton, Trouble } from "../../parts/basic";
-import { Code } from "../../parts/command";
+import { Code } from "../../parts/code";
 import { Confirm } from "../../parts/dialog";
-import { TextField } from "../../parts/field";
+import { CheckField, TextField } from "../../parts/field";
 import { paths } from "../../paths";
 
 export function SaveDialog({ container, onClose }: { container: Container; onClose: () => void }) {
@@ -82,10 +82,7 @@ export function SaveDialog({ container, onClose }: { container: Container; onClo
         required
       />
       <TextField label={t("save.message")} value={message} onChange={setMessage} maxLength={500} />
-      <label className="check">
-        <input type="checkbox" checked={pause} onChange={(event) => setPause(event.target.checked)} />
-        {t("save.pause")}
-      </label>
+      <CheckField label={t("save.pause")} checked={pause} onChange={setPause} />
       <Code text={`longshore container save ${shellWord(container.name)} ${shellWord(image || "my-box:v1")}`} />
     </Confirm>
   );

@@ -10,6 +10,7 @@ import { CommandLine } from "../../parts/command";
 import { Confirm } from "../../parts/dialog";
 import { type Column, Table } from "../../parts/table";
 import { paths } from "../../paths";
+import { machineName } from "../../states";
 
 type Volume = Schemas["VolumeView"];
 
@@ -20,7 +21,7 @@ export function Volumes() {
   const machines = useQuery(queries.machines());
   const [deleting, setDeleting] = useState<Volume>();
   const hostnames = useMemo(
-    () => new Map(machines.data?.data.map((it) => [it.machine_id, it.hostname])),
+    () => new Map(machines.data?.data.map((it) => [it.machine_id, machineName(it)])),
     [machines.data],
   );
   const columns = useMemo<Column<Volume>[]>(
@@ -36,7 +37,7 @@ export function Volumes() {
         id: "machine",
         title: t("field.machine"),
         sort: (it) => hostnames.get(it.machine_id) ?? it.machine_id,
-        cell: (it) => hostnames.get(it.machine_id) ?? it.machine_id,
+        cell: (it) => <Foreign text={hostnames.get(it.machine_id) ?? it.machine_id} />,
       },
       {
         id: "containers",
@@ -112,6 +113,7 @@ export function Volumes() {
         <Confirm
           title={t("volume.delete", { name: deleting.name })}
           act={t("act.delete")}
+          command={`longshore volume delete ${deleting.id}`}
           danger
           onClose={() => setDeleting(undefined)}
           onAct={async () => {

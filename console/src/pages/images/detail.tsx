@@ -7,7 +7,8 @@ import { queries } from "../../api/queries";
 import { shellWord } from "../../format";
 import { useText } from "../../i18n";
 import { Button, Card, Foreign, Meter, PageHead, Skeleton, Trouble, When } from "../../parts/basic";
-import { Code, CommandLine } from "../../parts/command";
+import { Code } from "../../parts/code";
+import { CommandLine } from "../../parts/command";
 import { Confirm } from "../../parts/dialog";
 import { AreaField, TextField } from "../../parts/field";
 import { useToast } from "../../parts/toasts";
@@ -16,13 +17,15 @@ import { useIsAdmin, useMe } from "../../shell/session";
 import { Dependents, Tree } from "./family";
 import { HeldBy } from "./machines";
 
+const TAGS_SHOWN = 20;
+
 export function ImageDetail() {
   const id = Number(useParams().id);
   const { t, bytes } = useText();
   const me = useMe();
   const isAdmin = useIsAdmin();
   const image = useQuery(queries.image(id));
-  const [open, setOpen] = useState<"tag" | "edit" | "delete">();
+  const [open, setOpen] = useState<"tag" | "publish" | "edit" | "delete">();
   if (image.error) return <Trouble error={image.error} onRetry={image.refetch} />;
   const it = image.data;
   if (!it) return <Skeleton />;
@@ -41,6 +44,7 @@ export function ImageDetail() {
         <Button icon="tag" onClick={() => setOpen("tag")}>
           {t("image.tag")}
         </Button>
+        {isAdmin && it.owner !== "public" && <Button onClick={() => setOpen("publish")}>{t("image.publish")}</Button>}
         <Button onClick={() => setOpen("edit")} why={foreign}>
           {t("act.edit")}
         </Button>
@@ -88,6 +92,7 @@ export function ImageDetail() {
           <Card title={t("image.family")}>
             <Tree image={it} />
           </Card>
+          <Tags image={it} />
           <Card title={t("held.title")}>
             <HeldBy image={it} />
           </Card>
@@ -100,6 +105,7 @@ export function ImageDetail() {
         </div>
       </div>
       {open === "tag" && <TagDialog image={it} onClose={() => setOpen(undefined)} />}
+      {open === "publish" && <TagDialog image={it} isPublic onClose={() => setOpen(undefined)} />}
       {open === "edit" && <EditDialog image={it} onClose={() => setOpen(undefined)} />}
       {open === "delete" && <DeleteDialog image={it} onClose={() => setOpen(undefined)} />}
     </>
@@ -158,15 +164,42 @@ function Layers({ image }: { image: Image }) {
   );
 }
 
-function TagDialog({ image, onClose }: { image: Image; onClose: () => void }) {
+/** The other images of the same repository. */
+function Tags({ image }: { image: Image }) {
+  const { t } = useText();
+  const images = useQuery(queries.images());
+  const others = images.data?.data.filter(
+    (it) => it.owner === image.owner && it.repo === image.repo && it.id !== image.id,
+  );
+  if (!others?.length) return null;
+  return (
+    <Card title={t("image.tags")} flush>
+      <ul className="lines">
+        {others.slice(0, TAGS_SHOWN).map((it) => (
+          <li key={it.id} className="row">
+            <Link className="grow" to={paths.image(it.id)}>
+              {it.tag ?? it.digest.slice(0, 19)}
+            </Link>
+            <span className="soft small">
+              <When at={it.created_at} />
+            </span>
+          </li>
+        ))}
+      </ul>
+    </Card>
+  );
+}
+
+function TagDialog({ image, isPublic, onClose }: { image: Image; isPublic?: boolean; onClose: () => void }) {
   const { t } = useText();
   const client = useQueryClient();
   const navigate = useNavigate();
-  const [name, setName] = useState(`${image.repo}:`);
+  const [name, setName] = useState(isPublic ? `public/${image.repo}:${image.tag ?? "latest"}` : `${image.repo}:`);
   return (
     <Confirm
-      title={t("image.tag")}
-      act={t("image.tag")}
+      title={t(isPublic ? "image.publish" : "image.tag")}
+      act={t(isPublic ? "image.publish" : "image.tag")}
+      command={`longshore image tag ${image.id} ${shellWord(name)}`}
       onClose={onClose}
       onAct={async () => {
         const made = await call(
@@ -176,7 +209,7 @@ function TagDialog({ image, onClose }: { image: Image; onClose: () => void }) {
         navigate(paths.image(made.id));
       }}
     >
-      <p className="soft">{t("image.tag_note")}</p>
+      <p className="soft">{t(isPublic ? "image.publish_note" : "image.tag_note")}</p>
       <TextField
         label={t("field.image_name")}
         value={name}
@@ -198,6 +231,7 @@ function EditDialog({ image, onClose }: { image: Image; onClose: () => void }) {
     <Confirm
       title={t("act.edit")}
       act={t("act.save")}
+      command={`longshore image update ${image.id} --description ${shellWord(description || "TEXT")}`}
       onClose={onClose}
       onAct={async () => {
         client.setQueryData(
@@ -229,6 +263,7 @@ function DeleteDialog({ image, onClose }: { image: Image; onClose: () => void })
     <Confirm
       title={t("image.delete", { name: image.name })}
       act={t("act.delete")}
+      command={`longshore image delete ${shellWord(image.name)}`}
       danger
       why={count > 0 ? t("image.delete_first") : undefined}
       onClose={onClose}

@@ -7,6 +7,7 @@ import { Badge, Button, Foreign, Skeleton, Trouble } from "../../parts/basic";
 import { Pull } from "../../parts/pull";
 import { useComplaint } from "../../parts/toasts";
 import { useIsAdmin } from "../../shell/session";
+import { machineName } from "../../states";
 
 export function HeldBy({ image }: { image: Image }) {
   const { t, word, bytes } = useText();
@@ -29,7 +30,7 @@ export function HeldBy({ image }: { image: Image }) {
         return (
           <li key={machine.machine_id} className="stack">
             <div className="row apart">
-              <Foreign text={machine.hostname} />
+              <Foreign text={machineName(machine)} />
               <span className="row">
                 {it?.size_bytes != null && <span className="soft small">{bytes(it.size_bytes)}</span>}
                 {it ? (

@@ -7,12 +7,19 @@ import { type Progress, upload } from "../../api/upload";
 import { shellWord } from "../../format";
 import { useText } from "../../i18n";
 import { Button, Card, Meter, Notice, PageHead, Trouble, useNow } from "../../parts/basic";
+import { Code } from "../../parts/code";
 import { CommandLine } from "../../parts/command";
 import { TextField } from "../../parts/field";
 import { Icon } from "../../parts/icons";
 import { paths } from "../../paths";
 import { type Chosen, fromDrop, fromFolder, imageName, isArchive } from "../../upload/drop";
 import { tar } from "../../upload/tar";
+
+const EXAMPLE = `FROM python:3.12-slim
+COPY . /app
+WORKDIR /app
+EXPOSE 8000
+CMD ["python3", "-m", "http.server", "8000"]`;
 
 const NAME = /^(?:[a-z0-9]{1,31}\/)?[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?::[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?$/;
 
@@ -194,7 +201,10 @@ export function Upload() {
         </form>
       </Card>
       <Card title={t("upload.help")}>
-        <p className="soft">{t("upload.help_note")}</p>
+        <div className="stack">
+          <p className="soft">{t("upload.help_note")}</p>
+          <Code text={EXAMPLE} label="Dockerfile" />
+        </div>
       </Card>
     </>
   );

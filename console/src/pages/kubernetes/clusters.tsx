@@ -3,11 +3,12 @@ import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { api, call, done, type Schemas } from "../../api/client";
 import { queries } from "../../api/queries";
+import { shellWord } from "../../format";
 import { useText } from "../../i18n";
 import { Badge, Button, Card, Foreign, Notice, Skeleton, Trouble } from "../../parts/basic";
-import { Code } from "../../parts/command";
+import { Code } from "../../parts/code";
 import { Confirm } from "../../parts/dialog";
-import { AreaField, TextField } from "../../parts/field";
+import { AreaField, CheckField, TextField } from "../../parts/field";
 import { useComplaint } from "../../parts/toasts";
 import { useIsAdmin } from "../../shell/session";
 
@@ -100,6 +101,7 @@ export function Clusters() {
         <Confirm
           title={t("cluster.remove", { name: open.cluster.name })}
           act={t("act.delete")}
+          command={`longshore cluster remove ${shellWord(open.cluster.name)}`}
           danger
           onClose={() => setOpen(undefined)}
           onAct={async () => {
@@ -130,6 +132,7 @@ function ClusterDialog({ cluster, onClose, onDone }: { cluster?: Cluster; onClos
     <Confirm
       title={cluster ? `${t("cluster.renew")}: ${cluster.name}` : t("cluster.add")}
       act={cluster ? t("act.save") : t("cluster.add")}
+      command={`longshore cluster ${cluster ? "renew" : "add"} ${shellWord(cluster?.name ?? (name.trim() || "NAME"))} ${isHere ? "--in-cluster" : "--kubeconfig FILE"}`}
       why={isGiven && (cluster || name.trim()) ? undefined : t("cluster.fill")}
       onClose={onClose}
       onAct={async () => {
@@ -157,12 +160,7 @@ function ClusterDialog({ cluster, onClose, onDone }: { cluster?: Cluster; onClos
           required
         />
       )}
-      {!cluster && (
-        <label className="check">
-          <input type="checkbox" checked={isHere} onChange={(event) => setHere(event.target.checked)} />
-          {t("cluster.here")}
-        </label>
-      )}
+      {!cluster && <CheckField label={t("cluster.here")} checked={isHere} onChange={setHere} />}
       {!isHere && (
         <>
           <label className="field">

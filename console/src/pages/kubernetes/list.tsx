@@ -20,7 +20,10 @@ export function Kubernetes() {
   const { t, word } = useText();
   const namespaces = useQuery(queries.namespaces());
   const workloads = useQuery(queries.workloads());
+  const clusters = useQuery(queries.clusters());
   const [isAdding, setAdding] = useState(false);
+  const hasNoCluster = clusters.data?.total === 0;
+  const hasNoNamespace = namespaces.data?.total === 0;
   const columns = useMemo<Column<Workload>[]>(
     () => [
       {
@@ -57,18 +60,28 @@ export function Kubernetes() {
     ],
     [t],
   );
+  // What comes next for somebody who has nothing there.
+  const next = hasNoCluster ? undefined : hasNoNamespace ? (
+    <Button kind="main" icon="plus" onClick={() => setAdding(true)}>
+      {t("kube.namespace_new")}
+    </Button>
+  ) : (
+    <Button kind="main" icon="upload" to={paths.apply()}>
+      {t("kube.apply")}
+    </Button>
+  );
   return (
     <>
       <PageHead title={t("nav.kubernetes")} note={t("kube.note")}>
         <CommandLine command="longshore workload list" request={{ method: "GET", path: "/api/v1/workloads" }} />
-        <Button icon="plus" onClick={() => setAdding(true)}>
+        <Button icon="plus" onClick={() => setAdding(true)} why={hasNoCluster ? t("kube.no_clusters") : undefined}>
           {t("kube.namespace_new")}
         </Button>
         <Button
           kind="main"
           icon="upload"
           to={paths.apply()}
-          why={namespaces.data?.total === 0 ? t("kube.namespace_first") : undefined}
+          why={hasNoNamespace ? t("kube.namespace_first") : undefined}
         >
           {t("kube.apply")}
         </Button>
@@ -78,8 +91,8 @@ export function Kubernetes() {
           {workloads.isPending && <Skeleton />}
           {workloads.error && <Trouble error={workloads.error} onRetry={workloads.refetch} />}
           {workloads.data?.total === 0 && (
-            <Empty icon="kubernetes" title={t("kube.empty")}>
-              {t("kube.empty_note")}
+            <Empty icon="kubernetes" title={t("kube.empty")} action={next}>
+              {hasNoCluster ? t("kube.no_clusters") : hasNoNamespace ? t("kube.first_note") : t("kube.empty_note")}
             </Empty>
           )}
           {workloads.data && workloads.data.total > 0 && (

@@ -5,17 +5,20 @@ import { Link, useNavigate, useParams, useSearchParams } from "react-router";
 import { again } from "../../api/again";
 import { api, call, Failure, failureOf, type Schemas } from "../../api/client";
 import { queries } from "../../api/queries";
-import { shortImage } from "../../format";
+import { shellWord, shortImage } from "../../format";
 import { useText } from "../../i18n";
 import { LogModel } from "../../log/model";
 import { LogView } from "../../log/view";
 import { Badge, Button, Card, Empty, Foreign, PageHead, Skeleton, type Tone, Trouble, When } from "../../parts/basic";
-import { Code, CommandLine } from "../../parts/command";
+import { Code } from "../../parts/code";
+import { CommandLine } from "../../parts/command";
 import { Confirm, Dialog } from "../../parts/dialog";
+import { Lost } from "../../parts/lost";
 import { useComplaint } from "../../parts/toasts";
 import { paths } from "../../paths";
 import { namespaceTone } from "../../states";
 import type { TicketOf } from "../../terminal/link";
+import { OpenService } from "./open";
 import { WorkloadBadge } from "./state";
 
 const TerminalPane = lazy(async () => ({ default: (await again(() => import("../../terminal/pane"))).TerminalPane }));
@@ -39,6 +42,8 @@ export function NamespaceDetail() {
   const pods = useQuery(queries.pods(name));
   const workloads = useQuery(queries.workloads());
   const mine = workloads.data?.data.filter((row) => row.namespace === namespace.data?.name) ?? [];
+  const releases = useQuery(queries.releases());
+  const installed = releases.data?.data.filter((row) => row.namespace === namespace.data?.name) ?? [];
   const [isDeleting, setDeleting] = useState(false);
   const [config, setConfig] = useState("");
   const shown = pods.data?.find((pod) => pod.name === search.get("pod"));
@@ -93,6 +98,7 @@ export function NamespaceDetail() {
                 <Link to={paths.workload(row.id)}>{row.name}</Link>
                 <div className="soft small">{row.kind}</div>
               </div>
+              <OpenService workload={row} small />
               <WorkloadBadge workload={row} />
             </li>
           ))}
@@ -155,6 +161,7 @@ export function NamespaceDetail() {
         <Confirm
           title={t("kube.delete", { name: it.name })}
           act={t("act.delete")}
+          command={`longshore namespace delete ${shellWord(it.name)}`}
           danger
           onClose={() => setDeleting(false)}
           onAct={async () => {
@@ -172,6 +179,13 @@ export function NamespaceDetail() {
           }}
         >
           <p>{t("kube.delete_note")}</p>
+          <Lost
+            title={t("kube.deleted_too")}
+            things={[
+              ...installed.map((row) => ({ name: `${t("release.one")} ${row.name}`, to: paths.release(row.id) })),
+              ...mine.map((row) => ({ name: `${row.kind} ${row.name}`, to: paths.workload(row.id) })),
+            ]}
+          />
         </Confirm>
       )}
     </>

@@ -3,6 +3,7 @@ import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { api, call } from "../../api/client";
 import { queries } from "../../api/queries";
+import { shellWord } from "../../format";
 import { useText } from "../../i18n";
 import { Confirm } from "../../parts/dialog";
 import { SelectField, TextField } from "../../parts/field";
@@ -17,6 +18,7 @@ export function NewNamespace({ onClose, onMade }: { onClose: () => void; onMade?
     <Confirm
       title={t("kube.namespace_new")}
       act={t("kube.namespace_new")}
+      command={`longshore namespace create ${shellWord(name || "NAME")}${cluster ? ` --cluster ${shellWord(cluster)}` : ""}`}
       onClose={onClose}
       why={/^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/.test(name) ? undefined : t("kube.namespace_rule")}
       onAct={async () => {

@@ -4,7 +4,7 @@ import { useState } from "react";
 import { Link, useNavigate, useParams } from "react-router";
 import { api, call, done, type Schemas } from "../../api/client";
 import { queries } from "../../api/queries";
-import { shortImage } from "../../format";
+import { shellWord, shortImage } from "../../format";
 import { useText } from "../../i18n";
 import { Badge, Button, Card, Foreign, Notice, PageHead, Skeleton, Trouble, When } from "../../parts/basic";
 import { CommandLine } from "../../parts/command";
@@ -14,6 +14,7 @@ import { useComplaint } from "../../parts/toasts";
 import { paths } from "../../paths";
 import { workloadTone } from "../../states";
 import { Changes } from "./changes";
+import { OpenService } from "./open";
 
 type Revision = Schemas["RevisionView"];
 
@@ -52,6 +53,7 @@ export function WorkloadDetail() {
         <CommandLine
           command={`longshore workload show ${id}`}
           request={{ method: "GET", path: `/api/v1/workloads/${id}` }}
+          also={["restart", "revisions"].map((verb) => `longshore workload ${verb} ${id}`)}
         />
         {hasPods && (
           <>
@@ -74,7 +76,8 @@ export function WorkloadDetail() {
         <Button icon="trash" kind="danger" onClick={() => setOpen("delete")}>
           {t("act.delete")}
         </Button>
-        <Button kind="main" to={paths.apply({ workload: id })}>
+        <OpenService workload={it} />
+        <Button kind={it.kind === "Service" ? undefined : "main"} to={paths.apply({ workload: id })}>
           {t("kube.edit")}
         </Button>
       </PageHead>
@@ -153,6 +156,7 @@ export function WorkloadDetail() {
         <Confirm
           title={t("kube.scale")}
           act={t("kube.scale")}
+          command={`longshore workload scale ${id} --replicas ${shellWord(replicas)}`}
           onClose={() => setOpen(undefined)}
           why={/^\d+$/.test(replicas) ? undefined : t("kube.replicas_rule")}
           onAct={async () => {
@@ -167,6 +171,7 @@ export function WorkloadDetail() {
         <Confirm
           title={t("kube.delete", { name: it.name })}
           act={t("act.delete")}
+          command={`longshore workload delete ${id}`}
           danger
           onClose={() => setOpen(undefined)}
           onAct={async () => {
@@ -182,6 +187,7 @@ export function WorkloadDetail() {
         <Confirm
           title={t("kube.undo")}
           act={t("kube.undo")}
+          command={`longshore workload undo ${id} --to ${open.revision}`}
           onClose={() => setOpen(undefined)}
           onAct={async () => {
             await call(api.POST("/api/v1/workloads/{id}/rollback", { params, body: { revision: open.revision } }));

@@ -1,8 +1,9 @@
 /** Machines: what they have, whether they are there, and how to add one. */
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
-import { api, call, done, type Machine } from "../../api/client";
+import { api, call, done, type Machine, type Schemas } from "../../api/client";
 import { queries } from "../../api/queries";
+import { shellWord } from "../../format";
 import { useText } from "../../i18n";
 import {
   Badge,
@@ -17,13 +18,16 @@ import {
   Trouble,
   When,
 } from "../../parts/basic";
-import { Code, CommandLine } from "../../parts/command";
+import { Code } from "../../parts/code";
+import { CommandLine } from "../../parts/command";
 import { Confirm, Dialog } from "../../parts/dialog";
 import { TextField } from "../../parts/field";
 import { GpuTile } from "../../parts/gpus";
+import { Lost } from "../../parts/lost";
 import { useComplaint, useToast } from "../../parts/toasts";
+import { paths } from "../../paths";
 import { useIsAdmin } from "../../shell/session";
-import { machineTone } from "../../states";
+import { machineName, machineTone } from "../../states";
 
 export function Machines() {
   const { t } = useText();
@@ -34,7 +38,13 @@ export function Machines() {
   return (
     <>
       <PageHead title={t("nav.machines")} note={t("machine.note")}>
-        <CommandLine command="longshore machine list" request={{ method: "GET", path: "/api/v1/machines" }} />
+        <CommandLine
+          command="longshore machine list"
+          request={{ method: "GET", path: "/api/v1/machines" }}
+          also={
+            isAdmin ? ["longshore machine resume ID", "longshore machine release ID", "longshore machine invites"] : []
+          }
+        />
         <Button
           kind="main"
           icon="plus"
@@ -75,14 +85,14 @@ export function Machines() {
 function MachineCard({ machine: it, children }: { machine: Machine; children: React.ReactNode }) {
   const { t, word, bytes } = useText();
   const isAdmin = useIsAdmin();
-  const [open, setOpen] = useState<"drain" | "delete">();
+  const [open, setOpen] = useState<"drain" | "label" | "delete">();
   const toast = useToast();
   const complain = useComplaint();
   const client = useQueryClient();
   const cpus = Object.values(it.cpu);
   const cores = cpus.reduce((sum, cpu) => sum + cpu.cores, 0);
   const path = { params: { path: { id: it.machine_id } } };
-  const update = async (body: { is_drained: boolean; reason?: string }) => {
+  const update = async (body: Schemas["MachineUpdate"]) => {
     await call(api.PATCH("/api/v1/machines/{id}", { ...path, body }));
     client.invalidateQueries({ queryKey: ["machines"] });
   };
@@ -93,7 +103,7 @@ function MachineCard({ machine: it, children }: { machine: Machine; children: Re
     <Card
       title={
         <span className="row">
-          <Foreign text={it.hostname} />
+          <Foreign text={machineName(it)} />
           <Badge tone={machineTone(it.state)}>{word("machine", it.state)}</Badge>
           {it.drained_at && <Badge tone="warn">{t("machine.drained")}</Badge>}
         </span>
@@ -123,6 +133,7 @@ function MachineCard({ machine: it, children }: { machine: Machine; children: Re
                 {t("machine.drain")}
               </Button>
             )}
+            <Button small kind="quiet" icon="tag" label={t("machine.label")} onClick={() => setOpen("label")} />
             <Button small kind="quiet" icon="trash" label={t("act.delete")} onClick={() => setOpen("delete")} />
           </span>
         )
@@ -169,6 +180,7 @@ function MachineCard({ machine: it, children }: { machine: Machine; children: Re
         </div>
         {children}
         <p className="soft small wrap">
+          {it.label ? `${it.hostname} · ` : ""}
           {it.ip} · {it.os} · Docker {it.engine_version ?? "–"} · agent {it.agent_version} · {t("field.since")}{" "}
           <When at={it.state_since} />
         </p>
@@ -180,10 +192,14 @@ function MachineCard({ machine: it, children }: { machine: Machine; children: Re
           onDrain={(reason) => update({ is_drained: true, reason })}
         />
       )}
+      {open === "label" && (
+        <LabelDialog machine={it} onClose={() => setOpen(undefined)} onLabel={(label) => update({ label })} />
+      )}
       {open === "delete" && (
         <Confirm
           title={t("machine.delete", { name: it.hostname })}
           act={t("act.delete")}
+          command={`longshore machine delete ${shellWord(it.machine_id)}`}
           danger
           onClose={() => setOpen(undefined)}
           onAct={async () => {
@@ -193,9 +209,26 @@ function MachineCard({ machine: it, children }: { machine: Machine; children: Re
           }}
         >
           <p>{t("machine.delete_note")}</p>
+          <OnMachine machine={it} />
         </Confirm>
       )}
     </Card>
+  );
+}
+
+/** The containers that are on a machine: it cannot be removed before they are. */
+function OnMachine({ machine }: { machine: Machine }) {
+  const { t } = useText();
+  const containers = useQuery(queries.containers(true));
+  const there = containers.data?.data.filter((it) => it.machine_id === machine.machine_id) ?? [];
+  return (
+    <Lost
+      title={t("machine.delete_first")}
+      things={there.map((it) => ({
+        name: `${it.account} / ${it.display_name || it.name}`,
+        to: paths.container(it.id),
+      }))}
+    />
   );
 }
 
@@ -214,11 +247,42 @@ function DrainDialog({
     <Confirm
       title={t("machine.drain_title", { name: machine.hostname })}
       act={t("machine.drain")}
+      command={`longshore machine drain ${shellWord(machine.machine_id)}${reason ? ` --reason ${shellWord(reason)}` : ""}`}
       onClose={onClose}
       onAct={() => onDrain(reason)}
     >
       <p>{t("machine.drain_note")}</p>
       <TextField label={t("machine.reason")} value={reason} onChange={setReason} />
+    </Confirm>
+  );
+}
+
+function LabelDialog({
+  machine,
+  onClose,
+  onLabel,
+}: {
+  machine: Machine;
+  onClose: () => void;
+  onLabel: (label: string) => Promise<void>;
+}) {
+  const { t } = useText();
+  const [label, setLabel] = useState(machine.label ?? "");
+  return (
+    <Confirm
+      title={`${t("machine.label")}: ${machine.hostname}`}
+      act={t("act.save")}
+      command={`longshore machine label ${shellWord(machine.machine_id)} ${shellWord(label || "''")}`}
+      onClose={onClose}
+      onAct={() => onLabel(label)}
+    >
+      <TextField
+        label={t("machine.label")}
+        note={t("machine.label_note")}
+        value={label}
+        onChange={setLabel}
+        maxLength={60}
+      />
     </Confirm>
   );
 }
@@ -234,6 +298,7 @@ function AddMachine({ onClose }: { onClose: () => void }) {
       <Confirm
         title={t("machine.add")}
         act={t("machine.make_line")}
+        command={`longshore machine invite --expires-in ${Number(hours) > 0 ? `${Math.round(Number(hours) * 60)}m` : "1h"}`}
         onClose={onClose}
         staysOpen
         why={Number(hours) > 0 ? undefined : t("machine.hours_rule")}

@@ -8,7 +8,7 @@ import { useText } from "../../i18n";
 import { Button, Card, Foreign } from "../../parts/basic";
 import { CommandLine } from "../../parts/command";
 import { Confirm } from "../../parts/dialog";
-import { SelectField, TextField } from "../../parts/field";
+import { CheckField, SelectField, TextField } from "../../parts/field";
 
 type GitRepo = Schemas["GitRepoView"];
 type Options = Schemas["GitRepoOptions"];
@@ -214,14 +214,11 @@ function AutomationDialog({ repo, onClose }: { repo: GitRepo; onClose: () => voi
           spellCheck={false}
         />
       </div>
-      <label className="check">
-        <input
-          type="checkbox"
-          checked={options.submodules ?? false}
-          onChange={(event) => set({ submodules: event.target.checked })}
-        />
-        {t("auto.submodules")}
-      </label>
+      <CheckField
+        label={t("auto.submodules")}
+        checked={options.submodules ?? false}
+        onChange={(on) => set({ submodules: on })}
+      />
       <SelectField
         label={t("auto.executor")}
         value={options.executor ?? ""}

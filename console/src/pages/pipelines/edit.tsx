@@ -3,6 +3,7 @@ import { useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { useNavigate } from "react-router";
 import { api, call, type Schemas } from "../../api/client";
+import { shellWord } from "../../format";
 import { useText } from "../../i18n";
 import { Confirm } from "../../parts/dialog";
 import { AreaField, TextField } from "../../parts/field";
@@ -37,6 +38,7 @@ export function GitRepoDialog({ repo, onClose }: { repo?: GitRepo; onClose: () =
     <Confirm
       title={repo ? t("git.edit") : t("git.add")}
       act={repo ? t("act.save") : t("git.add")}
+      command={`longshore git-repo ${repo ? "set" : "add"} ${shellWord(draft.repo_name || "NAME")}${repo ? "" : ` ${shellWord(draft.url || "URL")}`}${draft.branch ? ` --branch ${shellWord(draft.branch)}` : ""}`}
       onClose={onClose}
       why={draft.url.trim() && draft.repo_name.trim() ? undefined : t("git.url_first")}
       onAct={async () => {

@@ -7,7 +7,8 @@ import { queries } from "../../api/queries";
 import { shellWord } from "../../format";
 import { useText } from "../../i18n";
 import { Badge, Button, Card, Foreign, Notice, PageHead, Skeleton, Trouble, When } from "../../parts/basic";
-import { Code, CommandLine } from "../../parts/command";
+import { Code } from "../../parts/code";
+import { CommandLine } from "../../parts/command";
 import { Confirm } from "../../parts/dialog";
 import { TextField } from "../../parts/field";
 import { paths } from "../../paths";
@@ -102,6 +103,7 @@ export function GitRepoDetail() {
         <Confirm
           title={t("git.delete", { name: it.repo_name })}
           act={t("act.delete")}
+          command={`longshore git-repo remove ${shellWord(it.repo_name)}`}
           danger
           onClose={() => setOpen(undefined)}
           onAct={async () => {
@@ -117,6 +119,7 @@ export function GitRepoDetail() {
         <Confirm
           title={t("run.start")}
           act={t("run.start")}
+          command={`longshore run start ${shellWord(it.repo_name)}${ref.trim() ? ` --ref ${shellWord(ref.trim())}` : ""}`}
           onClose={() => setOpen(undefined)}
           onAct={async () => {
             const run = await call(

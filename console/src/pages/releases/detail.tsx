@@ -5,6 +5,7 @@ import { Link, useNavigate, useParams } from "react-router";
 import { api, call, Failure, type Schemas } from "../../api/client";
 import { queries } from "../../api/queries";
 import { YamlField } from "../../editor/field";
+import { shellWord } from "../../format";
 import { useText } from "../../i18n";
 import { LinkWords } from "../../log/link";
 import { useOperationLog } from "../../log/operation";
@@ -162,6 +163,7 @@ export function ReleaseDetail() {
         <Confirm
           title={t("release.uninstall_of", { name: it.name })}
           act={t("release.uninstall")}
+          command={`longshore release uninstall ${shellWord(it.name)}`}
           danger
           onClose={() => setOpen(undefined)}
           onAct={async () => {
