@@ -43,6 +43,7 @@ mod printer;
 mod queue;
 mod registry;
 mod release;
+mod rollout;
 mod run;
 mod save;
 pub(crate) mod server;

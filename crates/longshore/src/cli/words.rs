@@ -243,6 +243,13 @@ pub(crate) const NAMESPACE_DELETING: Word =
 pub(crate) const WORKLOAD_APPLIED: Word = Word::new("{}", "{}");
 pub(crate) const WORKLOAD_TRIED: Word = Word::new("{} (only tried)", "{} (仅试运行)");
 pub(crate) const WORKLOAD_WARNING: Word = Word::new("the cluster warns: {}", "集群警告: {}");
+pub(crate) const WORKLOAD_WAITS: Word = Word::new("{}: {}", "{}: {}");
+pub(crate) const WORKLOAD_READY: Word = Word::new("{} is ready", "{} 已就绪");
+pub(crate) const WORKLOAD_NOT_READY: Word = Word::new("{} is not ready: {}", "{} 未就绪: {}");
+pub(crate) const WORKLOAD_SHOW_HINT: Word = Word::new(
+    "`longshore workload show {} --namespace {}` says more",
+    "`longshore workload show {} --namespace {}` 给出更多信息",
+);
 pub(crate) const WORKLOAD_SCALED: Word = Word::new("`{}` shall have {} pods", "`{}` 将有 {} 个 Pod");
 pub(crate) const WORKLOAD_RESTARTED: Word =
     Word::new("the pods of `{}` are replaced one after the other", "`{}` 的 Pod 正在逐个替换");

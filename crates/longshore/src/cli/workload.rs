@@ -2,6 +2,7 @@
 
 use std::io::Read as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Subcommand;
@@ -15,7 +16,7 @@ use super::failure::Failure;
 use super::list::{self, PageArgs, name_of};
 use super::printer::one_line;
 use super::session::Session;
-use super::{environment, human, port_forward, terminal, words};
+use super::{environment, human, port_forward, rollout, terminal, words};
 
 /// Which workload.
 #[derive(clap::Args, Clone, Debug)]
@@ -39,6 +40,9 @@ pub(crate) struct ApplyArgs {
     /// Only say what would come of it
     #[arg(long)]
     dry_run: bool,
+    /// Wait until it runs, and fail if it does not; for so long at most
+    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "5m", conflicts_with = "dry_run", value_parser = human::parse_duration)]
+    wait: Option<u64>,
 }
 
 /// Verbs of `longshore workload`.
@@ -220,7 +224,7 @@ async fn logs(
 
 /// Applies a file.
 pub(crate) async fn apply(session: &Session, args: ApplyArgs) -> anyhow::Result<()> {
-    let ApplyArgs { file, namespace, dry_run } = args;
+    let ApplyArgs { file, namespace, dry_run, wait } = args;
     let is_stdin = file.as_os_str() == "-";
     let manifest = if is_stdin {
         let mut text = String::new();
@@ -232,15 +236,24 @@ pub(crate) async fn apply(session: &Session, args: ApplyArgs) -> anyhow::Result<
     let name = file.file_name().filter(|_| !is_stdin).map(|name| name.to_string_lossy().into_owned());
     let new = WorkloadApply { manifest, file: name, namespace, dry_run };
     let answer = session.client.post(&["api", "v1", "workloads"], &new).await?;
-    if session.shown_as_json(&answer)? {
-        return Ok(());
+    let all: Vec<WorkloadApplied> = answer.view()?;
+    if !session.shown_as_json(&answer)? {
+        say(session, &all, dry_run)?;
     }
-    for applied in answer.view::<Vec<WorkloadApplied>>()? {
+    match wait {
+        Some(secs) => rollout::until_ready(session, &all, Duration::from_secs(secs)).await,
+        None => Ok(()),
+    }
+}
+
+/// Says what became of a file.
+fn say(session: &Session, all: &[WorkloadApplied], dry_run: bool) -> anyhow::Result<()> {
+    for applied in all {
         for warning in &applied.warnings {
             session.printer.say(words::WORKLOAD_WARNING, &[warning]);
         }
         let word = if dry_run { words::WORKLOAD_TRIED } else { words::WORKLOAD_APPLIED };
-        session.printer.say(word, &[&line(&applied)]);
+        session.printer.say(word, &[&line(applied)]);
         for change in &applied.changes {
             session.printer.data(&change_line(change))?;
         }
@@ -271,9 +284,11 @@ async fn find(session: &Session, wanted: &WorkloadArgs) -> anyhow::Result<String
     if let Ok(id) = wanted.workload.parse::<WorkloadId>() {
         return Ok(id.to_string());
     }
-    let usage = || Failure::usage(format!("`{}` is no workload: use `KIND/NAME`", wanted.workload));
-    let (kind, name) = wanted.workload.split_once('/').ok_or_else(usage)?;
-    let kind: WorkloadKind = kind.parse().map_err(|_| usage())?;
+    let Some((kind, name)) = wanted.workload.split_once('/') else {
+        let usage = Failure::usage(format!("`{}` is no workload: use `KIND/NAME`", wanted.workload));
+        return Err(usage.hint("such as `deployment/web`; `longshore workload list` shows yours").into());
+    };
+    let kind: WorkloadKind = kind.parse().map_err(|error| Failure::usage(format!("{error}")))?;
     let mut query = vec![("limit", wire::page::MAX_LIMIT.to_string())];
     query.extend(wanted.namespace.clone().map(|namespace| ("namespace", namespace)));
     let answer = session.client.get(&["api", "v1", "workloads"], &query).await?;
@@ -281,7 +296,9 @@ async fn find(session: &Session, wanted: &WorkloadArgs) -> anyhow::Result<String
     let mut found = page.data.into_iter().filter(|workload| workload.kind == kind && workload.name == name);
     match (found.next(), found.next()) {
         (Some(only), None) => Ok(only.id.to_string()),
-        (None, _) => Err(Failure::new(format!("there is no workload `{}`", wanted.workload)).into()),
+        (None, _) => Err(Failure::new(format!("there is no workload `{}`", wanted.workload))
+            .hint("`longshore workload list` shows yours")
+            .into()),
         _ => Err(Failure::new(format!("there is a workload `{}` in several namespaces", wanted.workload))
             .hint("say in which: `--namespace NAMESPACE`")
             .into()),

@@ -31,6 +31,7 @@ mod engine;
 mod events;
 mod faults;
 mod files;
+mod first_deploys;
 mod git_repo_secrets;
 mod gpu_platform;
 mod gpus;

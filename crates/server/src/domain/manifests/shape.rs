@@ -133,12 +133,30 @@ pub(super) fn read(shape: &Shape, value: &Value, path: &str, wrong: &mut Violati
                             kept.insert(key.clone(), value);
                         }
                     }
-                    None => wrong.add(&path, "is not a field that can be given here"),
+                    None => wrong.add(&path, not_a_field(key, fields)),
                 }
             }
             Some(Value::Object(kept))
         }
         (shape, _) => refuse(format!("must be {}", wanted(shape))),
+    }
+}
+
+/// Longest word for which a similar one is looked for.
+const WORD_BYTES_MAX: usize = 40;
+
+/// What is said of a field that there is not; with the one that was probably meant.
+fn not_a_field(key: &str, fields: &[Field]) -> String {
+    let said = "is not a field that can be given here";
+    let written = key.to_ascii_lowercase();
+    let slips = (key.len() / 3).min(2);
+    let is_open = |shape: &Shape| !matches!(shape, Shape::Dropped | Shape::Refused(_));
+    let open = fields.iter().filter(|(_, shape)| key.len() <= WORD_BYTES_MAX && is_open(shape));
+    let distances =
+        open.map(|(name, _)| (strsim::damerau_levenshtein(&name.to_ascii_lowercase(), &written), *name));
+    match distances.filter(|(distance, _)| *distance <= slips).min() {
+        Some((_, name)) => format!("{said}; did you mean `{name}`?"),
+        None => said.to_owned(),
     }
 }
 
@@ -213,6 +231,27 @@ mod tests {
                 "replicas: must be a whole number from 0 to 10",
             ]
         );
+    }
+
+    #[test]
+    fn a_field_that_was_misspelled_is_told_with_the_one_that_was_meant() {
+        for (written, meant) in [
+            ("replica", Some("replicas")),
+            ("Name", Some("name")),
+            ("port", Some("ports")),
+            ("hostNetwrk", None),
+            ("x", None),
+        ] {
+            let expected = match meant {
+                Some(name) => {
+                    format!("{written}: is not a field that can be given here; did you mean `{name}`?")
+                }
+                None => format!("{written}: is not a field that can be given here"),
+            };
+            assert_eq!(violations(&json!({written: 1})), [expected]);
+        }
+        let long = "replicas".repeat(10_000);
+        assert!(violations(&json!({long: 1}))[0].ends_with("is not a field that can be given here"));
     }
 
     #[test]

@@ -398,7 +398,7 @@ fn a_merge_key_smuggles_nothing_past_the_rules() {
 #[test]
 fn json_is_yaml_too_and_keys_that_differ_in_case_are_not_the_same() {
     let text = r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"},"data":{"x":"1"},"Kind":"Namespace"}"#;
-    assert_eq!(violations(text), ["Kind: is not a field that can be given here"]);
+    assert_eq!(violations(text), ["Kind: is not a field that can be given here; did you mean `kind`?"]);
     assert!(violations(&text.replace(r#","Kind":"Namespace""#, "")).is_empty());
 }
 
