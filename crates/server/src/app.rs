@@ -178,6 +178,8 @@ pub struct Signals {
     pub clusters: Notify,
     /// A namespace is wished, or not any more.
     pub namespaces: Notify,
+    /// What is stored of workloads may not be in their cluster, and can be now.
+    pub workloads: Notify,
     /// A chart repository is to be synced.
     pub chart_repos: Notify,
 }

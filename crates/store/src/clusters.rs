@@ -169,6 +169,13 @@ pub async fn set_state(
     Ok(c.on().change(TABLE, &query).await? > 0)
 }
 
+/// Notes what a cluster's API server says of its version now: it is upgraded without being away for long.
+pub async fn set_version(c: &dyn Conn, id: ClusterId, version: &str) -> Result<()> {
+    let mut query = update(TABLE, [("version", shortened(version, 50).into())]);
+    query.and_where(Expr::col("id").eq(id.to_string()));
+    c.on().change(TABLE, &query).await.map(drop)
+}
+
 /// Removes a cluster; [`Error::InUse`] while there are namespaces in it. Whether there was one.
 pub async fn delete(c: &dyn Conn, id: ClusterId) -> Result<bool> {
     let query = Query::delete().from_table(TABLE).and_where(Expr::col("id").eq(id.to_string())).take();

@@ -215,6 +215,13 @@ pub async fn set_unapplied(c: &dyn Conn, id: WorkloadId) -> Result<()> {
     set(c, id, ("uid", None::<String>.into())).await
 }
 
+/// Notes that the cluster may have nothing of what is wished in a namespace.
+pub async fn set_all_unapplied(c: &dyn Conn, namespace: NamespaceId) -> Result<()> {
+    let mut query = update(TABLE, [("uid", None::<String>.into())]);
+    query.and_where(Expr::col("namespace_id").eq(namespace.to_string()));
+    c.on().change(TABLE, &query).await.map(drop)
+}
+
 /// Notes that the cluster has a revision of a workload, and the id that it gave it. When that is not the current revision any
 /// more, nobody knows which of the two came last to the cluster: the current one has to be applied again.
 pub async fn set_applied(c: &dyn Conn, id: WorkloadId, revision: u64, uid: &str) -> Result<()> {

@@ -142,7 +142,7 @@ pub enum WorkloadState {
     Failed,
     /// It is being deleted.
     Deleting,
-    /// The cluster does not have it: somebody deleted it there, or it was not applied yet.
+    /// The cluster does not have it any more: somebody deleted it there.
     Missing,
     /// The cluster does not answer.
     Unknown,

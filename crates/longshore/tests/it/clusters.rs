@@ -5,9 +5,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::api::Api;
-use crate::support::cluster::{Cable, cluster, unique};
+use crate::support::cluster::{Cable, cluster};
 use crate::support::eventually;
 use crate::support::meddler::Meddler;
+use crate::support::room::Room;
 use crate::support::server::TestServer;
 
 #[tokio::test]
@@ -152,16 +153,9 @@ async fn a_cluster_that_went_is_said_to_be_unreachable_and_found_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_that_hangs_keeps_nobody_waiting_and_loses_nothing() {
     let Some(cluster) = cluster() else { return };
-    let server = TestServer::without_engine(&[]).await;
-    let (admin, name) = (server.admin().await, unique("henry"));
-    let henry = server.account(&name).await;
     let mut cable = Cable::to(&cluster).await;
-    let kubeconfig = cable.through(cluster.least_kubeconfig());
-    admin
-        .post("/api/v1/clusters", json!({"name": "lab", "kubeconfig": kubeconfig.to_string()}))
-        .await
-        .expect(201);
-    henry.post("/api/v1/namespaces", json!({"name": "test"})).await.expect(201);
+    let room = Room::by_way_of(cluster.clone(), &cable.through(cluster.least_kubeconfig())).await;
+    let (admin, henry) = (room.server.admin().await, &room.henry);
     let files = [service("one"), service("two"), service("three")].join("---\n");
     henry.post("/api/v1/workloads", json!({"manifest": files})).await.expect(200);
     let all_are = async |wanted: &str| {
@@ -176,12 +170,12 @@ async fn a_cluster_that_hangs_keeps_nobody_waiting_and_loses_nothing() {
     eventually("it is unreachable", 60, || async { (state(&admin).await == "unreachable").then_some(()) })
         .await;
     let unknown = eventually("nothing is said that is not known", 40, || all_are("unknown")).await;
-    assert!(unknown[0]["message"].as_str().unwrap().contains("does not answer"), "{}", unknown[0]);
+    assert!(unknown[0]["message"].as_str().unwrap().contains("has not answered since 2"), "{}", unknown[0]);
     henry.get("/api/v1/namespaces/test/pods").await.expect(503);
     assert_eq!(henry.get("/api/v1/namespaces/test").await.expect(200).json()["state"], "ready");
     // Somebody deletes one meanwhile, and another one is changed: it is seen when the cluster is back.
-    let full = format!("{name}-test");
-    cluster.kubectl(&["-n", &full, "delete", "service", "one"]);
+    let full = &room.namespace;
+    cluster.kubectl(&["-n", full, "delete", "service", "one"]);
     cable.mend().await;
     eventually("it is seen what happened meanwhile", 60, || async {
         let rows = henry.get("/api/v1/workloads").await.expect(200).json();
@@ -192,8 +186,7 @@ async fn a_cluster_that_hangs_keeps_nobody_waiting_and_loses_nothing() {
         (state("one")? == "missing" && state("two")? == "ready").then_some(())
     })
     .await;
-    henry.delete("/api/v1/namespaces/test").await;
-    server.stop().await;
+    room.close().await;
 }
 
 /// A service of a name.
@@ -206,14 +199,10 @@ fn service(name: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_watch_that_is_too_old_is_begun_anew_and_nothing_is_lost() {
     let Some(cluster) = cluster() else { return };
-    let server = TestServer::without_engine(&[]).await;
-    let (admin, name) = (server.admin().await, unique("henry"));
-    let henry = server.account(&name).await;
     let meddler = Meddler::before(&cluster).await;
-    let kubeconfig = meddler.through(cluster.least_kubeconfig()).to_string();
-    admin.post("/api/v1/clusters", json!({"name": "lab", "kubeconfig": kubeconfig})).await.expect(201);
-    henry.post("/api/v1/namespaces", json!({"name": "test"})).await.expect(201);
-    let full = format!("{name}-test");
+    let room = Room::by_way_of(cluster.clone(), &meddler.through(cluster.least_kubeconfig())).await;
+    let henry = &room.henry;
+    let full = &room.namespace;
     let files = ["one", "two", "three"].map(service).join("---\n");
     henry.post("/api/v1/workloads", json!({"manifest": files})).await.expect(200);
     let states = async || {
@@ -237,8 +226,8 @@ async fn a_watch_that_is_too_old_is_begun_anew_and_nothing_is_lost() {
     .await;
 
     meddler.hold("/api/v1/services");
-    cluster.kubectl(&["-n", &full, "delete", "service", "one"]);
-    cluster.kubectl(&["-n", &full, "label", "service", "two", "longshore.io/workload-"]);
+    cluster.kubectl(&["-n", full, "delete", "service", "one"]);
+    cluster.kubectl(&["-n", full, "label", "service", "two", "longshore.io/workload-"]);
     assert_eq!(states().await[0].0, "ready", "nobody has told it");
     let listed = lists();
     meddler.expire();
@@ -251,7 +240,7 @@ async fn a_watch_that_is_too_old_is_begun_anew_and_nothing_is_lost() {
     })
     .await;
     let listed = lists();
-    cluster.kubectl(&["-n", &full, "delete", "service", "three"]);
+    cluster.kubectl(&["-n", full, "delete", "service", "three"]);
     eventually("the new watch goes on", 40, || async { (states().await[2].0 == "missing").then_some(()) })
         .await;
     assert_eq!(lists(), listed, "it was told, and did not ask");
@@ -266,20 +255,25 @@ async fn a_watch_that_is_too_old_is_begun_anew_and_nothing_is_lost() {
     assert_eq!(states().await[0].0, "ready");
     assert_eq!(meddler.asked(&format!("GET /api/v1/namespaces/{full}/services/one")), asked);
     meddler.slow_down(Duration::ZERO);
-    henry.delete("/api/v1/namespaces/test").await;
-    server.stop().await;
+
+    // One that is upgraded while it answers is known by its new version when it is looked at next.
+    meddler.change("/version", |status, mut body| {
+        body["gitVersion"] = "v1.99.0".into();
+        (status, body)
+    });
+    let admin = room.server.admin().await;
+    let kubeconfig = meddler.through(cluster.least_kubeconfig()).to_string();
+    let renewed = admin.patch("/api/v1/clusters/lab", json!({"kubeconfig": kubeconfig})).await.expect(200);
+    assert_eq!(renewed.json()["version"], "v1.99.0", "{}", renewed.text);
+    room.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_that_lost_its_store_is_not_taken_for_an_empty_one() {
     let Some(cluster) = cluster() else { return };
-    let server = TestServer::without_engine(&[]).await;
-    let (admin, name) = (server.admin().await, unique("henry"));
-    let henry = server.account(&name).await;
     let meddler = Meddler::before(&cluster).await;
-    let kubeconfig = meddler.through(cluster.least_kubeconfig()).to_string();
-    admin.post("/api/v1/clusters", json!({"name": "lab", "kubeconfig": kubeconfig})).await.expect(201);
-    henry.post("/api/v1/namespaces", json!({"name": "test"})).await.expect(201);
+    let room = Room::by_way_of(cluster.clone(), &meddler.through(cluster.least_kubeconfig())).await;
+    let henry = &room.henry;
     let file = ["one", "two"].map(service).join("---\n");
     henry.post("/api/v1/workloads", json!({"manifest": file})).await.expect(200);
     let all_are = async |wanted: &str| {
@@ -311,30 +305,26 @@ async fn a_cluster_that_lost_its_store_is_not_taken_for_an_empty_one() {
     })
     .await;
     henry.delete("/api/v1/namespaces/later").await;
-    let full = format!("{name}-test");
+    let full = &room.namespace;
     for service in ["one", "two"] {
-        assert!(cluster.object(&["-n", &full, "service", service]).is_some(), "`{service}` is there");
+        assert!(cluster.object(&["-n", full, "service", service]).is_some(), "`{service}` is there");
     }
-    henry.delete("/api/v1/namespaces/test").await;
-    server.stop().await;
+    room.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn accounts_get_no_kubeconfig_where_the_cluster_does_not_hold_them_to_the_rules() {
     let Some(cluster) = cluster() else { return };
-    let server = TestServer::without_engine(&[]).await;
-    let (admin, name) = (server.admin().await, unique("henry"));
-    let henry = server.account(&name).await;
     let meddler = Meddler::before(&cluster).await;
-    let kubeconfig = meddler.through(cluster.least_kubeconfig()).to_string();
-    admin.post("/api/v1/clusters", json!({"name": "lab", "kubeconfig": kubeconfig})).await.expect(201);
-    henry.post("/api/v1/namespaces", json!({"name": "test"})).await.expect(201);
+    let room = Room::by_way_of(cluster.clone(), &meddler.through(cluster.least_kubeconfig())).await;
+    let henry = &room.henry;
     let ask =
         async |status: u16| henry.post("/api/v1/namespaces/test/kubeconfig", json!({})).await.expect(status);
     let binding = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings/longshore-tenant";
     let said = |code: u16, reason: &str| json!({"kind": "Status", "code": code, "reason": reason, "message": reason});
-    let tokens =
-        || meddler.asked(&format!("POST /api/v1/namespaces/{name}-test/serviceaccounts/longshore/token"));
+    let tokens = || {
+        meddler.asked(&format!("POST /api/v1/namespaces/{}/serviceaccounts/longshore/token", room.namespace))
+    };
 
     let missing = said(404, "NotFound");
     meddler.change(binding, move |_, _| (404, missing.clone()));
@@ -355,6 +345,5 @@ async fn accounts_get_no_kubeconfig_where_the_cluster_does_not_hold_them_to_the_
     let made = ask(201).await.json();
     assert!(made["kubeconfig"].as_str().unwrap().contains("\"token\""), "{made}");
     assert_eq!(tokens(), 1);
-    henry.delete("/api/v1/namespaces/test").await;
-    server.stop().await;
+    room.close().await;
 }

@@ -19,6 +19,7 @@ mod charts;
 mod ci_portal;
 mod cli;
 mod cluster_builds;
+mod cluster_restarts;
 mod clusters;
 mod collections;
 mod console;

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use crate::support::api::Api;
 use crate::support::cluster::{Cluster, cluster, unique};
-use crate::support::eventually;
 use crate::support::server::TestServer;
+use crate::support::{Wait, eventually};
 
 /// A server with the cluster, its admin, and an account of its own.
 async fn start() -> Option<(Cluster, TestServer, Api, Api, String)> {
@@ -71,6 +71,38 @@ async fn a_namespace_is_made_with_all_of_its_walls_and_deleted_with_all_that_is_
     })
     .await;
     henry.post("/deploy/delete_namespace", json!({"namespace": "test"})).await.expect(404);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_keeps_a_namespace_from_going_is_said() {
+    let Some((cluster, server, _, henry, name)) = start().await else { return };
+    henry.post("/api/v1/namespaces", json!({"name": "test"})).await.expect(201);
+    let full = format!("{name}-test");
+    // Somebody in the cluster holds on to something in it.
+    let hold = |by: Value| {
+        let change = json!({"metadata": {"finalizers": by}}).to_string();
+        cluster.kubectl(&["-n", &full, "patch", "configmap", "held", "--type=merge", "-p", &change]);
+    };
+    cluster.kubectl(&["-n", &full, "create", "configmap", "held"]);
+    hold(json!(["example.org/hold"]));
+
+    henry.delete("/api/v1/namespaces/test").await;
+
+    let wait = Wait::new("it is said what it waits for");
+    eventually(&wait, 60, || async {
+        let found = henry.get("/api/v1/namespaces/test").await.expect(200).json();
+        wait.saw(&found);
+        let says = |word: &str| found["message"].as_str().is_some_and(|message| message.contains(word));
+        (found["state"] == "deleting" && says("the cluster waits") && says("example.org/hold")).then_some(())
+    })
+    .await;
+    hold(json!([]));
+    eventually("it is gone", 60, || async {
+        let is_gone = henry.get("/api/v1/namespaces/test").await.status == 404;
+        (is_gone && cluster.object(&["namespace", &full]).is_none()).then_some(())
+    })
+    .await;
     server.stop().await;
 }
 

@@ -2,21 +2,47 @@
 
 use serde_json::json;
 
+use crate::support::cluster::Cluster;
 use crate::support::eventually;
 use crate::support::process::ServerProcess;
 use crate::support::room::{POD_SECS, Room, SERVICE, deployment, send};
 
+/// The administrator, in a namespace without walls of ours: what succeeds there is refused elsewhere by our doing.
+struct Administrator<'a> {
+    cluster: &'a Cluster,
+    free: String,
+}
+
+impl<'a> Administrator<'a> {
+    fn beside(room: &'a Room) -> Self {
+        let free = format!("{}-free", room.name);
+        room.cluster.kubectl(&["create", "namespace", &free]);
+        Self { cluster: &room.cluster, free }
+    }
+
+    /// What the cluster says of a file, tried without effect there or, when it names a place itself, where it says.
+    fn could(&self, text: &str) -> Result<String, String> {
+        let arguments = ["apply", "--server-side", "--force-conflicts", "--dry-run=server", "-f", "-"];
+        let there = self.cluster.try_kubectl(&[&["-n", &self.free][..], &arguments].concat(), text);
+        there.or_else(|_| self.cluster.try_kubectl(&arguments, text))
+    }
+
+    fn leave(self) {
+        self.cluster.kubectl(&["delete", "namespace", &self.free, "--wait=false"]);
+    }
+}
+
+/// What changes whenever something in `kube-system` does.
+fn of_the_system(room: &Room) -> String {
+    let kinds = "configmaps,serviceaccounts,deployments";
+    let versions = "jsonpath={.items[*].metadata.resourceVersion}";
+    room.cluster.kubectl(&["-n", "kube-system", "get", kinds, "-o", versions])
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_would_leave_the_namespace_is_refused_though_an_administrator_could() {
     let Some(room) = Room::small().await else { return };
-    let before = room.cluster.kubectl(&[
-        "-n",
-        "kube-system",
-        "get",
-        "configmaps,serviceaccounts,deployments",
-        "-o",
-        "jsonpath={.items[*].metadata.resourceVersion}",
-    ]);
+    let before = of_the_system(&room);
     let image = "nowhere.invalid/x:1";
     let plain = deployment(image, "");
     let map = |namespace: &str| {
@@ -28,6 +54,7 @@ async fn what_would_leave_the_namespace_is_refused_though_an_administrator_could
         ("host path", deployment(image, "volumes: [{name: a, hostPath: {path: /}}]")),
         ("host network", deployment(image, "hostNetwork: true")),
         ("host processes", deployment(image, "hostPID: true")),
+        ("host memory", deployment(image, "hostIPC: true")),
         ("privileged", plain.replace("        ports:", "        securityContext: {privileged: true}\n        ports:")),
         ("capabilities", plain.replace("        ports:", "        securityContext: {capabilities: {add: [SYS_ADMIN]}}\n        ports:")),
         ("a node by name", deployment(image, "nodeName: node1")),
@@ -49,7 +76,7 @@ async fn what_would_leave_the_namespace_is_refused_though_an_administrator_could
         ("an owner", plain.replace("metadata: {name: web,", "metadata: {name: web, finalizers: [example.org/keep],")),
         ("a token of a service account", "apiVersion: v1\nkind: Secret\nmetadata: {name: a, annotations: {kubernetes.io/service-account.name: longshore}}\ntype: kubernetes.io/service-account-token\n".to_owned()),
     ];
-    room.cluster.kubectl(&["create", "namespace", &format!("{}-free", room.name)]);
+    let administrator = Administrator::beside(&room);
 
     for (what, text) in &attempts {
         let answer = room.henry.post("/api/v1/workloads", json!({"manifest": text})).await;
@@ -66,10 +93,7 @@ async fn what_would_leave_the_namespace_is_refused_though_an_administrator_could
             );
         }
         // The administrator may do each of these: that it was refused is our doing.
-        let free = format!("{}-free", room.name);
-        let arguments = ["apply", "--server-side", "--force-conflicts", "--dry-run=server", "-f", "-"];
-        let could = room.cluster.try_kubectl(&[&["-n", &free][..], &arguments].concat(), text);
-        let could = could.or_else(|_| room.cluster.try_kubectl(&arguments, text));
+        let could = administrator.could(text);
         assert!(could.is_ok(), "{what}: {could:?}");
     }
     let bomb = "a: &a [x,x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: [*d,*d,*d,*d,*d,*d,*d,*d,*d,*d]\n";
@@ -91,16 +115,9 @@ async fn what_would_leave_the_namespace_is_refused_though_an_administrator_could
         .try_kubectl(&["-n", &room.namespace, "get", "deployments,services,configmaps", "-o", "name"], "")
         .unwrap();
     assert_eq!(left.lines().filter(|line| !line.contains("kube-root-ca")).count(), 0, "{left}");
-    let after = room.cluster.kubectl(&[
-        "-n",
-        "kube-system",
-        "get",
-        "configmaps,serviceaccounts,deployments",
-        "-o",
-        "jsonpath={.items[*].metadata.resourceVersion}",
-    ]);
+    let after = of_the_system(&room);
     assert_eq!(before, after, "nothing in kube-system was touched");
-    room.cluster.kubectl(&["delete", "namespace", &format!("{}-free", room.name), "--wait=false"]);
+    administrator.leave();
     room.close().await;
 }
 
@@ -292,8 +309,7 @@ fn further_attempts() -> Vec<(&'static str, String)> {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_would_break_walls_and_quotas_is_refused_though_an_administrator_could() {
     let Some(room) = Room::small().await else { return };
-    let free = format!("{}-free", room.name);
-    room.cluster.kubectl(&["create", "namespace", &free]);
+    let administrator = Administrator::beside(&room);
     let attempts = further_attempts();
 
     for (what, text) in &attempts {
@@ -308,11 +324,9 @@ async fn what_would_break_walls_and_quotas_is_refused_though_an_administrator_co
     assert_eq!(room.henry.get("/api/v1/workloads").await.expect(200).json()["total"], 0);
     // The administrator may do all of it: that it was refused is our doing.
     let all = attempts.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>().join("\n---\n");
-    let arguments =
-        ["-n", &free, "apply", "--server-side", "--force-conflicts", "--dry-run=server", "-f", "-"];
-    let done = room.cluster.try_kubectl(&arguments, &all).unwrap();
+    let done = administrator.could(&all).unwrap();
     assert_eq!(done.lines().count(), attempts.len(), "{done}");
-    room.cluster.kubectl(&["delete", "namespace", &free, "--wait=false"]);
+    administrator.leave();
     room.close().await;
 }
 

@@ -17,7 +17,7 @@ use super::page_of;
 use crate::app::App;
 use crate::caller::Caller;
 use crate::clients::kube::kubeconfig::{self, Way};
-use crate::clients::kube::{As, Cluster, Failure, Mirror, role};
+use crate::clients::kube::{As, Cluster, Container, Failure, Mirror, Pod, role};
 use crate::error::{Error, Result};
 use crate::network::Range;
 
@@ -241,17 +241,15 @@ pub async fn nodes(app: &App, caller: &Caller, cluster: Option<&ClusterName>) ->
 async fn nodes_of_row(app: &App, row: &Row) -> Result<(Vec<Arc<Value>>, GpusByNode)> {
     check_answers(row)?;
     let cluster = client(app, row).await?;
-    let kept = |kind| cluster.mirrors.of(kind).and_then(Mirror::all);
-    let nodes = match kept("Node") {
+    let nodes = match cluster.mirrors.of("Node").and_then(Mirror::all) {
         Some(nodes) => nodes,
         None => nodes_of(&cluster).await?.into_iter().map(Arc::new).collect(),
     };
     let mut used = GpusByNode::new();
-    for pod in kept("Pod").iter().flatten() {
-        let Some(node) = pod["spec"]["nodeName"].as_str() else { continue };
-        let on_node = used.entry(node.to_owned()).or_default();
+    for pod in cluster.mirrors.pods.all().iter().flatten() {
+        let Some(node) = &pod.spec.node_name else { continue };
         for (resource, count) in gpus_of_pod(pod) {
-            *on_node.entry(resource).or_default() += count;
+            *used.entry(node.to_string()).or_default().entry(resource).or_default() += count;
         }
     }
     Ok((nodes, used))
@@ -261,28 +259,28 @@ async fn nodes_of_row(app: &App, row: &Row) -> Result<(Vec<Arc<Value>>, GpusByNo
 type GpusByNode = HashMap<String, BTreeMap<String, u64>>;
 
 /// The graphics processors that a pod has or waits for, by the name of the resource; none once it has ended.
-pub(super) fn gpus_of_pod(pod: &Value) -> BTreeMap<String, u64> {
+pub(super) fn gpus_of_pod(pod: &Pod) -> BTreeMap<String, u64> {
     let mut gpus = BTreeMap::new();
-    if matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed")) {
+    if matches!(pod.status.phase.as_deref(), Some("Succeeded" | "Failed")) {
         return gpus;
     }
-    let of = |list: &str| {
+    let of = |containers: &[Container]| {
         let mut sums: BTreeMap<String, Vec<u64>> = BTreeMap::new();
-        for container in pod["spec"][list].as_array().into_iter().flatten() {
+        for container in containers {
             // What is limited is requested: the cluster takes no graphics processor that it could share.
-            let limits = container["resources"]["limits"].as_object().into_iter().flatten();
+            let limits = container.resources.limits.iter();
             for (resource, amount) in limits.filter(|(resource, _)| is_gpu(resource)) {
-                let count = amount.as_str().and_then(quantity).unwrap_or_default() / 1_000;
-                sums.entry(resource.clone()).or_default().push(count);
+                let count = quantity(amount).unwrap_or_default() / 1_000;
+                sums.entry(resource.to_string()).or_default().push(count);
             }
         }
         sums
     };
-    for (resource, counts) in of("containers") {
+    for (resource, counts) in of(&pod.spec.containers) {
         *gpus.entry(resource).or_default() = counts.iter().sum();
     }
     // Those that come before run one after the other, and before the rest.
-    for (resource, counts) in of("initContainers") {
+    for (resource, counts) in of(&pod.spec.init_containers) {
         let most = counts.into_iter().max().unwrap_or_default();
         let held: &mut u64 = gpus.entry(resource).or_default();
         *held = (*held).max(most);
@@ -318,10 +316,13 @@ pub(crate) async fn look(app: &App, row: &Row) -> Result<()> {
     if clusters::set_state(&app.db, row.id, state, message.as_deref(), version.as_deref(), now).await? {
         if state == ClusterState::Ready {
             tracing::info!(cluster = %row.name, "a cluster answers");
+            app.signals.workloads.notify_one();
         } else {
             tracing::warn!(cluster = %row.name, message, "a cluster cannot be used");
         }
         app.signals.namespaces.notify_one();
+    } else if let Some(version) = version.filter(|version| row.version.as_ref() != Some(version)) {
+        clusters::set_version(&app.db, row.id, &version).await?;
     }
     Ok(())
 }
@@ -377,9 +378,17 @@ fn check_answers(row: &Row) -> Result<()> {
     if row.state == ClusterState::Ready {
         return Ok(());
     }
-    let detail = format!("cluster `{}` did not answer when it was last asked", row.name);
-    Err(Error::unavailable("cluster_unreachable", detail)
-        .hint("what runs there goes on; try again, or see `longshore cluster list`"))
+    let (name, since) = (&row.name, row.state_since);
+    Err(if row.state == ClusterState::Refused {
+        let detail = format!("cluster `{name}` has not taken our credentials since {since}");
+        Error::unavailable("cluster_refused", detail).hint(format!(
+            "what runs there goes on; an admin gives new ones: `longshore cluster renew {name} --kubeconfig FILE`"
+        ))
+    } else {
+        let detail = format!("cluster `{name}` has not answered since {since}");
+        Error::unavailable("cluster_unreachable", detail)
+            .hint("what runs there goes on; try again, or see `longshore cluster list`")
+    })
 }
 
 /// The client of the cluster with this id.
@@ -560,9 +569,10 @@ mod tests {
         let pod = serde_json::json!({"spec": {"containers": [container("1"), container("2"), {}], "initContainers": [container("2"), container("5")]}, "status": {"phase": "Pending"}});
         let mut ended = pod.clone();
         ended["status"]["phase"] = "Succeeded".into();
+        let gpus_of_pod = |pod| gpus_of_pod(&serde_json::from_value(pod).unwrap());
 
-        assert_eq!(gpus_of_pod(&pod), BTreeMap::from([("nvidia.com/gpu".to_owned(), 5)]));
-        assert!(gpus_of_pod(&ended).is_empty());
+        assert_eq!(gpus_of_pod(pod), BTreeMap::from([("nvidia.com/gpu".to_owned(), 5)]));
+        assert!(gpus_of_pod(ended).is_empty());
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use store::namespaces::{self, Row};
+use store::workloads;
 use wire::ids::NamespaceId;
 use wire::names::NamespaceName;
 use wire::namespaces::{
@@ -247,7 +248,8 @@ pub(crate) async fn only_one(app: &App, subject: &Subject) -> Result<Row> {
     let page = PageQuery { limit: Some(MAX_LIMIT), offset: None };
     let mut all = namespaces::list(&app.db, Some(subject.account), None, page).await?.rows;
     match all.len() {
-        0 => Err(Error::invalid("namespace", "you have no namespace yet").hint("make one first")),
+        0 => Err(Error::invalid("namespace", "you have no namespace yet")
+            .hint("make one first: `longshore namespace create NAME`")),
         1 => Ok(all.remove(0)),
         _ => {
             let names: Vec<_> = all.iter().map(|row| format!("`{}`", row.name)).collect();
@@ -309,8 +311,8 @@ pub(crate) async fn gpus_for(app: &App, row: &Row) -> Result<u64> {
 /// The graphics processors that the pods of a namespace have or wait for, as far as was last known.
 pub(crate) fn gpus_of(app: &App, row: &Row) -> u64 {
     let Some(cluster) = app.clusters.get(row.cluster_id) else { return 0 };
-    let pods = cluster.mirrors.of("Pod").map(|pods| pods.last_known(row.name.as_str()));
-    pods.iter().flatten().flat_map(|pod| clusters::gpus_of_pod(pod).into_values()).sum()
+    let pods = cluster.mirrors.pods.last_known(row.name.as_str());
+    pods.iter().flat_map(|pod| clusters::gpus_of_pod(pod).into_values()).sum()
 }
 
 /// Brings a namespace's quota up to date, and nothing else of it.
@@ -356,8 +358,16 @@ async fn make(app: &App, row: &Row, cluster: &Cluster, room: &Room<'_>) -> Resul
         return set(NamespaceState::Creating, Some(message)).await;
     }
     let uid = found["metadata"]["uid"].as_str().unwrap_or_default();
+    let is_another = row.uid.as_deref().is_some_and(|known| known != uid);
     if row.uid.as_deref() != Some(uid) {
-        namespaces::set_uid(&app.db, row.id, uid).await?;
+        let tx = app.db.begin().await?;
+        namespaces::set_uid(&tx, row.id, uid).await?;
+        // What was in the one that we knew went with it, as when a cluster loses its store.
+        if is_another {
+            workloads::set_all_unapplied(&tx, row.id).await?;
+            tracing::warn!(namespace = %row.name, cluster = %row.cluster, "a namespace was made anew; its workloads are applied again");
+        }
+        tx.commit().await?;
     }
     let mut namespace = room.namespace();
     // Only this very object: one that took its place meanwhile is somebody's.
@@ -370,7 +380,11 @@ async fn make(app: &App, row: &Row, cluster: &Cluster, room: &Room<'_>) -> Resul
     if let Some((_, until)) = pull_secret {
         namespaces::set_pull_secret_until(&app.db, row.id, until).await?;
     }
-    set(NamespaceState::Ready, None).await
+    set(NamespaceState::Ready, None).await?;
+    if is_another {
+        app.signals.workloads.notify_one();
+    }
+    Ok(())
 }
 
 /// A new pull secret with the time when it ends, when the one that is there ends soon or is gone.

@@ -4,11 +4,11 @@
 use serde_json::Value;
 use wire::ids::AccountId;
 
-use super::workloads::{is_name, is_ready, pods_behind};
+use super::workloads::{is_name, pods_behind};
 use super::{clusters, namespaces, sessions};
 use crate::app::App;
 use crate::caller::Caller;
-use crate::clients::kube::{As, Cluster, PodPort};
+use crate::clients::kube::{As, Cluster, Pod, PodPort};
 use crate::error::{Error, ErrorKind, Result};
 use crate::streams::{Place, TooMany};
 
@@ -107,8 +107,8 @@ async fn of_service(
         return Err(Error::conflict("no_selector", detail));
     }
     let mut pods = pods_behind(cluster, &namespace.name, selector).await?;
-    pods.retain(is_ready);
-    pods.sort_by(|one, other| one["metadata"]["name"].as_str().cmp(&other["metadata"]["name"].as_str()));
+    pods.retain(|pod| pod.is_ready());
+    pods.sort_by(|one, other| one.metadata.name.cmp(&other.metadata.name));
     // Who looks stays with one pod, as long as there are the same ones: what a pod remembers of its visitor is there.
     let count = pods.len().max(1);
     let turn = usize::try_from(account.0.unsigned_abs()).unwrap_or_default() % count;
@@ -121,7 +121,7 @@ async fn of_service(
         let detail = format!("service `{name}` means a port `{target}`, which its pods do not have");
         Error::conflict("no_such_port", detail)
     })?;
-    Ok((pod["metadata"]["name"].as_str().unwrap_or_default().to_owned(), port))
+    Ok((pod.metadata.name.to_string(), port))
 }
 
 /// What a service means by one of its ports, by number or name: the port of its pods, as it is written.
@@ -140,12 +140,10 @@ fn target_of<'a>(service: &'a Value, port: &str) -> Option<&'a Value> {
 }
 
 /// The number of a port of a pod that may be given by its name.
-fn port_in(pod: &Value, target: &Value) -> Option<u16> {
-    let number = |value: &Value| value.as_u64().and_then(|port| u16::try_from(port).ok());
-    let Some(name) = target.as_str() else { return number(target) };
-    let containers = pod["spec"]["containers"].as_array().into_iter().flatten();
-    let ports = containers.flat_map(|container| container["ports"].as_array().into_iter().flatten());
-    number(&ports.into_iter().find(|port| port["name"] == name)?["containerPort"])
+fn port_in(pod: &Pod, target: &Value) -> Option<u16> {
+    let Some(name) = target.as_str() else { return u16::try_from(target.as_u64()?).ok() };
+    let mut ports = pod.spec.containers.iter().flat_map(|container| &container.ports);
+    ports.find(|port| port.name.as_deref() == Some(name)).map(|port| port.container_port)
 }
 
 #[cfg(test)]
@@ -160,6 +158,7 @@ mod tests {
             {"name": "web", "port": 80, "targetPort": "http"}, {"name": "raw", "port": 81}, {"port": 82, "protocol": "UDP"},
         ]}});
         let pod = json!({"spec": {"containers": [{}, {"ports": [{"name": "http", "containerPort": 8000}]}]}});
+        let pod: Pod = serde_json::from_value(pod).unwrap();
         let found = |port: &str| target_of(&service, port).and_then(|target| port_in(&pod, target));
 
         assert_eq!(

@@ -11,11 +11,13 @@ use wire::clusters::ClusterState;
 use wire::ids::ClusterId;
 
 use crate::app::App;
-use crate::clients::kube::{KEPT, Mirrors};
+use crate::clients::kube::{KEPT, Mirrors, News, PODS};
 use crate::domain::clusters::{client, look};
 
 /// How often.
 const INTERVAL: Duration = Duration::from_secs(15);
+/// How often while one of them cannot be used.
+const SOON: Duration = Duration::from_secs(5);
 
 /// Those that are followed, and how to stop that.
 type Followed = HashMap<ClusterId, (Arc<Mirrors>, CancellationToken)>;
@@ -24,8 +26,12 @@ type Followed = HashMap<ClusterId, (Arc<Mirrors>, CancellationToken)>;
 pub(super) async fn run(app: App) {
     let mut followed = Followed::new();
     loop {
+        let mut pause = INTERVAL;
         match clusters::all(&app.db).await {
             Ok(rows) => {
+                if rows.iter().any(|row| row.state != ClusterState::Ready) {
+                    pause = SOON;
+                }
                 // One that does not answer keeps nobody else waiting.
                 let app = &app;
                 let looks = rows.iter().map(|row| async move { (row, look(app, row).await) });
@@ -41,7 +47,7 @@ pub(super) async fn run(app: App) {
         tokio::select! {
             () = app.shutdown.cancelled() => return,
             () = app.signals.clusters.notified() => {}
-            () = tokio::time::sleep(INTERVAL) => {}
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }
@@ -65,16 +71,19 @@ async fn follow(app: &App, rows: &[Row], followed: &mut Followed) {
         if let Some((_, before)) = followed.insert(row.id, (Arc::clone(&mirrors), stop.clone())) {
             before.cancel();
         }
-        for kept in &KEPT {
+        for kept in KEPT.iter().chain([&PODS]) {
             let (told, cluster, stop) = (app.clone(), cluster.clone(), stop.clone());
             app.spawn(async move {
-                let Some(mirror) = cluster.mirrors.of(kept.kind) else { return };
-                let changed = || {
+                let tell = |news| {
                     if kept.is_shown {
                         told.clusters.changed();
                     }
+                    // Whoever looks shall soon read since when nothing is known.
+                    if news == News::Broken {
+                        told.signals.clusters.notify_one();
+                    }
                 };
-                mirror.follow(&cluster, kept, &stop, changed).await;
+                cluster.follow(kept, &stop, tell).await;
             });
         }
     }

@@ -1,4 +1,5 @@
-//! Finishes what an earlier server left half done of workloads: what was stored and not applied, and what was to go.
+//! Finishes what was left half done of workloads by an earlier server or because a cluster did not answer: what was stored and not
+//! applied, and what was to go. Applies again what went with its namespace.
 
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ const INTERVAL: Duration = Duration::from_secs(20);
 
 /// Works until the server ends.
 pub(super) async fn run(app: App) {
-    let began = app.now();
+    let mut began = app.now();
     loop {
         match workloads::unfinished(&app.db).await {
             Ok(rows) => {
@@ -26,6 +27,8 @@ pub(super) async fn run(app: App) {
         }
         tokio::select! {
             () = app.shutdown.cancelled() => return,
+            // Nobody has those in hand.
+            () = app.signals.workloads.notified() => began = app.now(),
             () = tokio::time::sleep(INTERVAL) => {}
         }
     }

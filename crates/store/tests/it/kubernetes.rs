@@ -72,6 +72,9 @@ db_test! {
         assert!(!clusters::set_state(&**db, lab.id, ClusterState::Refused, Some("no"), None, later(6)).await.unwrap());
         let found = clusters::get(&**db, lab.id).await.unwrap().unwrap();
         assert_eq!((found.state, found.state_since, found.version.as_deref()), (ClusterState::Refused, later(5), Some("v1.34.4")));
+        clusters::set_version(&**db, lab.id, "v1.35.0").await.unwrap();
+        let found = clusters::get(&**db, lab.id).await.unwrap().unwrap();
+        assert_eq!((found.state_since, found.version.as_deref()), (later(5), Some("v1.35.0")));
         let id = namespace(db, lab.id, alice, "alice-test").await.unwrap();
         assert!(matches!(clusters::delete(&**db, lab.id).await, Err(Error::InUse)));
         assert!(namespaces::delete(&**db, id).await.unwrap());
@@ -158,6 +161,12 @@ db_test! {
         workloads::set_applied(&**db, row.id, 5, "uid").await.unwrap();
         workloads::set_applied(&**db, row.id, 5, "uid").await.unwrap();
         assert!(workloads::unfinished(&**db).await.unwrap().is_empty());
+        let other = namespace(db, lab.id, alice, "alice-other").await.unwrap();
+        workloads::set_all_unapplied(&**db, other).await.unwrap();
+        assert!(workloads::unfinished(&**db).await.unwrap().is_empty(), "those of another namespace stay");
+        workloads::set_all_unapplied(&**db, space).await.unwrap();
+        assert_eq!(workloads::unfinished(&**db).await.unwrap().len(), 1);
+        workloads::set_applied(&**db, row.id, 5, "uid").await.unwrap();
         workloads::set_deleted(&**db, row.id).await.unwrap();
         assert_eq!(workloads::unfinished(&**db).await.unwrap().len(), 1);
         assert_eq!(workloads::of_namespaces(&**db, &[space]).await.unwrap().len(), 1);

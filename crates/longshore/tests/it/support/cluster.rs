@@ -37,6 +37,16 @@ pub(crate) fn unique(prefix: &str) -> String {
 }
 
 impl Cluster {
+    /// Another one than that of the test run, by its administrator's kubeconfig.
+    pub(super) fn at(kubeconfig: PathBuf) -> Self {
+        Self { kubeconfig }
+    }
+
+    /// Where the programs are that a cluster of our recipe was made of; none for another.
+    pub(super) fn programs(&self) -> Option<PathBuf> {
+        Some(std::fs::read_to_string(self.folder().join("programs")).ok()?.trim().into())
+    }
+
     /// The folder of a cluster that the recipe made.
     fn folder(&self) -> &Path {
         self.kubeconfig.parent().unwrap()

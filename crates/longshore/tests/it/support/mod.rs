@@ -6,6 +6,7 @@ pub(crate) mod archives;
 pub(crate) mod builds;
 pub(crate) mod charts;
 pub(crate) mod cluster;
+pub(crate) mod control_plane;
 pub(crate) mod disk;
 pub(crate) mod engine;
 pub(crate) mod git;

@@ -72,9 +72,20 @@ impl Room {
         Self { server, henry, ..self }
     }
 
+    /// Without an engine, and with the cluster as `lab`, opened by this kubeconfig: for what happens on the way to it.
+    pub(crate) async fn by_way_of(cluster: Cluster, kubeconfig: &Value) -> Self {
+        let server = TestServer::without_engine(&[]).await;
+        let lab = json!({"name": "lab", "kubeconfig": kubeconfig.to_string()});
+        server.admin().await.post("/api/v1/clusters", lab).await.expect(201);
+        Self::with_account(cluster, server).await
+    }
+
     pub(crate) async fn furnish(cluster: Cluster, server: TestServer) -> Self {
-        let admin = server.admin().await;
-        cluster.add_to(&admin).await;
+        cluster.add_to(&server.admin().await).await;
+        Self::with_account(cluster, server).await
+    }
+
+    async fn with_account(cluster: Cluster, server: TestServer) -> Self {
         let name = unique("henry");
         let henry = server.account(&name).await;
         henry

@@ -9,14 +9,18 @@ use futures::{Stream, TryStreamExt as _};
 use http::{Method, Request, header};
 use http_body_util::{BodyExt as _, Limited};
 use kube::client::Body;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use wire::ids::ClusterId;
 use wire::names::NamespaceName;
 use wire::secret::Secret;
 
 use super::forward::{Connector, Web};
-use super::{Failure, Mirrors, OWN_NAME, kubeconfig};
+use super::mirror::Kept;
+use super::{Failure, Mirrors, News, OWN_NAME, kubeconfig};
 use crate::error::Result;
 
 /// How long an API server may take for one request.
@@ -114,9 +118,35 @@ impl Cluster {
         &self.web
     }
 
+    /// Follows a kind of objects until told to stop.
+    pub async fn follow(&self, kept: &Kept, stop: &CancellationToken, tell: impl Fn(News) + Sync) {
+        match self.mirrors.of(kept.kind) {
+            Some(mirror) => mirror.follow(self, kept, stop, tell).await,
+            None => self.mirrors.pods.follow(self, kept, stop, tell).await,
+        }
+    }
+
     /// Reads an object or a list.
     pub async fn get(&self, who: As<'_>, path: &str) -> Result<Value, Failure> {
         Ok(self.call(who, Method::GET, path, None).await?.body)
+    }
+
+    /// Reads an object or a list as it is written, for whoever has no use for all of it.
+    pub(super) async fn bytes(&self, who: As<'_>, path: &str) -> Result<Bytes, Failure> {
+        let request = request(who, Method::GET, path, None)?;
+        let sent = tokio::time::timeout(PATIENCE, self.exchange_bytes(request)).await;
+        Ok(sent.map_err(|_| too_slow())??.0)
+    }
+
+    /// Reads a list of what is asked of its objects.
+    pub async fn list<T: DeserializeOwned>(&self, who: As<'_>, path: &str) -> Result<Vec<T>, Failure> {
+        #[derive(Deserialize)]
+        struct List<T> {
+            items: Option<Vec<T>>,
+        }
+
+        let list: List<T> = serde_json::from_slice(&self.bytes(who, path).await?)?;
+        Ok(list.items.unwrap_or_default())
     }
 
     /// Reads an object; none when there is none.
@@ -219,6 +249,11 @@ impl Cluster {
     }
 
     async fn exchange(&self, request: Request<Body>) -> Result<Answer, Failure> {
+        let (bytes, warnings) = self.exchange_bytes(request).await?;
+        Ok(Answer { body: serde_json::from_slice(&bytes)?, warnings })
+    }
+
+    async fn exchange_bytes(&self, request: Request<Body>) -> Result<(Bytes, Vec<String>), Failure> {
         let response = self.client.send(request).await?;
         let status = response.status();
         let warnings = response.headers().get_all(header::WARNING).iter();
@@ -227,9 +262,7 @@ impl Cluster {
         if !status.is_success() {
             return Err(Failure::of_answer(status.as_u16(), &bytes));
         }
-        let body = serde_json::from_slice(&bytes)
-            .map_err(|error| Failure::Unreachable(format!("what answers is no API server: {error}")))?;
-        Ok(Answer { body, warnings })
+        Ok((bytes, warnings))
     }
 }
 

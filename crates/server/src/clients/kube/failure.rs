@@ -52,6 +52,12 @@ struct Cause {
     message: String,
 }
 
+impl From<serde_json::Error> for Failure {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Unreachable(format!("what answers is no API server: {error}"))
+    }
+}
+
 impl Failure {
     /// Reads an answer that is no success.
     pub(super) fn of_answer(code: u16, body: &[u8]) -> Self {

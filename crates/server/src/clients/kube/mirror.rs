@@ -6,13 +6,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
+use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 
-use super::{As, Cluster, Failure};
+use super::{As, Cluster, Failure, Pod};
 
-/// Objects that are asked for together when everything is listed.
-const PAGE: usize = 500;
+/// Objects that are asked for together when everything is listed. A page is in memory as a whole until it is read.
+const PAGE: usize = 100;
 /// How long a watch goes on before it is begun anew; the API server ends it then in order.
 const WATCH_SECS: u64 = 300;
 /// How long nothing may come of a watch, bookmarks included, before it is taken for dead.
@@ -23,16 +26,6 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from
 const LINE_BYTES_MAX: usize = 4 << 20;
 /// What nobody looks at and takes most of the room.
 const DROPPED: [&str; 2] = ["managedFields", "annotations"];
-/// What is kept of a pod: what says where it is, how it is and why. By far the most objects of a cluster are pods.
-const OF_PODS: [(&str, &[&str]); 2] = [
-    ("spec", &["containers", "initContainers", "nodeName"]),
-    ("status", &["conditions", "containerStatuses", "initContainerStatuses", "phase", "podIP", "reason"]),
-];
-const OF_CONTAINERS: [&str; 4] = ["image", "name", "ports", "resources"];
-const OF_CONTAINER_STATUSES: [&str; 6] = ["image", "lastState", "name", "ready", "restartCount", "state"];
-/// The conditions of a pod that say more than its phase.
-const CONDITIONS: [&str; 2] = ["PodScheduled", "Ready"];
-const OF_CONDITIONS: [&str; 4] = ["message", "reason", "status", "type"];
 /// What is kept of an event.
 const OF_EVENTS: [&str; 6] =
     ["metadata", "involvedObject", "reason", "message", "lastTimestamp", "eventTime"];
@@ -54,12 +47,15 @@ const fn kept(kind: &'static str, path: &'static str, is_shown: bool) -> Kept {
     Kept { kind, path, selector: "", is_shown }
 }
 
-/// How many kinds are kept: a number of its own, because a type whose size is computed from [`KEPT`] is a cycle for optimised builds.
-const KINDS: usize = 10;
+/// How many kinds are kept beside pods: a number of its own, because a type whose size is computed from [`KEPT`] is a cycle for
+/// optimised builds.
+const KINDS: usize = 9;
 
-/// The kinds that are kept of each cluster. Nobody may read secrets and configuration of other namespaces, not even we.
+/// Pods are kept as what is asked of them: there are many.
+pub const PODS: Kept = kept("Pod", "/api/v1/pods", true);
+
+/// The other kinds that are kept of each cluster. Nobody may read secrets and configuration of other namespaces, not even we.
 pub const KEPT: [Kept; KINDS] = [
-    kept("Pod", "/api/v1/pods", true),
     kept("Deployment", "/apis/apps/v1/deployments", true),
     kept("StatefulSet", "/apis/apps/v1/statefulsets", true),
     kept("DaemonSet", "/apis/apps/v1/daemonsets", true),
@@ -71,16 +67,27 @@ pub const KEPT: [Kept; KINDS] = [
     Kept { selector: "&fieldSelector=type%3DWarning", ..kept("Event", "/api/v1/events", false) },
 ];
 
+/// What somebody who follows a cluster tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News {
+    /// Something is otherwise than it was.
+    Changed,
+    /// It is not known any more what there is.
+    Broken,
+}
+
 /// What is kept of one cluster.
 #[derive(Default)]
 pub struct Mirrors {
-    mirrors: [Mirror; KINDS],
+    /// Its pods.
+    pub pods: Mirror<Pod>,
+    others: [Mirror<Value>; KINDS],
 }
 
 impl Mirrors {
-    /// The objects of a kind; none of one that is not kept.
-    pub fn of(&self, kind: &str) -> Option<&Mirror> {
-        self.mirrors.get(KEPT.iter().position(|kept| kept.kind == kind)?)
+    /// The objects of a kind; none of pods and of what is not kept.
+    pub fn of(&self, kind: &str) -> Option<&Mirror<Value>> {
+        self.others.get(KEPT.iter().position(|kept| kept.kind == kind)?)
     }
 
     /// Takes an object that the cluster has just answered, so that whoever made it sees it at once.
@@ -89,131 +96,162 @@ impl Mirrors {
         if let Some(mirror) = kind {
             let mut state = mirror.state();
             if state.is_complete {
-                state.put(object.clone());
+                state.put(slimmed(object.clone()));
             }
         }
     }
 }
 
-/// The objects of one kind.
-#[derive(Default)]
-pub struct Mirror {
-    state: Mutex<State>,
+/// What can be kept.
+pub trait Object: DeserializeOwned {
+    /// Reads an object of a kind from JSON that may not say of which it is, and leaves out what nobody asks.
+    fn read(json: &RawValue, kind: &'static str) -> serde_json::Result<Self>;
+    /// Its namespace, if it has one, and its name.
+    fn place(&self) -> (&str, &str);
+    /// Grows with each change of an object; that of something unreadable is the oldest.
+    fn version(&self) -> u64;
 }
 
-#[derive(Default)]
-struct State {
-    /// By namespace and name.
-    objects: BTreeMap<(String, String), Entry>,
+impl Object for Pod {
+    fn read(json: &RawValue, _: &'static str) -> serde_json::Result<Self> {
+        serde_json::from_str(json.get())
+    }
+
+    fn place(&self) -> (&str, &str) {
+        (&self.metadata.namespace, &self.metadata.name)
+    }
+
+    fn version(&self) -> u64 {
+        self.metadata.resource_version
+    }
+}
+
+impl Object for Value {
+    fn read(json: &RawValue, kind: &'static str) -> serde_json::Result<Self> {
+        let mut object: Self = serde_json::from_str(json.get())?;
+        // In a list they do not say what they are.
+        object["kind"] = kind.into();
+        Ok(slimmed(object))
+    }
+
+    fn place(&self) -> (&str, &str) {
+        let text = |name: &str| self["metadata"][name].as_str().unwrap_or_default();
+        (text("namespace"), text("name"))
+    }
+
+    fn version(&self) -> u64 {
+        let version = self["metadata"]["resourceVersion"].as_str();
+        version.and_then(|version| version.parse().ok()).unwrap_or_default()
+    }
+}
+
+/// The objects of one kind.
+pub struct Mirror<T> {
+    state: Mutex<State<T>>,
+}
+
+impl<T> Default for Mirror<T> {
+    fn default() -> Self {
+        Self { state: Mutex::new(State { objects: BTreeMap::new(), is_complete: false }) }
+    }
+}
+
+/// Namespace and name.
+type Key = (Box<str>, Box<str>);
+
+struct State<T> {
+    objects: BTreeMap<Key, Arc<T>>,
     is_complete: bool,
 }
 
-impl State {
+impl<T: Object> State<T> {
     /// Keeps an object, unless a newer state of it is known already.
-    fn put(&mut self, object: Value) {
+    fn put(&mut self, object: T) {
         let key = key(&object);
-        if self.objects.get(&key).is_some_and(|known| known.version > version_of(&object)) {
-            return;
-        }
-        self.objects.insert(key, Entry::new(object));
-    }
-}
-
-/// An object as it is kept.
-#[derive(Clone)]
-struct Entry {
-    version: u64,
-    form: Form,
-}
-
-/// Pods are many and not often looked at: as text they take a tenth of the room.
-#[derive(Clone)]
-enum Form {
-    Value(Arc<Value>),
-    Text(Arc<[u8]>),
-}
-
-impl Entry {
-    fn new(mut object: Value) -> Self {
-        let version = version_of(&object);
-        slim(&mut object);
-        let form = if object["kind"] == "Pod" {
-            Form::Text(object.to_string().into_bytes().into())
-        } else {
-            Form::Value(Arc::new(object))
-        };
-        Self { version, form }
-    }
-
-    fn value(&self) -> Arc<Value> {
-        match &self.form {
-            Form::Value(value) => Arc::clone(value),
-            // It was written by ourselves.
-            Form::Text(text) => Arc::new(serde_json::from_slice(text).unwrap_or_default()),
+        if self.objects.get(&key).is_none_or(|known| known.version() <= object.version()) {
+            self.objects.insert(key, Arc::new(object));
         }
     }
 }
 
-impl Mirror {
-    fn state(&self) -> MutexGuard<'_, State> {
+/// A page of a list, its objects as they came.
+#[derive(Deserialize)]
+struct Listed<'a> {
+    #[serde(default)]
+    metadata: ListMetadata,
+    #[serde(borrow)]
+    items: Option<Vec<&'a RawValue>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct ListMetadata {
+    r#continue: String,
+    resource_version: String,
+}
+
+/// What a watch tells of one object.
+#[derive(Deserialize)]
+struct Told<'a> {
+    r#type: String,
+    #[serde(borrow)]
+    object: &'a RawValue,
+}
+
+/// What is read of an object that only says how far a watch is.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Marked {
+    metadata: ListMetadata,
+}
+
+impl<T: Object + Send + Sync> Mirror<T> {
+    fn state(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The objects of a namespace, by name; none while it is not known that these are all.
-    pub fn of_namespace(&self, namespace: &str) -> Option<Vec<Arc<Value>>> {
+    pub fn of_namespace(&self, namespace: &str) -> Option<Vec<Arc<T>>> {
         let is_complete = self.state().is_complete;
         is_complete.then(|| self.last_known(namespace))
     }
 
     /// An object, if there is one as far as is known; none while it is not known which there are.
-    pub fn find(&self, namespace: &str, name: &str) -> Option<Option<Arc<Value>>> {
-        let key = (namespace.to_owned(), name.to_owned());
+    pub fn find(&self, namespace: &str, name: &str) -> Option<Option<Arc<T>>> {
+        let key: Key = (namespace.into(), name.into());
         let state = self.state();
-        if !state.is_complete {
-            return None;
-        }
-        let found = state.objects.get(&key).cloned();
-        drop(state);
-        Some(found.map(|entry| entry.value()))
+        state.is_complete.then(|| state.objects.get(&key).cloned())
     }
 
     /// The objects of a namespace as they were last known to be, however long ago.
-    pub fn last_known(&self, namespace: &str) -> Vec<Arc<Value>> {
-        let from = (namespace.to_owned(), String::new());
+    pub fn last_known(&self, namespace: &str) -> Vec<Arc<T>> {
+        let from: Key = (namespace.into(), Box::default());
         let state = self.state();
-        let found = state.objects.range(from..).take_while(|((of, _), _)| of == namespace);
-        let found: Vec<Entry> = found.map(|(_, entry)| entry.clone()).collect();
-        // What is watched must not wait for who reads.
-        drop(state);
-        found.iter().map(Entry::value).collect()
+        let found = state.objects.range(from..).take_while(|((of, _), _)| &**of == namespace);
+        found.map(|(_, object)| Arc::clone(object)).collect()
     }
 
     /// All objects; none while it is not known that these are all.
-    pub fn all(&self) -> Option<Vec<Arc<Value>>> {
+    pub fn all(&self) -> Option<Vec<Arc<T>>> {
         let state = self.state();
-        if !state.is_complete {
-            return None;
-        }
-        let found: Vec<Entry> = state.objects.values().cloned().collect();
-        drop(state);
-        Some(found.iter().map(Entry::value).collect())
+        state.is_complete.then(|| state.objects.values().cloned().collect())
     }
 
-    /// Follows a cluster until told to stop, and says when something has changed. What went wrong is said, waited out and
+    /// Follows a cluster until told to stop, and tells what there is to tell. What went wrong is said, waited out and
     /// begun anew.
     pub async fn follow(
         &self,
         cluster: &Cluster,
         kept: &Kept,
         stop: &CancellationToken,
-        changed: impl Fn() + Sync,
+        tell: impl Fn(News) + Sync,
     ) {
         let mut pause = PAUSES.0;
         loop {
             let began = std::time::Instant::now();
             let ended = tokio::select! {
                 () = stop.cancelled() => return,
-                ended = self.once(cluster, kept, &changed) => ended,
+                ended = self.once(cluster, kept, &tell) => ended,
             };
             match ended {
                 Ok(()) => pause = PAUSES.0,
@@ -222,7 +260,7 @@ impl Mirror {
                 Err(failure) => {
                     self.state().is_complete = false;
                     tracing::debug!(%failure, kind = kept.kind, "a watch broke off");
-                    changed();
+                    tell(News::Broken);
                 }
             }
             if began.elapsed() > PAUSES.1 {
@@ -237,40 +275,40 @@ impl Mirror {
     }
 
     /// Lists everything, then takes what changes.
-    async fn once(&self, cluster: &Cluster, kept: &Kept, changed: &impl Fn()) -> Result<(), Failure> {
+    async fn once(&self, cluster: &Cluster, kept: &Kept, tell: &impl Fn(News)) -> Result<(), Failure> {
         let Kept { path, selector, .. } = kept;
         let mut objects = BTreeMap::new();
         let mut next = String::new();
         let mut version = loop {
-            let mut list =
-                cluster.get(As::Longshore, &format!("{path}?limit={PAGE}{selector}&continue={next}")).await?;
-            for mut object in list["items"].as_array_mut().map(std::mem::take).into_iter().flatten() {
-                // In a list they do not say what they are.
-                object["kind"] = kept.kind.into();
-                objects.insert(key(&object), Entry::new(object));
+            let path = format!("{path}?limit={PAGE}{selector}&continue={next}");
+            let page = cluster.bytes(As::Longshore, &path).await?;
+            let page: Listed<'_> = serde_json::from_slice(&page)?;
+            for object in page.items.into_iter().flatten() {
+                let object = T::read(object, kept.kind)?;
+                objects.insert(key(&object), Arc::new(object));
             }
-            let metadata = &list["metadata"];
-            next = escaped(metadata["continue"].as_str().unwrap_or_default());
+            next = escaped(&page.metadata.r#continue);
             if next.is_empty() {
-                break metadata["resourceVersion"].as_str().unwrap_or_default().to_owned();
+                break page.metadata.resource_version;
             }
         };
         *self.state() = State { objects, is_complete: true };
-        changed();
+        tell(News::Changed);
         loop {
             let watch = format!(
                 "{path}?watch=true&allowWatchBookmarks=true&timeoutSeconds={WATCH_SECS}{selector}&resourceVersion={version}"
             );
-            self.watch(cluster, &watch, &mut version, changed).await?;
+            self.watch(cluster, kept.kind, &watch, &mut version, tell).await?;
         }
     }
 
     async fn watch(
         &self,
         cluster: &Cluster,
+        kind: &'static str,
         path: &str,
         version: &mut String,
-        changed: &impl Fn(),
+        tell: &impl Fn(News),
     ) -> Result<(), Failure> {
         let mut stream = std::pin::pin!(cluster.stream(As::Longshore, path).await?);
         let mut buffer: Vec<u8> = Vec::new();
@@ -281,8 +319,8 @@ impl Mirror {
             buffer.extend_from_slice(&piece?);
             while let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = buffer.drain(..=end).collect();
-                if self.take(&line, version)? {
-                    changed();
+                if self.take(&line, kind, version)? {
+                    tell(News::Changed);
                 }
             }
             if buffer.len() > LINE_BYTES_MAX {
@@ -292,42 +330,45 @@ impl Mirror {
     }
 
     /// Takes what a watch says; whether something changed.
-    fn take(&self, line: &[u8], version: &mut String) -> Result<bool, Failure> {
-        let mut event: Value = serde_json::from_slice(line)
-            .map_err(|error| Failure::Unreachable(format!("what a watch says cannot be read: {error}")))?;
-        let object = event["object"].take();
-        let kind = event["type"].as_str().unwrap_or_default();
-        if kind == "ERROR" {
-            let code = object["code"].as_u64().and_then(|code| u16::try_from(code).ok()).unwrap_or(500);
-            return Err(Failure::of_answer(code, object.to_string().as_bytes()));
+    fn take(&self, line: &[u8], kind: &'static str, version: &mut String) -> Result<bool, Failure> {
+        let told: Told<'_> = serde_json::from_slice(line)?;
+        match told.r#type.as_str() {
+            "ERROR" => {
+                let status: Value = serde_json::from_str(told.object.get())?;
+                let code = status["code"].as_u64().and_then(|code| u16::try_from(code).ok()).unwrap_or(500);
+                Err(Failure::of_answer(code, told.object.get().as_bytes()))
+            }
+            word @ ("ADDED" | "MODIFIED" | "DELETED") => {
+                let object = T::read(told.object, kind)?;
+                if object.version() > 0 {
+                    *version = object.version().to_string();
+                }
+                let mut state = self.state();
+                if word == "DELETED" {
+                    state.objects.remove(&key(&object));
+                } else {
+                    state.put(object);
+                }
+                Ok(true)
+            }
+            _ => {
+                let marked: Marked = serde_json::from_str(told.object.get())?;
+                if !marked.metadata.resource_version.is_empty() {
+                    *version = marked.metadata.resource_version;
+                }
+                Ok(false)
+            }
         }
-        if let Some(new) = object["metadata"]["resourceVersion"].as_str() {
-            new.clone_into(version);
-        }
-        let mut state = self.state();
-        match kind {
-            "ADDED" | "MODIFIED" => state.put(object),
-            "DELETED" => drop(state.objects.remove(&key(&object))),
-            _ => return Ok(false),
-        }
-        Ok(true)
     }
 }
 
-/// Versions of one object grow; that of something unreadable is the oldest.
-fn version_of(object: &Value) -> u64 {
-    object["metadata"]["resourceVersion"]
-        .as_str()
-        .and_then(|version| version.parse().ok())
-        .unwrap_or_default()
+fn key(object: &impl Object) -> Key {
+    let (namespace, name) = object.place();
+    (namespace.into(), name.into())
 }
 
-fn key(object: &Value) -> (String, String) {
-    let text = |name: &str| object["metadata"][name].as_str().unwrap_or_default().to_owned();
-    (text("namespace"), text("name"))
-}
-
-fn slim(object: &mut Value) {
+/// An object without what nobody asks.
+fn slimmed(mut object: Value) -> Value {
     if let Some(metadata) = object["metadata"].as_object_mut() {
         for name in DROPPED {
             metadata.remove(name);
@@ -335,9 +376,8 @@ fn slim(object: &mut Value) {
     }
     match object["kind"].as_str() {
         Some("Event") => {
-            retain(object, &OF_EVENTS);
+            retain(&mut object, &OF_EVENTS);
         }
-        Some("Pod") => slim_pod(object),
         Some("Node") => {
             if let Some(status) = object["status"].as_object_mut() {
                 status.remove("images");
@@ -345,41 +385,7 @@ fn slim(object: &mut Value) {
         }
         _ => {}
     }
-}
-
-fn slim_pod(pod: &mut Value) {
-    for (part, kept) in OF_PODS {
-        if let Some(part) = pod.get_mut(part) {
-            retain(part, kept);
-        }
-    }
-    for list in ["/spec/containers", "/spec/initContainers"] {
-        for container in items(pod, list) {
-            retain(container, &OF_CONTAINERS);
-            if let Some(resources) = container.get_mut("resources") {
-                retain(resources, &["limits"]);
-            }
-        }
-    }
-    for list in ["/status/containerStatuses", "/status/initContainerStatuses"] {
-        for status in items(pod, list) {
-            retain(status, &OF_CONTAINER_STATUSES);
-            // Since when it runs, nobody asks.
-            if let Some(running) = status.pointer_mut("/state/running") {
-                retain(running, &[]);
-            }
-        }
-    }
-    if let Some(conditions) = pod.pointer_mut("/status/conditions").and_then(Value::as_array_mut) {
-        conditions.retain(|it| CONDITIONS.iter().any(|wanted| it["type"] == *wanted));
-        for condition in conditions {
-            retain(condition, &OF_CONDITIONS);
-        }
-    }
-}
-
-fn items<'a>(object: &'a mut Value, list: &str) -> impl Iterator<Item = &'a mut Value> {
-    object.pointer_mut(list).and_then(Value::as_array_mut).into_iter().flatten()
+    object
 }
 
 /// Leaves of an object's fields only these.
@@ -395,96 +401,70 @@ fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
-    fn line(kind: &str, namespace: &str, name: &str, version: &str) -> Vec<u8> {
-        let metadata = serde_json::json!({"namespace": namespace, "name": name, "resourceVersion": version, "managedFields": []});
-        serde_json::json!({"type": kind, "object": {"metadata": metadata}}).to_string().into_bytes()
+    fn line(word: &str, namespace: &str, name: &str, version: &str) -> Vec<u8> {
+        let metadata =
+            json!({"namespace": namespace, "name": name, "resourceVersion": version, "managedFields": []});
+        json!({"type": word, "object": {"metadata": metadata}}).to_string().into_bytes()
     }
 
     #[test]
     fn what_changes_is_taken_and_what_is_past_is_said() {
-        let mirror = Mirror::default();
+        let mirror = Mirror::<Value>::default();
         let mut version = String::new();
+        let mut take =
+            |line: &[u8]| mirror.take(line, "Service", &mut version).map(|has| (has, version.clone()));
 
-        mirror.take(&line("ADDED", "a", "one", "1"), &mut version).unwrap();
-        mirror.take(&line("ADDED", "ab", "two", "2"), &mut version).unwrap();
+        take(&line("ADDED", "a", "one", "1")).unwrap();
+        take(&line("ADDED", "ab", "two", "2")).unwrap();
         assert!(mirror.of_namespace("a").is_none(), "it is not known whether this is all");
         mirror.state().is_complete = true;
 
         let found = mirror.of_namespace("a").unwrap();
         assert_eq!((found.len(), found[0]["metadata"].get("managedFields")), (1, None));
-        mirror.take(&line("DELETED", "a", "one", "3"), &mut version).unwrap();
-        assert_eq!((mirror.of_namespace("a").unwrap().len(), version.as_str()), (0, "3"));
+        assert_eq!(found[0]["kind"], "Service");
+        assert_eq!(take(&line("DELETED", "a", "one", "3")).unwrap(), (true, "3".to_owned()));
+        assert!(mirror.of_namespace("a").unwrap().is_empty());
         assert!(mirror.find("a", "one").unwrap().is_none() && mirror.find("ab", "two").unwrap().is_some());
+        assert_eq!(take(&line("BOOKMARK", "", "", "9")).unwrap(), (false, "9".to_owned()));
         let gone = br#"{"type":"ERROR","object":{"kind":"Status","code":410,"reason":"Expired","message":"too old"}}"#;
-        assert!(mirror.take(gone, &mut version).unwrap_err().is_gone());
+        assert!(take(gone).unwrap_err().is_gone());
+        assert!(take(b"{\"type\":\"ADDED\"}\n").is_err());
     }
 
     #[test]
-    fn of_a_pod_is_kept_what_says_where_and_how_it_is() {
-        let mut pod = serde_json::json!({
-            "kind": "Pod", "metadata": {"name": "web", "annotations": {"a": "b"}, "labels": {"app": "web"}},
-            "spec": {
-                "nodeName": "node1", "volumes": [{"name": "a"}],
-                "containers": [{
-                    "name": "web", "image": "a:1", "env": [{"name": "A", "value": "b"}], "ports": [{"name": "http", "containerPort": 80}],
-                    "resources": {"limits": {"nvidia.com/gpu": "1"}, "requests": {"cpu": "1"}},
-                }],
-            },
-            "status": {
-                "phase": "Running", "podIP": "10.0.0.1", "hostIP": "10.0.0.2",
-                "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "now"}, {"type": "Initialized", "status": "True"}],
-                "containerStatuses": [{
-                    "name": "web", "ready": true, "restartCount": 2, "containerID": "c", "state": {"running": {"startedAt": "then"}},
-                    "lastState": {"terminated": {"exitCode": 1}},
-                }],
-            },
-        });
+    fn pods_are_followed_as_what_is_asked_of_them() {
+        let mirrors = Mirrors::default();
+        let mut version = String::new();
 
-        slim(&mut pod);
+        for (word, number) in [("ADDED", "4"), ("MODIFIED", "6"), ("BOOKMARK", "7")] {
+            mirrors.pods.take(&line(word, "a", "one", number), "Pod", &mut version).unwrap();
+        }
 
-        let kept = serde_json::json!({
-            "kind": "Pod", "metadata": {"name": "web", "labels": {"app": "web"}},
-            "spec": {
-                "nodeName": "node1",
-                "containers": [{
-                    "name": "web", "image": "a:1", "ports": [{"name": "http", "containerPort": 80}],
-                    "resources": {"limits": {"nvidia.com/gpu": "1"}},
-                }],
-            },
-            "status": {
-                "phase": "Running", "podIP": "10.0.0.1", "conditions": [{"type": "Ready", "status": "True"}],
-                "containerStatuses": [{
-                    "name": "web", "ready": true, "restartCount": 2, "state": {"running": {}}, "lastState": {"terminated": {"exitCode": 1}},
-                }],
-            },
-        });
-        assert_eq!(pod, kept);
-        let mut bare = serde_json::json!({"kind": "Pod", "metadata": {"name": "web"}});
-        slim(&mut bare);
-        assert_eq!(bare, serde_json::json!({"kind": "Pod", "metadata": {"name": "web"}}));
+        let found = mirrors.pods.last_known("a");
+        assert_eq!((found.len(), found[0].metadata.resource_version, version.as_str()), (1, 6, "7"));
+        assert!(mirrors.of("Pod").is_none() && mirrors.of("Secret").is_none());
     }
 
     #[test]
     fn what_was_just_written_is_seen_at_once_and_not_put_back_by_what_a_watch_says_late() {
         let mirrors = Mirrors::default();
-        let pods = mirrors.of("Pod").unwrap();
-        let pod = |version: &str| serde_json::json!({"kind": "Pod", "metadata": {"namespace": "a", "name": "one", "resourceVersion": version}});
-        let known = || {
-            let found = pods.find("a", "one").flatten();
-            found.map(|found| found["metadata"]["resourceVersion"].as_str().unwrap().to_owned())
-        };
+        let services = mirrors.of("Service").unwrap();
+        let service = |version: &str| json!({"kind": "Service", "metadata": {"namespace": "a", "name": "one", "resourceVersion": version}});
+        let known = || services.find("a", "one").flatten().map(|found| found.version());
+        let mut told = String::new();
 
-        mirrors.note(&pod("9"));
+        mirrors.note(&service("9"));
         assert_eq!(known(), None, "it is not known yet which others there are");
-        pods.state().is_complete = true;
-        mirrors.note(&pod("9"));
-        assert_eq!(known().as_deref(), Some("9"));
-        pods.take(&line("MODIFIED", "a", "one", "8"), &mut String::new()).unwrap();
-        assert_eq!(known().as_deref(), Some("9"));
-        pods.take(&line("MODIFIED", "a", "one", "10"), &mut String::new()).unwrap();
-        assert_eq!(known().as_deref(), Some("10"));
-        assert!(mirrors.of("Secret").is_none());
+        services.state().is_complete = true;
+        mirrors.note(&service("9"));
+        assert_eq!(known(), Some(9));
+        services.take(&line("MODIFIED", "a", "one", "8"), "Service", &mut told).unwrap();
+        assert_eq!(known(), Some(9));
+        services.take(&line("MODIFIED", "a", "one", "10"), "Service", &mut told).unwrap();
+        assert_eq!(known(), Some(10));
     }
 }

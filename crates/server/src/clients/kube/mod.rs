@@ -4,7 +4,7 @@
 //! - `kubeconfig`: what opens a cluster, taken out of a kubeconfig and nothing else with it
 //! - `cluster`: requests to one cluster; `failure`: what can come of them; `exec`: commands in pods;
 //!   `forward`: connections to ports of pods;
-//!   `mirror`: what there is, kept by a watch
+//!   `mirror`: what there is, kept by a watch; `pods`: what is kept of a pod
 //! - `objects`: the objects that make a namespace an account's room; `build_objects`: those by which images are built;
 //!   `role`: what a cluster has to allow us
 
@@ -16,12 +16,14 @@ mod forward;
 pub mod kubeconfig;
 mod mirror;
 pub mod objects;
+mod pods;
 pub mod role;
 
 pub use cluster::{Answer, As, Cluster, Clusters};
 pub use failure::Failure;
 pub use forward::{PodPort, PodStream};
-pub use mirror::{KEPT, Mirror, Mirrors};
+pub use mirror::{KEPT, Mirror, Mirrors, News, PODS};
+pub use pods::{Container, ContainerState, ContainerStatus, Pod};
 
 /// The name of what we make in each namespace: service account, quota, limits, policy, binding.
 pub const OWN_NAME: &str = "longshore";

@@ -52,6 +52,9 @@ pub struct Application<'a> {
     pub is_dry_run: bool,
 }
 
+/// What somebody has to know whose file is stored and not yet in the cluster.
+const STORED: &str = "the file is stored, and applied as soon as the cluster answers; `longshore workload list` shows how far it is";
+
 /// One document on its way.
 struct Item {
     manifest: Manifest,
@@ -108,7 +111,14 @@ pub async fn apply(app: &App, caller: &Caller, application: Application<'_>) -> 
     tx.commit().await?;
     let mut done = Vec::with_capacity(stored.len());
     for (item, revision) in stored {
-        done.push(carry_out(app, &item, revision, &file).await);
+        match carry_out(app, &item, revision, &file).await {
+            // One that does not answer is not waited for again for each of the others.
+            Err(error) if matches!(error.kind, ErrorKind::Unavailable) => {
+                app.signals.workloads.notify_one();
+                return Err(error.hint(STORED));
+            }
+            outcome => done.push(outcome),
+        }
     }
     done.into_iter().collect()
 }

@@ -13,11 +13,11 @@ use wire::ids::AccountId;
 use wire::names::NamespaceName;
 use wire::workloads::WorkloadView;
 
-use super::look::{is_name, pods_behind};
+use super::pods::{behind, is_name};
 use super::{clusters, manifests, namespaces};
 use crate::app::App;
 use crate::caller::Caller;
-use crate::clients::kube::{As, Cluster, Failure};
+use crate::clients::kube::{As, Cluster, ContainerState, Failure, Pod};
 use crate::domain::{logs, sessions};
 use crate::error::{Error, Result};
 use crate::streams::Place;
@@ -308,8 +308,10 @@ pub(super) async fn tail(
     let kind = manifests::kind(view.kind.as_str()).map(|kind| kind.path(namespace.name.as_str()));
     let Some(path) = kind.map(|path| format!("{path}/{}", view.name)) else { return Ok(None) };
     let Some(object) = cluster.find(As::Tenant(&namespace.name), &path).await? else { return Ok(None) };
-    let pods = pods_behind(cluster, &namespace.name, &object["spec"]["selector"]["matchLabels"]).await?;
-    let Some((pod, container, is_previous)) = pods.iter().find_map(ended_badly) else { return Ok(None) };
+    let pods = behind(cluster, &namespace.name, &object["spec"]["selector"]["matchLabels"]).await?;
+    let Some((pod, container, is_previous)) = pods.iter().find_map(|pod| ended_badly(pod)) else {
+        return Ok(None);
+    };
     let path = format!(
         "/api/v1/namespaces/{}/pods/{pod}/log?container={container}&previous={is_previous}&tailLines={TAIL_LINES}&limitBytes={TAIL_BYTES}",
         namespace.name
@@ -325,20 +327,16 @@ pub(super) async fn tail(
 }
 
 /// A container of a pod that ended with a failure: the pod, the container, and whether it was started again since.
-fn ended_badly(pod: &Value) -> Option<(String, String, bool)> {
-    let of = |list: &str| pod["status"][list].as_array().into_iter().flatten();
-    let is_bad = |state: &Value| state["terminated"].is_object() && state["terminated"]["exitCode"] != 0;
-    let found = of("initContainerStatuses").chain(of("containerStatuses")).find_map(|status| {
-        let name = status["name"].as_str()?;
-        match (is_bad(&status["state"]), is_bad(&status["lastState"])) {
-            (true, _) => Some((name, false)),
-            (false, true) if status["ready"] != true => Some((name, true)),
-            _ => None,
-        }
+fn ended_badly(pod: &Pod) -> Option<(String, String, bool)> {
+    let is_bad = |state: &ContainerState| state.terminated.as_ref().is_some_and(|ended| ended.exit_code != 0);
+    let found = pod.statuses().find_map(|status| match (is_bad(&status.state), is_bad(&status.last_state)) {
+        (true, _) => Some((&status.name, false)),
+        (false, true) if !status.ready => Some((&status.name, true)),
+        _ => None,
     });
     let (container, is_previous) = found?;
-    let pod = pod["metadata"]["name"].as_str()?;
-    (is_name(pod) && is_name(container)).then(|| (pod.to_owned(), container.to_owned(), is_previous))
+    let pod = &pod.metadata.name;
+    (is_name(pod) && is_name(container)).then(|| (pod.to_string(), container.to_string(), is_previous))
 }
 
 #[cfg(test)]

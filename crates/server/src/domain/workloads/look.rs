@@ -9,25 +9,14 @@ use store::workloads::{self, Desired, Row};
 use wire::ids::ClusterId;
 use wire::names::NamespaceName;
 use wire::page::{MAX_LIMIT, Page, PageQuery};
-use wire::workloads::{PodView, Replicas, ServicePort, WorkloadKind, WorkloadState, WorkloadView};
+use wire::workloads::{Replicas, ServicePort, WorkloadKind, WorkloadState, WorkloadView};
 
+use super::pods::{self, trouble};
 use super::{Rollout, clusters, is_ours, kind_of, logs, namespaces, path_of};
 use crate::app::App;
 use crate::caller::{Caller, Subject};
 use crate::clients::kube::{As, Cluster, Failure};
 use crate::error::Result;
-
-/// Pods that are shown of one namespace.
-const PODS_MAX: usize = 2_000;
-/// Reasons of events that say more than the state of a pod.
-const TELLING: [&str; 6] = [
-    "FailedAttachVolume",
-    "FailedCreatePodSandBox",
-    "FailedMount",
-    "FailedPostStartHook",
-    "NetworkNotReady",
-    "Unhealthy",
-];
 
 /// Lists the workloads of one namespace, or of all of an account.
 pub async fn list(
@@ -74,13 +63,16 @@ async fn seen_view(
     let kind = kind_of(row.kind)?;
     let cluster = clusters::client_to_look(app, namespace.cluster_id).await;
     let seen = match (away.get(&namespace.cluster_id), cluster) {
-        (Some(said), _) => Err(Failure::Unreachable(said.clone())),
-        (None, Ok(cluster)) => look(&cluster, namespace, &row, &path_of(kind, namespace, &row.name)).await,
-        (None, Err(error)) => Err(Failure::Unreachable(error.detail)),
+        (Some(said), _) => Err(said.clone()),
+        (None, Err(error)) => Err(error.detail),
+        (None, Ok(cluster)) => {
+            let seen = look(&cluster, namespace, &row, &path_of(kind, namespace, &row.name)).await;
+            if let Err(failure @ Failure::Unreachable(_)) = &seen {
+                away.insert(namespace.cluster_id, failure.to_string());
+            }
+            seen.map_err(|failure| failure.to_string())
+        }
     };
-    if let Err(Failure::Unreachable(said)) = &seen {
-        away.insert(namespace.cluster_id, said.clone());
-    }
     let mut view = WorkloadView {
         id: row.id,
         kind: row.kind,
@@ -108,7 +100,7 @@ async fn seen_view(
             view.images = seen.images;
             view.ports = seen.ports;
         }
-        Err(failure) => view.message = Some(failure.to_string()),
+        Err(said) => view.message = Some(said),
     }
     if row.desired == Desired::Deleted {
         view.state = WorkloadState::Deleting;
@@ -146,10 +138,17 @@ pub(in crate::domain) struct Seen {
 
 async fn look(cluster: &Cluster, namespace: &Namespace, row: &Row, path: &str) -> Result<Seen, Failure> {
     let Some(object) = object_of(cluster, namespace, row, path).await? else {
-        let message = Some("the cluster does not have it: apply its file again".to_owned());
+        let (state, message) = if row.uid.is_some() {
+            (WorkloadState::Missing, "the cluster does not have it: apply its file again")
+        } else {
+            (
+                WorkloadState::Progressing,
+                "it is not in the cluster yet; if that stays so, apply its file again",
+            )
+        };
         return Ok(Seen {
-            state: WorkloadState::Missing,
-            message,
+            state,
+            message: Some(message.to_owned()),
             replicas: None,
             images: Vec::new(),
             ports: Vec::new(),
@@ -232,10 +231,12 @@ pub(super) async fn rollout_of(
             return Ok(Rollout::Failing(format!("{message}: {}", plain_refusal(text))));
         }
     }
-    let selector = selector_of(&object["spec"]["selector"]["matchLabels"]);
-    let pods = pods_of(cluster, &namespace.name, &selector).await?;
-    let own = pods.iter().filter(|pod| has_image(&pod["spec"]));
-    Ok(match own.filter_map(trouble).min_by_key(|(severity, _)| *severity) {
+    let pods = pods::of(cluster, &namespace.name, &object["spec"]["selector"]["matchLabels"]).await?;
+    let own = pods.iter().filter(|pod| {
+        let mut containers = pod.spec.containers.iter().filter(|found| &*found.name == container);
+        containers.any(|found| found.image.ends_with(digest))
+    });
+    Ok(match own.filter_map(|pod| trouble(pod)).min_by_key(|(severity, _)| *severity) {
         Some((0, text)) => Rollout::Failing(format!("{message}: {text}")),
         Some((_, text)) => Rollout::Going(format!("{message}: {text}")),
         None => Rollout::Going(message),
@@ -288,9 +289,9 @@ async fn why(
             state = WorkloadState::Failed;
         }
     }
-    let pods = pods_behind(cluster, &namespace.name, &object["spec"]["selector"]["matchLabels"]).await?;
-    let trouble = pods.iter().filter_map(trouble).min_by_key(|(severity, _)| *severity);
-    let warning = warning_of(cluster, &namespace.name, &pods);
+    let pods = pods::behind(cluster, &namespace.name, &object["spec"]["selector"]["matchLabels"]).await?;
+    let trouble = pods.iter().filter_map(|pod| trouble(pod)).min_by_key(|(severity, _)| *severity);
+    let warning = pods::warning_of(cluster, &namespace.name, &pods);
     let trouble = match (trouble, warning) {
         (Some((severity, text)), Some(warning)) if severity > 0 => {
             Some((severity, format!("{text}; {warning}")))
@@ -303,30 +304,6 @@ async fn why(
         Some((_, text)) => (state, format!("{message}: {text}")),
         None => (state, message),
     })
-}
-
-/// What the cluster warned of last about some pods, where their own state does not say it.
-fn warning_of(cluster: &Cluster, namespace: &NamespaceName, pods: &[Value]) -> Option<String> {
-    let events = kept(cluster, "Event", namespace)?;
-    let is_about = |event: &Value| {
-        let about = &event["involvedObject"];
-        TELLING.contains(&event["reason"].as_str().unwrap_or_default())
-            && pods.iter().any(|pod| pod["metadata"]["uid"] == about["uid"] && !is_ready(pod))
-    };
-    let time = |event: &Value| {
-        let times = [&event["lastTimestamp"], &event["eventTime"]];
-        times.into_iter().find_map(|time| time.as_str().map(str::to_owned))
-    };
-    let last = events.iter().filter(|event| is_about(event)).max_by_key(|event| time(event))?;
-    let said: String = last["message"].as_str()?.chars().take(500).collect();
-    Some(format!("the cluster warns: {}", said.trim_end()))
-}
-
-fn selector_of(labels: &Value) -> String {
-    let labels = labels.as_object().into_iter().flatten();
-    let pairs: Vec<_> =
-        labels.filter_map(|(name, value)| Some(format!("{name}={}", value.as_str()?))).collect();
-    form_urlencoded::byte_serialize(pairs.join(",").as_bytes()).collect()
 }
 
 fn plain_refusal(text: &str) -> String {
@@ -390,64 +367,18 @@ fn ports_of(kind: WorkloadKind, object: &Value) -> Vec<ServicePort> {
         .collect()
 }
 
-/// The pods of a namespace.
-pub async fn pods(app: &App, caller: &Caller, namespace: &str) -> Result<Vec<PodView>> {
-    let row = namespaces::find(app, caller, namespace).await?;
-    let cluster = clusters::client_to_look(app, row.cluster_id).await?;
-    // Read from what one watch keeps for all who look, as long as it does.
-    if let Some(pods) = kept(&cluster, "Pod", &row.name) {
-        return Ok(pods.iter().map(|pod| pod_view(&row.name, pod)).collect());
-    }
-    let pods = pods_of(&cluster, &row.name, "").await?;
-    Ok(pods.iter().map(|pod| pod_view(&row.name, pod)).collect())
-}
-
 /// What is kept of a kind in a namespace; none while nobody follows it.
-fn kept(cluster: &Cluster, kind: &str, namespace: &NamespaceName) -> Option<Vec<Arc<Value>>> {
+pub(super) fn kept(cluster: &Cluster, kind: &str, namespace: &NamespaceName) -> Option<Vec<Arc<Value>>> {
     cluster.mirrors.of(kind)?.of_namespace(namespace.as_str())
 }
 
-async fn pods_of(
-    cluster: &Cluster,
-    namespace: &NamespaceName,
-    selector: &str,
-) -> Result<Vec<Value>, Failure> {
-    let path = format!("/api/v1/namespaces/{namespace}/pods?limit={PODS_MAX}&labelSelector={selector}");
-    items(cluster, namespace, &path).await
-}
-
+/// The objects of a list, asked for in the name of the namespace's account.
 async fn items(cluster: &Cluster, namespace: &NamespaceName, path: &str) -> Result<Vec<Value>, Failure> {
     let mut list = cluster.get(As::Tenant(namespace), path).await?;
     Ok(match list["items"].take() {
         Value::Array(items) => items,
         _ => Vec::new(),
     })
-}
-
-/// The pods that a selector means, from what a watch keeps as long as it does.
-pub(in crate::domain) async fn pods_behind(
-    cluster: &Cluster,
-    namespace: &NamespaceName,
-    labels: &Value,
-) -> Result<Vec<Value>, Failure> {
-    let Some(pods) = kept(cluster, "Pod", namespace) else {
-        return pods_of(cluster, namespace, &selector_of(labels)).await;
-    };
-    Ok(pods.iter().filter(|pod| has_labels(pod, labels)).map(|pod| Value::clone(pod)).collect())
-}
-
-fn has_labels(object: &Value, wanted: &Value) -> bool {
-    let wanted = wanted.as_object();
-    wanted.is_some_and(|wanted| {
-        wanted.iter().all(|(name, value)| object["metadata"]["labels"].get(name) == Some(value))
-    })
-}
-
-/// Whether a pod answers and is not about to go.
-pub(in crate::domain) fn is_ready(pod: &Value) -> bool {
-    let conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
-    let mut ready = conditions.filter(|condition| condition["type"] == "Ready");
-    pod["metadata"]["deletionTimestamp"].is_null() && ready.any(|condition| condition["status"] == "True")
 }
 
 /// The deployments of a namespace, also those that somebody made in the cluster itself.
@@ -472,138 +403,11 @@ pub async fn deployments(
         .collect())
 }
 
-fn pod_view(namespace: &NamespaceName, pod: &Value) -> PodView {
-    let text = |value: &Value| value.as_str().map(str::to_owned);
-    let statuses = || pod["status"]["containerStatuses"].as_array().into_iter().flatten();
-    let containers = || pod["spec"]["containers"].as_array().into_iter().flatten();
-    let ready = statuses().filter(|status| status["ready"] == true).count();
-    let waiting = statuses().find_map(|status| text(&status["state"]["waiting"]["reason"]));
-    let status = match (&pod["metadata"]["deletionTimestamp"], waiting) {
-        (Value::String(_), _) => "Terminating".to_owned(),
-        (_, Some(reason)) => reason,
-        _ => text(&pod["status"]["reason"]).or_else(|| text(&pod["status"]["phase"])).unwrap_or_default(),
-    };
-    PodView {
-        name: text(&pod["metadata"]["name"]).unwrap_or_default(),
-        namespace: namespace.clone(),
-        status,
-        message: trouble(pod).map(|(_, message)| message),
-        ready: format!("{ready}/{}", containers().count()),
-        restarts: statuses().filter_map(|status| status["restartCount"].as_u64()).sum(),
-        ip: text(&pod["status"]["podIP"]),
-        node: text(&pod["spec"]["nodeName"]),
-        images: containers().filter_map(|container| text(&container["image"])).collect(),
-        containers: containers().filter_map(|container| text(&container["name"])).collect(),
-        created_at: text(&pod["metadata"]["creationTimestamp"]),
-    }
-}
-
-/// What keeps a pod from running, in plain words; 0 for what will not pass by itself.
-fn trouble(pod: &Value) -> Option<(u8, String)> {
-    let conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
-    for condition in conditions {
-        if condition["type"] == "PodScheduled" && condition["reason"] == "Unschedulable" {
-            let said = condition["message"].as_str().unwrap_or_default();
-            return Some((1, format!("no node has room for it: {said}")));
-        }
-    }
-    let of_list = |list: &str| pod["status"][list].as_array().cloned().unwrap_or_default();
-    let statuses = of_list("initContainerStatuses").into_iter().chain(of_list("containerStatuses"));
-    statuses.filter_map(|status| container_trouble(&status)).min_by_key(|(severity, _)| *severity)
-}
-
-fn container_trouble(status: &Value) -> Option<(u8, String)> {
-    let name = status["name"].as_str().unwrap_or_default();
-    let waiting = &status["state"]["waiting"];
-    let said = waiting["message"].as_str().unwrap_or_default();
-    let ended = [&status["state"]["terminated"], &status["lastState"]["terminated"]];
-    let ended = ended.into_iter().find(|ended| ended.is_object());
-    let how = ended.map(|ended| match ended["reason"].as_str() {
-        Some("OOMKilled") => "it used more memory than its limit".to_owned(),
-        _ => format!("it ended with exit code {}", ended["exitCode"]),
-    });
-    Some(match waiting["reason"].as_str() {
-        Some("ErrImagePull" | "ImagePullBackOff") => (
-            0,
-            format!(
-                "the image `{}` of `{name}` cannot be pulled: {said}",
-                status["image"].as_str().unwrap_or_default()
-            ),
-        ),
-        Some("InvalidImageName") => (0, format!("`{name}` names no valid image: {said}")),
-        Some("CrashLoopBackOff") => {
-            let how = how.unwrap_or_else(|| "it ends".to_owned());
-            (0, format!("`{name}` ends again and again: {how}; its log says why"))
-        }
-        Some("CreateContainerConfigError" | "CreateContainerError" | "RunContainerError") => {
-            (0, format!("`{name}` cannot be started: {said}"))
-        }
-        Some("ContainerCreating" | "PodInitializing") => (3, format!("`{name}` is being started")),
-        Some(other) => (2, format!("`{name}` waits: {other} {said}").trim_end().to_owned()),
-        None => match (status["state"]["terminated"].is_object(), how) {
-            (true, Some(how)) if status["state"]["terminated"]["exitCode"] != 0 => {
-                (0, format!("`{name}` does not run: {how}"))
-            }
-            _ if status["state"]["running"].is_object() && status["ready"] == false => {
-                (2, format!("`{name}` runs, but its readiness probe does not succeed yet"))
-            }
-            _ => return None,
-        },
-    })
-}
-
-/// Whether this can be the name of a pod or of one of its containers.
-pub(in crate::domain) fn is_name(text: &str) -> bool {
-    (1..=253).contains(&text.len())
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.'))
-        && !text.contains("..")
-        && !text.starts_with('.')
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
-
-    #[test]
-    fn why_a_pod_does_not_run_is_said_in_plain_words() {
-        let pod = |status: Value| json!({"status": {"containerStatuses": [status]}});
-        for (status, severity, words) in [
-            (
-                json!({"name": "web", "image": "a:1", "state": {"waiting": {"reason": "ImagePullBackOff", "message": "not found"}}}),
-                0,
-                "the image `a:1` of `web` cannot be pulled: not found",
-            ),
-            (
-                json!({"name": "web", "state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": {"terminated": {"exitCode": 3, "reason": "Error"}}}),
-                0,
-                "`web` ends again and again: it ended with exit code 3; its log says why",
-            ),
-            (
-                json!({"name": "web", "state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}}),
-                0,
-                "`web` ends again and again: it used more memory than its limit; its log says why",
-            ),
-            (
-                json!({"name": "web", "state": {"waiting": {"reason": "CreateContainerConfigError", "message": "secret \"x\" not found"}}}),
-                0,
-                "`web` cannot be started: secret \"x\" not found",
-            ),
-            (
-                json!({"name": "web", "ready": false, "state": {"running": {}}}),
-                2,
-                "`web` runs, but its readiness probe does not succeed yet",
-            ),
-        ] {
-            assert_eq!(trouble(&pod(status)), Some((severity, words.to_owned())));
-        }
-        assert_eq!(trouble(&pod(json!({"name": "web", "ready": true, "state": {"running": {}}}))), None);
-        let unschedulable = json!({"status": {"conditions": [{"type": "PodScheduled", "reason": "Unschedulable", "message": "0/1 nodes are available: 1 Insufficient nvidia.com/gpu."}]}});
-        assert!(trouble(&unschedulable).unwrap().1.starts_with("no node has room for it: 0/1"));
-    }
 
     #[test]
     fn a_rollout_is_done_when_all_pods_are_new_and_answer() {

@@ -2,13 +2,14 @@
 //! revision, and then applied in the name of the namespace's own account, so that the cluster has the last word.
 //!
 //! - `apply`: from a file to the cluster; `changes`: what that changes; `look`: what is there, and why it is not as wished;
-//!   `logs`: what it prints; `files`: the files on disk; `rollout`: another image
+//!   `pods`: the same of pods; `logs`: what it prints; `files`: the files on disk; `rollout`: another image
 
 mod apply;
 mod changes;
 mod files;
 mod logs;
 mod look;
+mod pods;
 mod rollout;
 
 use serde_json::Value;
@@ -21,8 +22,10 @@ use wire::workloads::{RevisionView, WorkloadKind, WorkloadView};
 pub(super) use apply::resolved;
 pub use apply::{Application, Mode, apply, rollback, settle};
 pub use logs::{LogQuery, log};
-pub use look::{deployments, list, pods};
-pub(super) use look::{is_name, is_ready, pods_behind, seen};
+pub(super) use look::seen;
+pub use look::{deployments, list};
+pub use pods::pods;
+pub(super) use pods::{behind as pods_behind, is_name};
 pub use rollout::{Rollout, image, rollout, set_image};
 
 use super::audit::{self, Event};
