@@ -27,6 +27,10 @@ fix:
 openapi:
     cargo run --quiet --package longshore -- openapi > docs/openapi.json
 
+# feed what reads strangers' bytes with whatever reaches new ways through it; `just fuzz SECONDS TARGET…`
+fuzz *arguments:
+    scripts/fuzz {{arguments}}
+
 # measure beside plain Docker and others, and write docs/BENCHMARKS.md; on a machine that has nothing else to do
 bench *names:
     ./bench {{names}}

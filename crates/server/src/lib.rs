@@ -6,18 +6,15 @@
 //! - `clients/`: one file or folder per outside system
 //! - `jobs/`: one-shot work that survives a restart
 //! - `reconcile/`: makes the world match the store
-//! - `archive/`, `chart_index/`, `chart_package`, `log_lines`, `picture`, `passwords`, `jwt`, `limits`, `network`, `schedule`, `sealing`: pieces without knowledge of the rest
+//! - `log_lines`, `picture`, `passwords`, `jwt`, `limits`, `network`, `schedule`, `sealing`: pieces without knowledge of the rest
 //! - `database`: the database from outside a running server, for `longshore db`
 //! - `acme`, `app`, `config`, `portal_config`, `keys`, `blobs`, `caller`, `error`, `chart_syncs`, `disk_uses`, `gpu_readings`, `operation_logs`, `pulls`, `streams`, `terminals`, `start`, `tls`: what
 //!   everything shares
 
 pub mod acme;
 pub mod app;
-pub mod archive;
 pub mod blobs;
 pub mod caller;
-pub mod chart_index;
-pub mod chart_package;
 pub mod chart_syncs;
 pub mod clients;
 pub mod config;
@@ -29,7 +26,6 @@ pub mod gpu_readings;
 pub mod http;
 pub mod jobs;
 pub mod jwt;
-pub mod key_ring;
 pub mod keys;
 pub mod limits;
 pub mod link;
@@ -47,7 +43,7 @@ pub mod start;
 pub mod streams;
 pub mod terminals;
 pub mod tls;
-mod values_form;
 
+pub use formats::{archive, chart_index, chart_package, key_ring, values_form};
 pub use http::openapi::openapi_json;
 pub use start::Server;

@@ -16,8 +16,10 @@ const MAX_DESCRIPTION_CHARS: usize = 2000;
 const MAX_TEXT_CHARS: usize = 512;
 /// Longest address.
 const MAX_URL_CHARS: usize = 2048;
+/// The end of the year 9999, in seconds since 1970.
+const LAST_SECOND: i64 = 253_402_300_799;
 /// Most of each list.
-const MAX_ITEMS: usize = 32;
+pub(super) const MAX_ITEMS: usize = 32;
 
 /// What a chart is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,6 +117,18 @@ impl Entry {
         }
     }
 
+    /// Forgets what was said of a field.
+    pub(super) fn clear(&mut self, field: &str) {
+        match field {
+            "urls" => self.urls.clear(),
+            "keywords" => self.metadata.keywords.clear(),
+            "sources" => self.metadata.sources.clear(),
+            "maintainers" => self.metadata.maintainers.clear(),
+            "annotations" => self.metadata.category = None,
+            single => self.set(single, ""),
+        }
+    }
+
     /// Adds to a field that is a list of texts.
     pub(super) fn push(&mut self, field: &str, text: &str) {
         let list = match field {
@@ -206,7 +220,9 @@ impl Entry {
         };
         let some =
             |text: Option<String>, max| text.map(|text| shown(&text, max)).filter(|text| !text.is_empty());
-        let all = |list: Vec<String>| list.iter().map(|text| shown(text, MAX_TEXT_CHARS)).collect();
+        let all = |list: Vec<String>| {
+            list.iter().map(|text| shown(text, MAX_TEXT_CHARS)).filter(|text| !text.is_empty()).collect()
+        };
         let metadata = Metadata {
             description: shown(&self.metadata.description, MAX_DESCRIPTION_CHARS),
             home: self.metadata.home.filter(|url| is_page(url)),
@@ -231,7 +247,7 @@ pub(super) fn check_name(name: &str) -> Result<(), String> {
 }
 
 /// A text as it may be shown anywhere: no control characters, none that turn the direction of writing, not too long.
-pub(crate) fn shown(text: &str, max_chars: usize) -> String {
+pub fn shown(text: &str, max_chars: usize) -> String {
     let is_harmful = |c: char| {
         (c.is_control() && c != '\n')
             || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
@@ -240,11 +256,28 @@ pub(crate) fn shown(text: &str, max_chars: usize) -> String {
     if text.len() <= max_chars && !text.contains(is_harmful) {
         return text.to_owned();
     }
-    text.chars().filter(|c| !is_harmful(*c)).take(max_chars).collect()
+    // What is shown once is shown the same ever after, so blanks go last.
+    let harmless = text.chars().filter(|c| !is_harmful(*c)).skip_while(|c| c.is_whitespace());
+    let mut shown: String = harmless.take(max_chars).collect();
+    shown.truncate(shown.trim_end().len());
+    shown
 }
 
+/// An address from which something is fetched: of the repository itself, or by a way that we know.
 fn is_address(url: &str) -> bool {
-    url.len() <= MAX_URL_CHARS && !url.is_empty() && !url.chars().any(|c| c.is_control() || c.is_whitespace())
+    let is_known_way = match url.split_once(':') {
+        Some((scheme, _)) if is_scheme(scheme) => {
+            ["http", "https", "oci"].iter().any(|known| scheme.eq_ignore_ascii_case(known))
+        }
+        _ => true,
+    };
+    let is_odd = |c: char| c.is_control() || c.is_whitespace();
+    is_known_way && !url.is_empty() && url.len() <= MAX_URL_CHARS && !url.contains(is_odd)
+}
+
+fn is_scheme(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'))
 }
 
 /// An address that people follow: nothing that a browser would run.
@@ -258,7 +291,8 @@ fn digest(text: &str) -> Option<String> {
     is_digest.then(|| text.to_ascii_lowercase())
 }
 
-/// Seconds since 1970 of a time as Go writes it.
+/// Seconds since 1970 of a time as Go writes it; no time before that, and none whose year has five digits.
 fn seconds(text: &str) -> Option<i64> {
-    chrono::DateTime::parse_from_rfc3339(text).ok().map(|time| time.timestamp())
+    let seconds = chrono::DateTime::parse_from_rfc3339(text).ok()?.timestamp();
+    (0..=LAST_SECOND).contains(&seconds).then_some(seconds)
 }

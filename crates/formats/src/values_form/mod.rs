@@ -39,7 +39,7 @@ struct Found {
 }
 
 /// The form of values and their schema.
-pub(crate) fn of(values: Option<&str>, schema: Option<&Value>) -> ValuesFormView {
+pub fn of(values: Option<&str>, schema: Option<&Value>) -> ValuesFormView {
     let notes = Notes::read(values.unwrap_or_default());
     let (found, mut is_shortened, problem) = match values::read(values.unwrap_or_default(), &notes) {
         Ok((found, is_shortened)) => (found, is_shortened, None),

@@ -2,15 +2,14 @@
 //! names here, links and devices are refused, everything has a bound.
 
 use std::collections::BTreeMap;
-use std::io::Read;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::fs::File;
+use std::io::{Read, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Component, Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
 use tar::{Archive, EntryType};
 use wire::charts::ChartFile;
-
-use crate::blobs::write_private;
 
 /// What a package may have.
 #[derive(Clone, Copy, Debug)]
@@ -156,6 +155,12 @@ fn unpack_chart(
         unpack_chart(bytes.as_slice(), limits, &folder, budget, schemas, depth + 1)?;
     }
     Ok(())
+}
+
+/// Writes a file that was not there and that only we read.
+fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(bytes)
 }
 
 /// Whether a file is the package of a chart on which this one depends.

@@ -188,6 +188,26 @@ fn what_is_no_index_is_refused_with_a_reason() {
 }
 
 #[test]
+fn json_is_read_as_helm_reads_it() {
+    let index = read(
+        r#"{"entries": {"a": [
+            {"name": "b", "name": "a", "version": "1.0.0", "keywords": ["x"], "keywords": ["k", 7, null, ["y"], {"name": "n"}], "maintainers": [{"name": "A"}],
+             "home": {"name": "x"}, "icon": ["i.png"], "deprecated": true, "annotations": {"category": 7, "category": "c"}, "urls": "a.tgz", "digest": null},
+            {"version": 2}, {"version": 1.5}, 7, "x", null, true, -1, 0.5, [[{}]], []
+        ], "none": null}}"#,
+    )
+    .unwrap();
+    let chart = &index.charts["a"];
+
+    let versions: Vec<_> = chart.versions.iter().map(|version| version.version.as_str()).collect();
+    assert_eq!((versions, index.skipped), (vec!["2", "1.5", "1.0.0"], 8), "{:#?}", index.problems);
+    let first = &chart.versions[2];
+    assert!(first.deprecated && first.urls.is_empty());
+    assert!(read(r#"{"entries": {"a": {"b": 1}}}"#).unwrap().charts.is_empty());
+    assert!(read(r#"{"entries": 7}"#).is_err());
+}
+
+#[test]
 fn bombs_end_early() {
     let mut laughs = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
     for level in 1..9 {
@@ -201,7 +221,10 @@ fn bombs_end_early() {
         vec!["{version: 1.0.0, x: *a}"; 4000].join(", ")
     );
     let deep = format!("entries: {{a: [{}{}]}}", "[".repeat(100_000), "]".repeat(100_000));
-    let deep_json = format!("{{\"entries\": {{\"a\": {}{}}}}}", "[".repeat(100_000), "]".repeat(100_000));
+    let deep_json =
+        format!("{{\"entries\": {{\"a\": [{{\"name\": {}{}}}]}}}}", "[".repeat(100_000), "]".repeat(100_000));
+    let escapes = format!("{{\"entries\": {{\"a\": [{{\"name\": \"{}\"}}]}}}}", "\\\"".repeat(1 << 20));
+    let unquoted = format!("{{\"x\": \"{}", "x".repeat(3 << 20));
     let nested = format!("entries:\n  a:\n  - version: 1.0.0\n    x: {}{}\n", "[".repeat(40), "]".repeat(40));
     let scalar = format!("entries: {{a: [{{version: 1.0.0, description: {}}}]}}", "x".repeat(3 << 20));
     let many = format!("entries:\n  a:\n{}", "  - version: 1.0.0\n".repeat(10_001));
@@ -212,6 +235,8 @@ fn bombs_end_early() {
         ("quadratic", quadratic),
         ("deep", deep),
         ("deep_json", deep_json),
+        ("escapes", escapes),
+        ("unquoted", unquoted),
         ("nested", nested),
         ("scalar", scalar),
         ("many", many),

@@ -235,15 +235,21 @@ impl<'c, 'input, E: Iterator<Item = Result<(Event<'input>, Span), ScanError>>> R
         let mut map = Map::new();
         let mut merged: Vec<Value> = Vec::new();
         loop {
-            let key = match self.next()? {
+            // In quotes it is a key like any other.
+            let (key, is_merge) = match self.next()? {
                 Event::MappingEnd => break,
-                event => self.key(event)?.into_owned(),
+                event => {
+                    let is_plain = matches!(event, Event::Scalar(_, ScalarStyle::Plain, ..));
+                    let key = self.key(event)?.into_owned();
+                    let is_merge = is_plain && key == "<<";
+                    (key, is_merge)
+                }
             };
             let event = self.next()?;
             let value = Rc::unwrap_or_clone(self.value(event, depth + 1)?);
-            match (key.as_str(), value) {
-                ("<<", Value::Array(sources)) => merged.extend(sources),
-                ("<<", source @ Value::Object(_)) => merged.push(source),
+            match (is_merge, value) {
+                (true, Value::Array(sources)) => merged.extend(sources),
+                (true, source @ Value::Object(_)) => merged.push(source),
                 (_, value) => {
                     if map.insert(key, value).is_some() {
                         return Err(malformed("a key is there twice in one object"));

@@ -18,8 +18,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, Read as _, Seek as _};
 
-pub(crate) use entry::shown;
-pub use entry::{Metadata, Version};
+pub use entry::{Metadata, Version, shown};
 pub use versions::{Parsed, parse_version};
 pub use yaml::value as yaml_value;
 
