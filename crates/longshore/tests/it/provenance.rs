@@ -216,6 +216,46 @@ async fn signatures_come_with_charts_of_ones_own_by_every_way() {
     alice.patch("/api/v1/chart-repos/alice", json!({"requires_signature": false})).await.expect(200);
     said(helm(&["pull", "own/plain", "-d", "got"]));
 
+    // By the registry's own way as well: by tag, by digest, from where a public chart was mounted, and through a repository that is a place in it.
+    std::fs::write(home.join("plain-1.0.0.tgz"), &plain).unwrap();
+    said(helm(&["push", "plain-1.0.0.tgz", &format!("oci://{registry}/alice"), "--plain-http"]));
+    let pull = |chart: &str| {
+        let address = format!("oci://{registry}/alice/{chart}");
+        helm(&["pull", &address, "--version", "1.0.0", "--plain-http", "-d", "got"])
+    };
+    said(pull("plain"));
+    let bob = server.account("bob").await;
+    alice
+        .patch("/api/v1/chart-repos/alice", json!({"is_public": true, "requires_signature": true}))
+        .await
+        .expect(200);
+    let refused = pull("plain");
+    let why = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && why.contains("must be signed"), "{why}");
+    said(pull("web"));
+    let digest = format!("sha256:{}", hex_of(&plain));
+    let blob = format!("/v2/alice/plain/blobs/{digest}");
+    let scopes = ["repository:alice/plain:pull", "repository:bob/plain:pull,push"];
+    let theirs = server.door().with_token(server.token_of("bob", &scopes).await);
+    assert_eq!(theirs.get(&blob).await.expect(403).json()["errors"][0]["code"], "DENIED");
+    assert_eq!(server.door().get(&blob).await.status, 401, "first the rights");
+    let mount = |query: &str| theirs.request(Method::POST, &format!("/v2/bob/plain/blobs/uploads/?{query}"));
+    theirs.send(mount(&format!("mount={digest}&from=alice/plain"))).await.expect(403);
+    theirs.send(mount(&format!("mount={digest}&from=alice/plain&from=bob/plain"))).await.expect(400);
+    assert_ne!(theirs.get(&format!("/v2/bob/plain/blobs/{digest}")).await.status, 200);
+    // What is there is not said to be gone: it can be pushed again.
+    said(helm(&["push", "plain-1.0.0.tgz", &format!("oci://{registry}/alice"), "--plain-http"]));
+    let through = json!({"name": "through", "url": format!("oci://{registry}/alice"), "is_public": false});
+    bob.post("/api/v1/chart-repos", through).await.expect(201);
+    let package = "/api/v1/charts/through/plain/versions/1.0.0/package";
+    assert_eq!(bob.get(package).await.expect(422).code(), "chart_not_verified");
+    bob.get("/api/v1/charts/through/web/versions/1.0.0/package").await.expect(200);
+    alice.patch("/api/v1/chart-repos/alice", json!({"requires_signature": false})).await.expect(200);
+    said(pull("plain"));
+    bob.get(package).await.expect(200);
+    theirs.get(&blob).await.expect(200);
+    theirs.send(mount(&format!("mount={digest}&from=alice/plain"))).await.expect(201);
+
     // The registry as a repository has them, too.
     let own = json!({"name": "own", "url": format!("oci://{registry}/alice"), "is_public": false, "requires_signature": true});
     alice.post("/api/v1/chart-repos", own).await.expect(201);

@@ -280,6 +280,20 @@ pub(super) async fn open(app: &App, digest: &str) -> Result<(File, u64)> {
     .await
 }
 
+/// The version of an account's charts whose package has this digest, with its chart's name.
+pub(super) async fn of_package(app: &App, repo: &Row, digest: &str) -> Result<Option<(String, Version)>> {
+    for (name, (id, _)) in charts::hashes(&app.db, repo.id).await? {
+        for page in charts::versions(&app.db, id).await? {
+            let versions: Vec<Version> = serde_json::from_str(&page).map_err(Error::internal)?;
+            let found = versions.into_iter().find(|version| version.digest.as_deref() == Some(digest));
+            if let Some(version) = found {
+                return Ok(Some((name, version)));
+            }
+        }
+    }
+    Ok(None)
+}
+
 /// A package that was looked into.
 pub(super) struct Looked {
     /// The package, positioned anywhere.

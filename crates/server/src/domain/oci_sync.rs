@@ -350,6 +350,14 @@ async fn stored_charts(app: &App, repo: ChartRepoId) -> Result<BTreeMap<String, 
     Ok(all)
 }
 
+/// The own charts of the account behind a repository that is a place in our own registry, if its owner may have them.
+pub(super) async fn charts_behind(app: &App, repo: &Row) -> Result<Option<Row>> {
+    match place_of(&repo.settings.url) {
+        Some(Ok(place)) if is_own(app, &place) => own_charts(app, repo.account_id, &place).await.map(Some),
+        _ => Ok(None),
+    }
+}
+
 /// The own charts of the account that a place in our registry names, if this account may have them.
 async fn own_charts(app: &App, account: AccountId, place: &Place) -> Result<Row> {
     let none = || {

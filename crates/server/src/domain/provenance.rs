@@ -3,19 +3,22 @@
 
 use std::io::{Read as _, Seek as _};
 
-use store::chart_keys;
+use store::chart_repos::Row;
+use store::{accounts, chart_keys};
 use wire::chart_keys::{ChartProvenanceView, ProvenanceState};
 use wire::chart_repos::ChartRepoBackend;
+use wire::charts::DigestCheck;
 use wire::ids::ReleaseId;
-use wire::names::NamespaceName;
+use wire::names::{AccountName, Digest, NamespaceName};
 use wire::secret::Secret;
 
 use super::charts::{self, Fetched};
-use super::hosted_charts;
+use super::{hosted_charts, oci_sync};
 use crate::app::App;
 use crate::blobs::blocking;
 use crate::caller::Caller;
 use crate::chart_index::shown;
+use crate::clients::registry::Repository;
 use crate::clients::registry::manifest::MAX_PROVENANCE_BYTES;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key_ring;
@@ -40,7 +43,52 @@ pub async fn show(
 }
 
 /// Lets a package pass, unless its repository's charts must be signed and this one is not, or not well.
-pub(crate) async fn check(app: &App, mut fetched: Fetched) -> Result<Fetched> {
+pub(crate) async fn check(app: &App, fetched: Fetched) -> Result<Fetched> {
+    // What comes out of our own registry must also be as its account wants it.
+    if let Some(account) = oci_sync::charts_behind(app, &fetched.repo).await? {
+        check_package(app, account, &fetched.digest).await?;
+    }
+    check_alone(app, fetched).await
+}
+
+/// Lets a blob of our registry pass to whoever pulls it, unless it is the package of a chart that must be signed and is not.
+///
+/// A chart is pulled as the blob that its manifest names; that blob was recorded among its account's charts before its push was
+/// acknowledged, and nothing else in the registry holds it. So its digest decides, whichever manifest, tag or repository of the
+/// account led there.
+pub(crate) async fn check_pull(app: &App, repository: &Repository, digest: &Digest) -> Result<()> {
+    let Some(account) = charts_of(app, repository).await? else { return Ok(()) };
+    check_package(app, account, digest.as_str().trim_start_matches("sha256:")).await.map_err(|error| {
+        if error.kind == ErrorKind::Invalid { Error { kind: ErrorKind::Forbidden, ..error } } else { error }
+    })
+}
+
+/// Whether pulling from a repository of our registry takes a look at signatures.
+pub(crate) async fn is_required(app: &App, repository: &Repository) -> Result<bool> {
+    Ok(charts_of(app, repository).await?.is_some())
+}
+
+/// The charts of the account whose repository this is, if they must be signed.
+async fn charts_of(app: &App, repository: &Repository) -> Result<Option<Row>> {
+    let Ok(owner) = repository.owner.as_str().parse::<AccountName>() else { return Ok(None) };
+    let Some(account) = accounts::by_name(&app.db, &owner).await? else { return Ok(None) };
+    let charts = hosted_charts::find(app, account.id).await?;
+    Ok(charts.filter(|repo| repo.settings.requires_signature))
+}
+
+async fn check_package(app: &App, repo: Row, digest: &str) -> Result<()> {
+    if !repo.settings.requires_signature {
+        return Ok(());
+    }
+    let Some((name, version)) = hosted_charts::of_package(app, &repo, digest).await? else { return Ok(()) };
+    let (file, bytes) = hosted_charts::open(app, digest).await?;
+    let digest = digest.to_owned();
+    let fetched =
+        Fetched { repo, name, version, file, bytes, digest, check: DigestCheck::Index, is_changed: false };
+    check_alone(app, fetched).await.map(drop)
+}
+
+async fn check_alone(app: &App, mut fetched: Fetched) -> Result<Fetched> {
     if !fetched.repo.settings.requires_signature {
         return Ok(fetched);
     }

@@ -37,7 +37,7 @@ use crate::clients::registry::client::digest_of;
 use crate::clients::registry::gate::{PushKey, Writer};
 use crate::clients::registry::manifest::MAX_MANIFEST_BYTES;
 use crate::clients::registry::{Repository, unavailable};
-use crate::domain::images;
+use crate::domain::{images, provenance};
 use crate::error::{Error, Result};
 use crate::keys::REGISTRY_SERVICE;
 
@@ -307,6 +307,15 @@ impl Visit {
             Target::Manifest(repository, reference) if parts.method == Method::PUT => {
                 self.put_manifest(repository, reference, parts, body).await
             }
+            Target::Blob(repository, digest) if parts.method == Method::GET => {
+                self.get_blob(repository, digest, &parts, &target.path()).await
+            }
+            Target::NewUpload(repository) => {
+                if let Err(response) = self.check_mount(repository, &parts).await? {
+                    return Ok(response);
+                }
+                self.forward(&parts, &target.path(), body).await
+            }
             Target::Manifest(_, Reference::Tag(_)) => {
                 let message = "tags are deleted through the API: `longshore image delete`";
                 Ok(refusal(StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED", message))
@@ -424,6 +433,57 @@ impl Visit {
         };
         let target = Target::Manifest(repository.clone(), Reference::Digest(digest));
         self.forward(&parts, &target.path(), Body::empty()).await
+    }
+
+    /// Hands out a blob, unless it is a chart's package that must be signed and is not.
+    async fn get_blob(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        parts: &Parts,
+        path: &str,
+    ) -> Result<Response> {
+        if provenance::is_required(&self.app, repository).await? {
+            // First the rights: looking at a signature is work.
+            if let Err(response) = self.authorize(&parts.headers, repository, Action::Pull) {
+                return Ok(response);
+            }
+            provenance::check_pull(&self.app, repository, digest).await?;
+        }
+        self.forward(parts, path, Body::empty()).await
+    }
+
+    /// Looks at a blob that another repository is to have, too, as if it was pulled: from there it could be.
+    async fn check_mount(
+        &self,
+        into: &Repository,
+        parts: &Parts,
+    ) -> Result<std::result::Result<(), Response>> {
+        let (mut mounts, mut sources) = (Vec::new(), Vec::new());
+        for (name, value) in form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes()) {
+            match name.as_ref() {
+                "mount" => mounts.push(value),
+                "from" => sources.push(value),
+                _ => {}
+            }
+        }
+        if mounts.len() > 1 || sources.len() > 1 {
+            // The registry would take the first, or the last.
+            let message = "`mount` and `from` are given once";
+            return Ok(Err(refusal(StatusCode::BAD_REQUEST, "UNSUPPORTED", message)));
+        }
+        let (Some(digest), Some(from)) = (mounts.pop(), sources.pop()) else { return Ok(Ok(())) };
+        // What is no name and no digest mounts nothing.
+        let (Ok(digest), Ok(from)) = (digest.parse::<Digest>(), from.parse::<Repository>()) else {
+            return Ok(Ok(()));
+        };
+        if provenance::is_required(&self.app, &from).await? {
+            if let Err(response) = self.authorize(&parts.headers, into, Action::Push) {
+                return Ok(Err(response));
+            }
+            provenance::check_pull(&self.app, &from, &digest).await?;
+        }
+        Ok(Ok(()))
     }
 
     /// Takes a manifest: stored under its digest, and recorded under its tag before its client hears of success.
