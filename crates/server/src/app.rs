@@ -20,6 +20,7 @@ use wire::time::Timestamp;
 
 use crate::blobs::Blobs;
 use crate::caller::Caller;
+use crate::chart_pages::ChartPages;
 use crate::chart_syncs::ChartSyncs;
 use crate::clients::helm::Helm;
 use crate::clients::http_out::Outbound;
@@ -98,6 +99,8 @@ pub struct Inner {
     pub shutdown: CancellationToken,
     /// Fetches from addresses that people give.
     pub outbound: Outbound,
+    /// Pages of the catalogue that were looked at a moment ago.
+    pub chart_pages: ChartPages,
     /// Syncs of chart repositories that go on.
     pub chart_syncs: ChartSyncs,
     /// Helm on this host.

@@ -8,13 +8,14 @@
 //! - `reconcile/`: makes the world match the store
 //! - `log_lines`, `picture`, `passwords`, `jwt`, `limits`, `network`, `schedule`, `sealing`: pieces without knowledge of the rest
 //! - `database`: the database from outside a running server, for `longshore db`
-//! - `acme`, `app`, `config`, `portal_config`, `keys`, `blobs`, `caller`, `error`, `chart_syncs`, `disk_uses`, `gpu_readings`, `operation_logs`, `pulls`, `streams`, `terminals`, `start`, `tls`: what
+//! - `acme`, `app`, `config`, `portal_config`, `keys`, `blobs`, `caller`, `error`, `chart_pages`, `chart_syncs`, `disk_uses`, `gpu_readings`, `operation_logs`, `pulls`, `streams`, `terminals`, `start`, `tls`: what
 //!   everything shares
 
 pub mod acme;
 pub mod app;
 pub mod blobs;
 pub mod caller;
+pub mod chart_pages;
 pub mod chart_syncs;
 pub mod clients;
 pub mod config;

@@ -20,6 +20,7 @@ use wire::secret::Secret;
 
 use crate::app::{App, CallerCache, Clock, Inner, Limits, Signals};
 use crate::blobs::Blobs;
+use crate::chart_pages::ChartPages;
 use crate::chart_syncs::ChartSyncs;
 use crate::clients::helm::Helm;
 use crate::clients::http_out::Outbound;
@@ -166,6 +167,7 @@ async fn assemble(config: Config, db: Db) -> Result<App> {
         port_forwards: Streams::new(port_forwards::PER_ACCOUNT),
         terminals: Terminals::default(),
         outbound: Outbound::new(&config.outbound.allow, own_listeners(&config)),
+        chart_pages: ChartPages::default(),
         chart_syncs: ChartSyncs::default(),
         helm: Helm::new(&config.charts.helm, blobs.clone()),
         signals: Signals::default(),

@@ -210,13 +210,12 @@ pub async fn versions(c: &dyn Conn, id: i64) -> Result<Vec<String>> {
 pub async fn list(c: &dyn Conn, filter: Filter<'_>, page: PageQuery) -> Result<PageOf<Row>> {
     let on = c.on();
     let condition = narrowed(&filter);
-    let total = count(&on, &condition).await?;
     let mut query = select(TABLE, COLUMNS);
     query
         .expr_as(Expr::col(("chart_repos", "name")), "repo_name")
         .expr_as(Expr::col(("chart_repos", "kind")), "repo_kind")
         .inner_join("chart_repos", Expr::col(("chart_repos", "id")).equals((TABLE, "repo_id")))
-        .cond_where(condition);
+        .cond_where(condition.clone());
     if let Some(word) = filter.words.first().and_then(|word| word.first()) {
         // Whose name is or begins with what was asked for comes first.
         let word = word.to_ascii_lowercase();
@@ -231,7 +230,11 @@ pub async fn list(c: &dyn Conn, filter: Filter<'_>, page: PageQuery) -> Result<P
         .order_by((TABLE, "id"), Order::Asc)
         .limit(page.limit())
         .offset(page.offset());
-    let rows = on.rows(&query).await?.iter().map(row).collect::<Result<_>>()?;
+    let rows = on.rows(&query).await?.iter().map(row).collect::<Result<Vec<_>>>()?;
+    // A page that is not full is the last one: nothing has to be counted.
+    let shown = rows.len() as u64;
+    let is_last = shown < page.limit() && (shown > 0 || page.offset() == 0);
+    let total = if is_last { page.offset() + shown } else { count(&on, &condition).await? };
     Ok(PageOf { rows, total })
 }
 

@@ -196,6 +196,12 @@ impl Db {
         self.inner.versions.subscribe()
     }
 
+    /// How often these tables were changed through this process, together; each change counts after it can be read.
+    pub fn changes(&self, tables: &[&'static str]) -> u64 {
+        let versions = self.inner.versions.borrow();
+        tables.iter().filter_map(|table| versions.get(table)).sum()
+    }
+
     fn tell(&self, (table, shows_in_lists): Change) {
         if shows_in_lists {
             self.inner.lists.changed(table);

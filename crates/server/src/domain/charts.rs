@@ -24,6 +24,7 @@ use crate::blobs::{BlobKind, blocking};
 use crate::caller::Caller;
 use crate::chart_index::{Metadata, Version, parse_version, yaml_value};
 use crate::chart_package::{self, KNOWN_TEXTS, LIMITS, Package, PackageError};
+use crate::chart_pages::State;
 use crate::clients::helm_repo::{self, Source};
 use crate::clients::http_out;
 use crate::clients::registry::manifest::MAX_PROVENANCE_BYTES;
@@ -100,8 +101,14 @@ pub async fn list(app: &App, caller: &Caller, query: &ChartQuery) -> Result<Page
         kind: query.kind,
         category: query.category.as_deref().filter(|category| !category.is_empty()),
     };
-    let found = rows::list(&app.db, filter, page).await?;
-    Ok(super::page_of(found, page, view))
+    let state = State::now(&app.db);
+    let question = format!("{filter:?} {page:?}");
+    if let Some(kept) = app.chart_pages.get(&question, state) {
+        return Ok(kept);
+    }
+    let found = super::page_of(rows::list(&app.db, filter, page).await?, page, view);
+    app.chart_pages.put(question, state, &found);
+    Ok(found)
 }
 
 /// What each word of a search may be called.

@@ -91,12 +91,14 @@ pub struct Outbound {
     own: Mutex<Vec<SocketAddr>>,
     /// Made when it is first needed: the system's authorities take some memory.
     tls: OnceLock<Arc<rustls::ClientConfig>>,
+    /// Believes nobody, for addresses in the clear: the library would read the system's authorities for them, too, each time.
+    clear: OnceLock<Arc<rustls::ClientConfig>>,
 }
 
 impl Outbound {
     /// A client that may also reach these ranges, and never these listeners of ours.
     pub fn new(allowed: &[String], own: Vec<SocketAddr>) -> Self {
-        Self { rule: Rule::new(allowed), own: Mutex::new(own), tls: OnceLock::new() }
+        Self { rule: Rule::new(allowed), own: Mutex::new(own), tls: OnceLock::new(), clear: OnceLock::new() }
     }
 
     /// Names a listener of ours that was opened later.
@@ -205,13 +207,12 @@ impl Outbound {
         if let Some(name) = url.domain() {
             builder = builder.resolve_to_addrs(name, &addresses);
         }
-        if url.scheme() == "https" {
-            let tls = match request.authorities {
-                None => Arc::clone(self.tls()?),
-                Some(pem) => Arc::new(tls_config(&certificates(pem)?)?),
-            };
-            builder = builder.tls_backend_preconfigured(Arc::unwrap_or_clone(tls));
-        }
+        let tls = match request.authorities {
+            _ if url.scheme() != "https" => Arc::clone(self.clear()?),
+            None => Arc::clone(self.tls()?),
+            Some(pem) => Arc::new(tls_config(&certificates(pem)?)?),
+        };
+        builder = builder.tls_backend_preconfigured(Arc::unwrap_or_clone(tls));
         let client = builder.build().map_err(Error::internal)?;
         let mut out = client.request(request.method.clone(), url.clone());
         let is_same_place = same_origin(request.url, url);
@@ -235,6 +236,18 @@ impl Outbound {
         }
         let made = Arc::new(tls_config(&[])?);
         Ok(self.tls.get_or_init(|| made))
+    }
+
+    fn clear(&self) -> Result<&Arc<rustls::ClientConfig>> {
+        if let Some(clear) = self.clear.get() {
+            return Ok(clear);
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(Error::internal)?;
+        let config = builder.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth();
+        Ok(self.clear.get_or_init(|| Arc::new(config)))
     }
 }
 
