@@ -576,6 +576,82 @@ async fn many_who_ask_at_once_get_one_fetch() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_the_same_to_several_is_fetched_once_for_all() {
+    let server = server().await;
+    let charts = ChartServer::start(&bitnami()).await;
+    let people = [server.account("alice").await, server.account("bob").await, server.account("carol").await];
+    let repos = async |name: &str, secret: &str| {
+        for (number, api) in people.iter().enumerate() {
+            // The last of them has the password of another.
+            let password = if number == 2 { "others" } else { "secret" };
+            let new = json!({"name": name, "url": charts.url, "is_public": false, "username": "robot", "password": password});
+            let open = json!({"name": name, "url": charts.url, "is_public": false});
+            api.post("/api/repos", if secret.is_empty() { open } else { new }).await.expect(200);
+        }
+    };
+    for secret in ["", "secret"] {
+        let name = if secret.is_empty() { "open" } else { "locked" };
+        repos(name, secret).await;
+        charts.set_index(&index(&[("nginx", &["3.0.0"])]));
+        charts.asked();
+
+        server.app.clock.advance_secs(67 * 60);
+        server.app.signals.chart_repos.notify_one();
+
+        for api in &people {
+            let path = format!("/api/repos/{name}");
+            eventually("it is synced", 20, async || {
+                (api.get(&path).await.json()["chart_count"] == 1).then_some(())
+            })
+            .await;
+        }
+        let asked = charts.asked();
+        let count = |word: &str| {
+            let is_it = |value: &reqwest::header::HeaderValue| value.as_bytes() == word.as_bytes();
+            asked.iter().filter(|asked| asked.headers.get("authorization").is_some_and(is_it)).count()
+        };
+        let open = asked.iter().filter(|asked| !asked.headers.contains_key("authorization")).count();
+        assert_eq!(open, 1, "{asked:?}");
+        if !secret.is_empty() {
+            assert_eq!(
+                (count("Basic cm9ib3Q6c2VjcmV0"), count("Basic cm9ib3Q6b3RoZXJz")),
+                (1, 1),
+                "{asked:?}"
+            );
+        }
+        charts.set_index(&bitnami());
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repository_that_fails_is_asked_again_soon_and_then_less_and_less() {
+    let server = server().await;
+    let alice = server.account("alice").await;
+    let charts = ChartServer::start(&bitnami()).await;
+    add(&alice, "a", &charts.url).await;
+    charts.change(|behaviour| behaviour.fault = Some(Fault::Status(503)));
+
+    let mut pauses = Vec::new();
+    for _ in 0..8 {
+        sync(&alice, "a").await.expect(502);
+        let repo = alice.get("/api/repos/a").await.expect(200).json();
+        let time =
+            |field: &str| serde_json::from_value::<Timestamp>(repo[field].clone()).unwrap().unix_secs();
+        pauses.push(time("next_sync_at") - time("last_sync_at"));
+    }
+
+    for (pause, expected) in pauses.iter().zip([60, 120, 240, 480, 960, 1920, 3600, 3600]) {
+        assert!((expected * 9 / 10..=expected * 11 / 10).contains(pause), "{pauses:?}");
+    }
+    charts.change(|behaviour| behaviour.fault = None);
+    sync(&alice, "a").await.expect(200);
+    let repo = alice.get("/api/repos/a").await.expect(200).json();
+    assert_eq!(repo["last_sync_error"], Value::Null);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_slow_repository_is_made_and_read_behind_the_scenes() {
     let server = TestServer::without_engine(&[LOOPBACK, ("charts.fetch_secs", "1")]).await;
     let alice = server.account("alice").await;
@@ -592,56 +668,5 @@ async fn a_slow_repository_is_made_and_read_behind_the_scenes() {
         (alice.get("/api/repos/slow").await.json()["chart_count"] == 2).then_some(())
     })
     .await;
-    server.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_seeds_command_lines_work_word_for_word() {
-    let server = server().await;
-    let alice = server.account("alice").await;
-    let charts = ChartServer::start(&bitnami()).await;
-    let program = server.folder().join("climc");
-    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_longshore"), &program).unwrap();
-    let (url, token) = (server.url.clone(), alice.token.clone().unwrap());
-    let run = |arguments: &[&str]| {
-        let output = std::process::Command::new(&program)
-            .args(arguments)
-            .env("LONGSHORE_URL", &url)
-            .env("LONGSHORE_TOKEN", &token)
-            .env("LONGSHORE_CONFIG_DIR", server.folder().join("config"))
-            .env("LONGSHORE_LANG", "en")
-            .output()
-            .unwrap();
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        (output.status.code(), text(output.stdout), text(output.stderr))
-    };
-
-    let (code, out, said) =
-        run(&["--debug", "k8s-repo-create", "--type", "external", "bitnami", &charts.url]);
-    assert_eq!(code, Some(0), "{said}");
-    assert!(out.contains("bitnami") && out.contains(&charts.url), "{out}");
-    assert!(said.contains("POST") && said.contains("/api/repos") && said.contains("Response: 200"), "{said}");
-    assert!(!said.contains(&token), "secrets are not shown");
-    let (code, out, said) = run(&["--debug", "k8s-repo-update", "--name", "bitnami-new", "bitnami"]);
-    assert!(code == Some(0) && out.contains("bitnami-new"), "{said}");
-    let (code, out, said) = run(&["--debug", "k8s-repo-list", "--type", "external"]);
-    assert_eq!(code, Some(0), "{said}");
-    assert!(
-        out.contains("bitnami-new")
-            && out.contains("***  Total: 1 Pages: 1 Limit: 20 Offset: 0 Page: 1  ***"),
-        "{out}"
-    );
-    let (code, out, said) = run(&["--debug", "k8s-repo-sync", "bitnami-new"]);
-    assert!(code == Some(0) && out.contains("not_modified"), "{out}{said}");
-    let (code, _, said) = run(&["k8s-repo-sync"]);
-    assert_eq!(code, Some(2));
-    assert_eq!(said, "Usage: climc k8s-repo-sync [--help] <NAME>\n\nNot enough arguments, missing <NAME>\n");
-    let (code, out, _) = run(&["k8s-repo-create", "--help"]);
-    assert_eq!(code, Some(0));
-    assert!(out.starts_with("Usage: climc k8s-repo-create [--public] [--help] [--type {internal,external}] <NAME> <URL>\n\nCreate repo\n\nPositional arguments:\n    <NAME>\n        ID or name of the repo\n"), "{out}");
-    let (code, _, said) = run(&["--debug", "k8s-repo-delete", "bitnami-new"]);
-    assert_eq!(code, Some(0), "{said}");
-    let (code, _, said) = run(&["k8s-repo-show", "bitnami-new"]);
-    assert!(code == Some(1) && said.contains("ResourceNotFoundError"), "{said}");
     server.stop().await;
 }

@@ -467,6 +467,32 @@ async fn charts_that_reach_for_the_server_or_take_all_of_it_are_refused() {
     assert!(told.contains("set a password") && !told.contains('\u{1b}'), "{told}");
     let told = install("greedy", json!({})).await.expect(422).json()["detail"].as_str().unwrap().to_owned();
     assert!(told.contains("memory"), "{told}");
+    // Bombs in schemas and in values: whatever they are called, they end, and nothing is installed.
+    let laughs = (1..10).fold(String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n"), |text, level| {
+        format!("{text}a{level}: &a{level} [{}]\n", vec![format!("*a{}", level - 1); 10].join(", "))
+    });
+    let deep = format!("{{\"properties\": {}{}}}", "[".repeat(100_000), "]".repeat(100_000));
+    let wide = format!(
+        "{{\"anyOf\": [{}], \"definitions\": {{\"a\": {{\"anyOf\": [{{\"$ref\": \"#\"}}]}}}}}}",
+        vec!["{\"$ref\": \"#/definitions/a\"}"; 1000].join(", ")
+    );
+    for (bomb, values, schema) in [
+        ("loops", "text: x\n", r##"{"$ref": "#"}"##),
+        ("deep", "text: x\n", &deep),
+        ("wide", "text: x\n", &wide),
+        ("laughs", laughs.as_str(), "{}"),
+    ] {
+        harbour.upload(chart(bomb, "1.0.0", values, &[MAP, ("values.schema.json", schema)])).await;
+        let refused = install(bomb, json!({})).await;
+        assert!(
+            matches!(refused.code().as_str(), "chart_not_rendered" | "package_malformed" | "chart_too_large"),
+            "{bomb}: {} {}",
+            refused.status,
+            refused.text
+        );
+    }
+    let refused = install("names", json!({"values": laughs})).await.expect(422);
+    assert_eq!(refused.json()["field"], "values", "{}", refused.text);
     // Names are not looked up for templates.
     let plan = install("names", json!({"dry_run": true})).await.expect(200).json();
     assert!(plan["manifest"].as_str().unwrap().contains("x: \"\""), "{plan:#}");

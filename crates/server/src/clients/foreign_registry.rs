@@ -168,7 +168,10 @@ impl Target<'_> {
             realm.filter(|_| challenge.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("bearer")));
         let mut realm =
             realm.ok_or_else(|| answered("that it wants to see something that we do not know"))?;
-        if self.registry.base.scheme() == "https" && realm.scheme() != "https" {
+        // Registries may have their tokens handed out elsewhere, and name the place; in the clear that is nobody's to name.
+        let base = &self.registry.base;
+        let is_elsewhere = base.scheme() == "https" || realm.host() != base.host();
+        if realm.scheme() != "https" && is_elsewhere {
             return Err(answered("that passwords go to an address in the clear"));
         }
         if let Some(service) = parameter(challenge, "service") {

@@ -88,6 +88,23 @@ pub(crate) async fn sync_together(app: &App, group: Vec<(Row, SyncCause)>) -> Ve
     done
 }
 
+/// What those repositories have in common whose index is fetched once for all: address, name and password, authorities. None for one
+/// that is fetched alone: charts in a registry, where ours asks who wants to see them.
+pub(crate) fn in_common(app: &App, row: &Row) -> Option<[u8; 32]> {
+    // Equal passwords are sealed differently.
+    let source = source_of(app, row, Trust::Account).ok().filter(|source| source.place.is_none())?;
+    let login = source.credential.as_ref();
+    let name = login.map_or("", |login| login.username.as_str());
+    let password = login.map_or("", |login| login.password.expose());
+    let mut hash = Sha256::new();
+    for part in [source.url.as_str(), name, password, source.authorities.as_deref().unwrap_or_default()] {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    hash.update([u8::from(login.is_some())]);
+    Some(hash.finalize().into())
+}
+
 /// On whose behalf a repository is fetched: its owner's, as the owner is now.
 pub(crate) async fn trust_of(app: &App, row: &Row) -> Result<Trust> {
     let owner = accounts::get(&app.db, row.account_id).await?;

@@ -12,7 +12,6 @@ use wire::ids::{ChartRepoId, ChartSyncId};
 
 use crate::app::App;
 use crate::chart_syncs::SyncFailure;
-use crate::clients::oci_charts::place_of;
 use crate::domain::{chart_sync, hosted_packages};
 use crate::error::Result;
 
@@ -106,18 +105,9 @@ impl Seen {
             }
             self.tried.insert(row.id, (Instant::now(), row.revision, asked));
             let cause = if asked.is_some() { SyncCause::Manual } else { SyncCause::Timer };
-            let settings = &row.settings;
-            // Equal passwords are sealed differently, so that those with one are not put together unless they are one's own.
-            let key = (
-                settings.url.clone(),
-                settings.username.clone(),
-                settings.password.clone(),
-                settings.ca_certificate.clone(),
-            );
-            // What our own registry has depends on who asks.
-            let is_alone = settings.username.is_some() || place_of(&settings.url).is_some();
-            let owner = is_alone.then_some(row.id);
-            groups.entry((key, owner)).or_default().push((row.clone(), cause));
+            let in_common = chart_sync::in_common(app, row);
+            let alone = in_common.is_none().then_some(row.id);
+            groups.entry((in_common, alone)).or_default().push((row.clone(), cause));
         }
         groups.into_values().collect()
     }

@@ -40,14 +40,24 @@ pub(crate) enum Fault {
     Status(u16),
     /// Sends elsewhere.
     Redirect(String),
+    /// Sends elsewhere with another status than 302.
+    RedirectAs(u16, String),
+    /// Wants to know who asks, and says so in these words.
+    Challenge(String),
     /// Says nothing after its headers.
     Stall,
     /// Never ends.
     Endless,
+    /// Never ends, a byte at a time.
+    Slow,
     /// Announces more than it sends.
     WrongLength,
-    /// Says 304 to somebody who did not ask for it.
+    /// Says 304, whatever was asked and whatever there is.
     NotModified,
+    /// Sends so many parts, made one after the other.
+    Generated(usize, fn(usize) -> String),
+    /// Sends what there is, and says of everything that it is the same.
+    SameTag,
     /// Packs in a way that nobody asked for.
     Encoding(&'static str, Vec<u8>),
 }
@@ -55,6 +65,7 @@ pub(crate) enum Fault {
 /// One request that came.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
+    pub(crate) path: String,
     pub(crate) headers: HeaderMap,
 }
 
@@ -74,16 +85,27 @@ pub(crate) struct ChartServer {
 impl ChartServer {
     /// A repository with this index.
     pub(crate) async fn start(index: &str) -> Self {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_at(index, "127.0.0.1:0").await
+    }
+
+    /// A repository with this index, at this address.
+    pub(crate) async fn start_at(index: &str, address: &str) -> Self {
+        let listener = tokio::net::TcpListener::bind(address).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let behaviour = Behaviour { etag: true, gzip: true, ..Behaviour::default() };
         let shared = Shared { behaviour: Arc::new(Mutex::new(behaviour)), asked: Arc::default() };
-        let router = Router::new().fallback(answer).with_state(shared.clone());
+        let router = router(&shared);
         let mut tasks = JoinSet::new();
         tasks.spawn(async move { axum::serve(listener, router).await.unwrap() });
         let server = Self { url, shared, _tasks: tasks };
         server.set_index(index);
         server
+    }
+
+    /// The same over TLS, by a certificate for a name of an authority of its own, whose certificate comes with its address.
+    pub(crate) async fn over_tls(&self, name: &str) -> (String, String) {
+        let (port, authority) = super::tls::serve_for(&[name], router(&self.shared)).await;
+        (format!("https://localhost:{port}"), authority)
     }
 
     pub(crate) fn set_index(&self, index: &str) {
@@ -102,13 +124,38 @@ impl ChartServer {
     }
 }
 
+fn router(shared: &Shared) -> Router {
+    Router::new().fallback(answer).with_state(shared.clone())
+}
+
 async fn answer(State(shared): State<Shared>, request: Request) -> Response {
     let (path, headers) = (request.uri().path().to_owned(), request.headers().clone());
-    shared.asked.lock().unwrap().push(Asked { headers: headers.clone() });
+    shared.asked.lock().unwrap().push(Asked { path: path.clone(), headers: headers.clone() });
     let behaviour = shared.behaviour.lock().unwrap().clone();
     match behaviour.fault {
         Some(Fault::Status(status)) => return StatusCode::from_u16(status).unwrap().into_response(),
         Some(Fault::Redirect(to)) => return (StatusCode::FOUND, [(header::LOCATION, to)]).into_response(),
+        Some(Fault::RedirectAs(status, to)) => {
+            return (StatusCode::from_u16(status).unwrap(), [(header::LOCATION, to)]).into_response();
+        }
+        Some(Fault::Challenge(words)) => {
+            return (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, words)]).into_response();
+        }
+        Some(Fault::Slow) => {
+            let body = futures::stream::unfold((), async |()| {
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                Some((Ok::<_, std::io::Error>(Bytes::from_static(b"#")), ()))
+            });
+            return Body::from_stream(body).into_response();
+        }
+        Some(Fault::Generated(count, part)) => {
+            let parts = (0..count).map(move |number| Ok::<_, std::io::Error>(Bytes::from(part(number))));
+            return Body::from_stream(futures::stream::iter(parts)).into_response();
+        }
+        Some(Fault::SameTag) => {
+            let file = behaviour.files.get(&path).cloned().unwrap_or_default();
+            return ([(header::ETAG, "\"same\"")], file).into_response();
+        }
         Some(Fault::Stall) => {
             return Body::from_stream(futures::stream::pending::<Result<Bytes, std::io::Error>>())
                 .into_response();

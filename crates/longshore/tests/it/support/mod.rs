@@ -13,6 +13,7 @@ pub(crate) mod git;
 pub(crate) mod gpus;
 pub(crate) mod machine;
 pub(crate) mod meddler;
+pub(crate) mod names;
 pub(crate) mod network;
 pub(crate) mod process;
 pub(crate) mod registry;

@@ -50,6 +50,20 @@ impl ServerProcess {
         Some(Self::start_program(Program::Nobody(program), data_dir, Some(folder), &settings).await)
     }
 
+    /// A server with these settings alone, to which a name server of the test's says what names mean; none when this is not root, who
+    /// alone can give a process a `/etc/resolv.conf` of its own.
+    pub(crate) async fn start_with_names(names: &str, settings: &[(&str, &str)]) -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("left out: only root can choose a process's name server");
+            return None;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let resolver = folder.path().join("resolv.conf");
+        std::fs::write(&resolver, format!("nameserver {names}\noptions timeout:2 attempts:2\n")).unwrap();
+        let data_dir = folder.path().join("data");
+        Some(Self::start_program(Program::Resolving(resolver), data_dir, Some(folder), settings).await)
+    }
+
     /// A server with these settings alone.
     pub(crate) async fn start_on(settings: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -186,11 +200,19 @@ const NOBODY: u32 = 65_534;
 enum Program {
     Ours,
     Nobody(PathBuf),
+    /// Ours, with this as its `/etc/resolv.conf`.
+    Resolving(PathBuf),
 }
 
 fn spawn(program: &Program, data_dir: &Path, settings: &[(String, String)]) -> Child {
     let mut command = match program {
         Program::Ours => Command::new(env!("CARGO_BIN_EXE_longshore")),
+        Program::Resolving(resolver) => {
+            let mut command = Command::new("unshare");
+            let script = r#"mount --bind "$0" /etc/resolv.conf && exec "$@""#;
+            command.args(["--mount", "sh", "-c", script]).arg(resolver).arg(env!("CARGO_BIN_EXE_longshore"));
+            command
+        }
         Program::Nobody(path) => {
             let mut command = Command::new("setpriv");
             // The group that may call the engine is the one that the tests run in.

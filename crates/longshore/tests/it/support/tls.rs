@@ -8,15 +8,22 @@ use axum::Router;
 
 /// Serves over TLS at a port of this machine, for `127.0.0.1` and `localhost`, until the test's runtime ends. The port, and
 /// the authority's certificate.
-#[expect(clippy::disallowed_methods, reason = "a test's server ends with the test's runtime")]
 pub(crate) async fn serve(router: Router) -> (u16, String) {
+    serve_for(&["127.0.0.1", "localhost"], router).await
+}
+
+/// The same with a certificate for these names.
+#[expect(clippy::disallowed_methods, reason = "a test's server ends with the test's runtime")]
+pub(crate) async fn serve_for(names: &[&str], router: Router) -> (u16, String) {
     let authority = rcgen::KeyPair::generate().unwrap();
     let mut params = rcgen::CertificateParams::new(Vec::<String>::new()).unwrap();
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let pem = params.self_signed(&authority).unwrap().pem();
     let issuer = rcgen::Issuer::new(params, authority);
     let key = rcgen::KeyPair::generate().unwrap();
-    let params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
+    let params =
+        rcgen::CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())
+            .unwrap();
     let certificate = params.signed_by(&key, &issuer).unwrap();
     let chain = vec![certificate.der().clone()];
     let key = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap();
