@@ -21,29 +21,61 @@ WORDS = ("database cache queue broker proxy gateway storage search engine metric
          "operator stream event analytics notebook gpu inference vector graph ledger wiki blog backup policy mesh ingress").split()
 
 
-def index(round_number):
-    """An index as Helm writes it, newest version first; in every round each chart has one version more."""
+def entries(round_number, charts=CHARTS, versions=VERSIONS):
+    """The charts of an index with their versions, newest first; in every round each chart has one version more."""
     chance = random.Random(7)
-    lines = ["apiVersion: v1", "entries:"]
-    for number in range(CHARTS):
+    for number in range(charts):
         name = f"{chance.choice(WORDS)}-{number}"
         words = chance.sample(WORDS, 5)
         about = f"{name} is a {words[0]} {words[1]} for {words[2]} and {words[3]}, packaged for clusters with {' '.join(chance.sample(WORDS, 6))}."
+        yield name, [{
+            "annotations": {"category": "Infrastructure", "images": f"- name: {name}\n  image: docker.io/lab/{name}:{version_of(version)}-debian-12-r3\n",
+                            "licenses": "Apache-2.0"},
+            "apiVersion": "v2", "appVersion": version_of(version), "created": "2024-05-06T07:08:09.123456789Z",
+            "dependencies": [{"name": "common", "repository": "oci://registry.lab.example/charts", "tags": ["lab-common"], "version": "2.x.x"}],
+            "description": about, "digest": hashlib.sha256(f"{name} {version_of(version)}".encode()).hexdigest(),
+            "home": f"https://lab.example/charts/{name}", "icon": f"https://lab.example/img/{name}.png", "keywords": words,
+            "maintainers": [{"name": "Lab Charts Team", "url": "https://lab.example/charts"}], "name": name,
+            "sources": [f"https://lab.example/charts/tree/main/lab/{name}"], "urls": [f"{name}-{version_of(version)}.tgz"],
+            "version": version_of(version),
+        } for version in reversed(range(versions + round_number))]
+
+
+def version_of(number):
+    return f"{number // 40}.{number % 40}.{number % 7}"
+
+
+def as_helm_writes(charts, anchors=False):
+    """In Helm's own layout; or with what the versions of a chart have in common written once, behind anchors."""
+    lines = ["apiVersion: v1", "entries:"]
+    for name, versions in charts:
         lines.append(f"  {name}:")
-        for version in reversed(range(VERSIONS + round_number)):
-            number_of = f"{version // 40}.{version % 40}.{version % 7}"
-            digest = hashlib.sha256(f"{name} {number_of}".encode()).hexdigest()
-            lines += ["  - annotations:", "      category: Infrastructure", "      images: |", f"        - name: {name}",
-                      f"          image: docker.io/lab/{name}:{number_of}-debian-12-r3", "      licenses: Apache-2.0",
-                      "    apiVersion: v2", f"    appVersion: {number_of}", '    created: "2024-05-06T07:08:09.123456789Z"',
-                      "    dependencies:", "    - name: common", "      repository: oci://registry.lab.example/charts", "      tags:",
-                      "      - lab-common", "      version: 2.x.x", f"    description: {about}", f"    digest: {digest}",
-                      f"    home: https://lab.example/charts/{name}", f"    icon: https://lab.example/img/{name}.png", "    keywords:",
-                      *(f"    - {word}" for word in words), "    maintainers:", "    - name: Lab Charts Team",
-                      "      url: https://lab.example/charts", f"    name: {name}", "    sources:",
-                      f"    - https://lab.example/charts/tree/main/lab/{name}", "    urls:", f"    - {name}-{number_of}.tgz",
-                      f"    version: {number_of}"]
+        for number, entry in enumerate(versions):
+            notes, need, keeper = entry["annotations"], entry["dependencies"][0], entry["maintainers"][0]
+            common = {"keywords": [f"    - {word}" for word in entry["keywords"]],
+                      "maintainers": [f"    - name: {keeper['name']}", f"      url: {keeper['url']}"],
+                      "sources": [f"    - {entry['sources'][0]}"]}
+            for field, items in common.items():
+                if not anchors:
+                    common[field] = [f"    {field}:", *items]
+                elif number == 0:
+                    common[field] = [f"    {field}: &{field}", *items]
+                else:
+                    common[field] = [f"    {field}: *{field}"]
+            lines += ["  - annotations:", f"      category: {notes['category']}", "      images: |",
+                      *(f"        {line}" for line in notes["images"].splitlines()), f"      licenses: {notes['licenses']}",
+                      f"    apiVersion: {entry['apiVersion']}", f"    appVersion: {entry['appVersion']}", f'    created: "{entry["created"]}"',
+                      "    dependencies:", f"    - name: {need['name']}", f"      repository: {need['repository']}", "      tags:",
+                      f"      - {need['tags'][0]}", f"      version: {need['version']}", f"    description: {entry['description']}",
+                      f"    digest: {entry['digest']}", f"    home: {entry['home']}", f"    icon: {entry['icon']}", *common["keywords"],
+                      *common["maintainers"], f"    name: {name}", *common["sources"], "    urls:", f"    - {entry['urls'][0]}",
+                      f"    version: {entry['version']}"]
     return ("\n".join(lines) + '\ngenerated: "2024-05-06T07:08:09Z"\n').encode()
+
+
+def index(round_number):
+    """An index as Helm writes it."""
+    return as_helm_writes(entries(round_number))
 
 
 class Repository(http.server.BaseHTTPRequestHandler):
@@ -77,9 +109,13 @@ def serve(content):
     Repository.content, Repository.packed = content, gzip.compress(content, 6)
 
 
+def helm_environment(home):
+    return {**os.environ, "HELM_CACHE_HOME": f"{home}/cache", "HELM_CONFIG_HOME": f"{home}/config", "HELM_DATA_HOME": f"{home}/data"}
+
+
 def helm_update(home, url):
     """Processor seconds and the highest resident memory (MiB) of `helm repo update`."""
-    environment = {**os.environ, "HELM_CACHE_HOME": f"{home}/cache", "HELM_CONFIG_HOME": f"{home}/config", "HELM_DATA_HOME": f"{home}/data"}
+    environment = helm_environment(home)
     if not os.path.exists(f"{home}/config/repositories.yaml"):
         subprocess.run([HELM, "repo", "add", "bench", url], env=environment, check=True, capture_output=True)
     process = subprocess.Popen([HELM, "repo", "update"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

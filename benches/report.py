@@ -12,7 +12,8 @@ from pathlib import Path
 from common import RESULTS
 
 HERE = Path(__file__).parent
-ORDER = ("upload_to_answer", "idle", "upload_memory", "lists", "registry_tokens", "logins", "link", "first_use", "agents", "runs", "workloads")
+ORDER = ("upload_to_answer", "idle", "upload_memory", "lists", "registry_tokens", "logins", "link", "first_use", "agents", "runs", "workloads",
+         "chart_sync", "chart_scale", "chart_install")
 TITLES = {
     "upload_to_answer": "From an upload to a container that answers",
     "idle": "What the server costs while nothing happens",
@@ -25,6 +26,9 @@ TITLES = {
     "first_use": "An image on a machine that has never seen it",
     "agents": "1,000 machines",
     "workloads": "1,000 pods in a cluster",
+    "chart_sync": "A chart repository of 20,100 versions",
+    "chart_scale": "Larger, odder and more chart repositories",
+    "chart_install": "Installing a chart",
 }
 
 
