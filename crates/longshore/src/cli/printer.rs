@@ -196,7 +196,10 @@ fn trimmed(table: &mut Table) -> String {
 
 /// Control characters would let a name or a message written by somebody else drive the terminal.
 pub(super) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
+    // What turns the direction of writing makes a line say something else than it holds.
+    let turns = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let is_harmful = |c: char| turns(c) || (c.is_control() && c != '\n' && c != '\t');
+    text.chars().map(|c| if is_harmful(c) { '\u{fffd}' } else { c }).collect()
 }
 
 /// One line of text that cannot drive the terminal.

@@ -234,11 +234,11 @@ async fn signatures_come_with_charts_of_ones_own_by_every_way() {
     assert!(!refused.status.success() && why.contains("must be signed"), "{why}");
     said(pull("web"));
     let digest = format!("sha256:{}", hex_of(&plain));
-    let blob = format!("/v2/alice/plain/blobs/{digest}");
+    let place = format!("/v2/alice/plain/blobs/{digest}");
     let scopes = ["repository:alice/plain:pull", "repository:bob/plain:pull,push"];
     let theirs = server.door().with_token(server.token_of("bob", &scopes).await);
-    assert_eq!(theirs.get(&blob).await.expect(403).json()["errors"][0]["code"], "DENIED");
-    assert_eq!(server.door().get(&blob).await.status, 401, "first the rights");
+    assert_eq!(theirs.get(&place).await.expect(403).json()["errors"][0]["code"], "DENIED");
+    assert_eq!(server.door().get(&place).await.status, 401, "first the rights");
     let mount = |query: &str| theirs.request(Method::POST, &format!("/v2/bob/plain/blobs/uploads/?{query}"));
     theirs.send(mount(&format!("mount={digest}&from=alice/plain"))).await.expect(403);
     theirs.send(mount(&format!("mount={digest}&from=alice/plain&from=bob/plain"))).await.expect(400);
@@ -253,7 +253,7 @@ async fn signatures_come_with_charts_of_ones_own_by_every_way() {
     alice.patch("/api/v1/chart-repos/alice", json!({"requires_signature": false})).await.expect(200);
     said(pull("plain"));
     bob.get(package).await.expect(200);
-    theirs.get(&blob).await.expect(200);
+    theirs.get(&place).await.expect(200);
     theirs.send(mount(&format!("mount={digest}&from=alice/plain"))).await.expect(201);
 
     // The registry as a repository has them, too.

@@ -22,7 +22,7 @@ use super::chart_sync::trust_of;
 use crate::app::App;
 use crate::blobs::{BlobKind, blocking};
 use crate::caller::Caller;
-use crate::chart_index::{Metadata, Version, parse_version, yaml_value};
+use crate::chart_index::{Metadata, Version, parse_version, shown, yaml_value};
 use crate::chart_package::{self, KNOWN_TEXTS, LIMITS, Package, PackageError};
 use crate::chart_pages::State;
 use crate::clients::helm_repo::{self, Source};
@@ -37,6 +37,8 @@ const PACKAGE_PATIENCE: Duration = Duration::from_mins(2);
 const ICON_PATIENCE: Duration = Duration::from_secs(10);
 /// Largest drawing (SVG) in bytes; other pictures are drawn again and may be larger.
 const MAX_DRAWING_BYTES: usize = 256 << 10;
+/// Longest text of a `Chart.yaml` that is shown.
+const MAX_SHOWN_CHARS: usize = 2000;
 /// Words in one search.
 const MAX_WORDS: usize = 10;
 
@@ -184,7 +186,9 @@ pub async fn content(
     let chart = text(&["Chart.yaml"]).unwrap_or_default();
     let chart =
         yaml_value(&chart).map_err(|error| broken(&format!("its `Chart.yaml` cannot be read: {error}")))?;
-    let field = |name: &str| chart[name].as_str().map(str::to_owned).filter(|text| !text.is_empty());
+    let field = |name: &str| {
+        chart[name].as_str().map(|text| shown(text, MAX_SHOWN_CHARS)).filter(|text| !text.is_empty())
+    };
     let is_itself =
         chart["name"] == fetched.name.as_str() && chart["version"] == fetched.version.version.as_str();
     if !is_itself {
@@ -198,7 +202,7 @@ pub async fn content(
             .unwrap_or_default(),
     };
     let dependencies = needs.as_array().into_iter().flatten().take(200).filter_map(|need| {
-        let field = |name: &str| need[name].as_str().map(str::to_owned);
+        let field = |name: &str| need[name].as_str().map(|text| shown(text, MAX_SHOWN_CHARS));
         Some(ChartDependency {
             name: field("name")?,
             version: field("version").unwrap_or_default(),

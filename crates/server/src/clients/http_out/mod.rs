@@ -389,9 +389,7 @@ pub fn failed(error: &reqwest::Error) -> Error {
     let mut next: Option<&dyn std::error::Error> = std::error::Error::source(error);
     let mut is_tls = false;
     while let Some(cause) = next {
-        let inner = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        is_tls |= cause.is::<rustls::Error>()
-            || inner.is_some_and(<dyn std::error::Error + Send + Sync>::is::<rustls::Error>);
+        is_tls |= is_of_tls(cause);
         write!(causes, "; {cause}").expect("a String takes every write");
         next = cause.source();
     }
@@ -405,6 +403,12 @@ pub fn failed(error: &reqwest::Error) -> Error {
         Error::new(ErrorKind::BadGateway, "connection_broken", "the server broke the connection off")
     };
     error.caused_by(causes.trim_start_matches("; ").to_owned())
+}
+
+/// Whether an error is one of TLS, in however many wrappings of input and output.
+fn is_of_tls(error: &(dyn std::error::Error + 'static)) -> bool {
+    let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    error.is::<rustls::Error>() || inner.is_some_and(|inner| is_of_tls(inner))
 }
 
 #[cfg(test)]
