@@ -16,6 +16,8 @@ export const paths = {
     return `/ui/kubernetes/apply${search.size > 0 ? `?${search}` : ""}`;
   },
   namespace: (name: string) => `/ui/kubernetes/namespaces/${encodeURIComponent(name)}`,
+  pod: (namespace: string, pod: string) =>
+    `/ui/kubernetes/namespaces/${encodeURIComponent(namespace)}?${new URLSearchParams({ pod, show: "log" })}`,
   /** What a service in a cluster shows. */
   app: (namespace: string, service: string, port: number) =>
     `/app/${encodeURIComponent(namespace)}/${encodeURIComponent(service)}/${port}/`,

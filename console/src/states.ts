@@ -45,6 +45,13 @@ const namespaces: Record<Schemas["NamespaceState"], Tone> = {
   deleting: "busy",
 };
 
+const goodPods = new Set(["Running", "Succeeded", "Completed"]);
+const busyPods = new Set(["Pending", "ContainerCreating", "PodInitializing", "Terminating"]);
+
+/** Pods say how they are in the cluster's own words. */
+export const podTone = (status: string): Tone =>
+  goodPods.has(status) ? "good" : busyPods.has(status) ? "busy" : "bad";
+
 const chartRepos: Record<Schemas["ChartRepoState"], Tone> = { ready: "good", syncing: "busy", failed: "bad" };
 
 export const chartRepoTone = (state: Schemas["ChartRepoState"]): Tone => chartRepos[state] ?? "idle";

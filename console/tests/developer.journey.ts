@@ -244,6 +244,23 @@ describe.skipIf(!hasCluster)("with a cluster", () => {
       await page.getByText(visitor.t("kube.revision", { number: 3 })).waitFor({ timeout: 30_000 });
       await page.getByText(visitor.t("kube.ready", { ready: 1, desired: 1 })).waitFor({ timeout: 90_000 });
 
+      // A way to it: what it shows is a press away.
+      await page.goto(`/ui/kubernetes/apply?namespace=${name}-live`);
+      await editor.waitFor();
+      await visitor.paste(editor, examples.service(image).split("---\n")[1] ?? "");
+      await page
+        .getByRole("main")
+        .getByRole("button", { name: visitor.t("kube.apply"), exact: true })
+        .click();
+      await page.waitForURL(`**/ui/kubernetes/namespaces/${name}-live`);
+      const open = page.getByRole("link", { name: visitor.t("container.open"), exact: true });
+      await open.waitFor({ timeout: 60_000 });
+      const [shown] = await Promise.all([visitor.context.waitForEvent("page"), open.click()]);
+      await expect.poll(() => shown.locator("body").innerText(), { timeout: 30_000 }).toContain("the first");
+      await shown.close();
+      await visitor.picture("namespace-service");
+      expect(await visitor.axe()).toEqual([]);
+
       // Tidied up.
       await page.goto(`/ui/kubernetes/namespaces/${name}-live`);
       await visitor.button("act.delete").click();

@@ -1,6 +1,6 @@
 /** What people see when the server goes away under them, and that they find everything again. */
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { shell } from "./support/archives";
+import { sample, shell } from "./support/archives";
 import { closeBrowser, Visitor } from "./support/browser";
 import { eventually, TestServer } from "./support/server";
 
@@ -110,6 +110,24 @@ test("what changes is shown in every tab over one stream, also after the server 
       .getByRole("row", { name: /ticks/ })
       .getByText(visitor.t("state.running"), { exact: true })
       .waitFor({ timeout: 60_000 });
+  await visitor.leave();
+});
+
+test("an upload that meets no server says when it tries again, and becomes an image when there is one", async () => {
+  const visitor = await Visitor.arrive({ language: "zh" }, server.url);
+  const { page } = visitor;
+  await visitor.signIn("patient", "correct horse");
+  await page.goto("/ui/images/upload");
+  const zip = { name: "late.zip", mimeType: "application/zip", buffer: sample() };
+  await page.getByLabel(visitor.t("upload.choose_zip")).last().setInputFiles(zip);
+  await server.stop("SIGKILL");
+  await visitor.press("upload.begin");
+  await page.getByText(new RegExp(visitor.t("upload.retry", { seconds: "\\d+" }))).waitFor();
+  await visitor.picture("upload-waits");
+  expect(await visitor.axe()).toEqual([]);
+
+  await server.start();
+  await page.getByText(visitor.t("build.ready"), { exact: true }).waitFor({ timeout: 90_000 });
   await visitor.leave();
 });
 

@@ -70,6 +70,7 @@ test("a machine that cannot be reached is said to be so, and its containers are 
     .getByRole("status")
     .filter({ hasText: visitor.t("terminal.closed", { reason: "" }).trim() })
     .waitFor();
+  await page.getByText(visitor.t("container.unknown"), { exact: true }).waitFor();
   await visitor.picture("machine-lost");
   expect(await visitor.axe()).toEqual([]);
   await page.goto("/ui/machines");

@@ -70,6 +70,54 @@ test.each(looks)("a newcomer gets from nothing to a page that answers ($account)
   await visitor.leave();
 });
 
+test("a newcomer who has no mouse gets to a container that runs, and stops it", async () => {
+  const visitor = await Visitor.arrive({ language: "en" });
+  const { page } = visitor;
+  const { keyboard } = page;
+  await page.goto("/");
+  await page.getByRole("heading", { name: visitor.t("door.words") }).waitFor();
+  await visitor.tabTo("door.no_account");
+  await keyboard.press("Enter");
+  await page.getByRole("button", { name: visitor.t("door.sign_up") }).waitFor();
+  await page.getByLabel(visitor.t("field.account")).focus();
+  await keyboard.type("mouseless");
+  await keyboard.press("Tab");
+  await keyboard.type("correct horse");
+  await keyboard.press("Enter");
+  await page.getByRole("heading", { name: visitor.t("overview.first") }).waitFor();
+
+  await visitor.tabTo("upload.title");
+  await keyboard.press("Enter");
+  await page.getByRole("heading", { level: 1, name: visitor.t("upload.title") }).waitFor();
+  await visitor.tabTo("upload.choose_zip");
+  const [chooser] = await Promise.all([page.waitForEvent("filechooser"), keyboard.press("Enter")]);
+  await chooser.setFiles(join(folder, "hello.zip"));
+  await visitor.tabTo("upload.begin");
+  await keyboard.press("Enter");
+  await page.getByText(visitor.t("build.ready"), { exact: true }).waitFor({ timeout: 90_000 });
+
+  await visitor.tabTo("act.run");
+  await keyboard.press("Enter");
+  await page.getByRole("heading", { level: 1, name: visitor.t("create.title") }).waitFor();
+  await visitor.tabTo("field.name");
+  await keyboard.type("typed");
+  await keyboard.press("Enter");
+  await page.getByText(visitor.t("state.running"), { exact: true }).first().waitFor({ timeout: 60_000 });
+  await visitor.tabTo("container.log");
+  await keyboard.press("Enter");
+  await page.getByRole("log").waitFor();
+  await visitor.tabTo("act.stop");
+  await keyboard.press("Enter");
+  await visitor.button("act.start").waitFor({ timeout: 60_000 });
+  // Asked first, and Escape leaves everything as it is.
+  await visitor.tabTo("act.delete");
+  await keyboard.press("Enter");
+  await page.getByRole("dialog").waitFor();
+  await keyboard.press("Escape");
+  await page.getByRole("dialog").waitFor({ state: "detached" });
+  await visitor.leave();
+});
+
 test("a folder that is dropped becomes an image, and one without a Dockerfile is told so before it is sent", async () => {
   const visitor = await Visitor.arrive({ language: "en" });
   const { page } = visitor;

@@ -90,6 +90,9 @@ export const en = {
   "container.stats": "Statistics",
   "container.tabs": "Parts of this container",
   "container.terminal": "Terminal",
+  "container.unknown": "Its machine cannot be reached",
+  "container.unknown_note":
+    "Nobody knows now whether it runs. What runs goes on, and its state is shown again as soon as the machine is back.",
   "container.uses": "CPU and memory",
   "container.uses_of": "{cores} cores · {memory}",
   "create.any_machine": "Any that fits",

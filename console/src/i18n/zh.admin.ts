@@ -65,4 +65,7 @@ export const admin: Record<keyof typeof english, string> = {
   "setting.secret": "保密",
   "setting.title": "设置",
   "setting.value": "值",
+  "storage.of": "{count} 个镜像，{size}",
+  "storage.title": "镜像仓库占用",
+  "storage.total": "共 {count} 个镜像，合计 {size}；共享的层只存一份。",
 };

@@ -90,6 +90,8 @@ export const zh: Record<Key, string> = {
   "container.stats": "统计",
   "container.tabs": "容器的各部分",
   "container.terminal": "终端",
+  "container.unknown": "无法连接它所在的机器",
+  "container.unknown_note": "目前无法得知它是否在运行。已在运行的内容会继续运行，机器恢复连接后会重新显示状态。",
   "container.uses": "CPU 和内存",
   "container.uses_of": "{cores} 核 · {memory}",
   "create.any_machine": "任意合适的机器",

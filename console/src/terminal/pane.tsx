@@ -55,17 +55,6 @@ export function TerminalPane({ ticket, session, isShown, canReopen, onClose }: P
 
   return (
     <div className="stack">
-      <div className="terminal">
-        <div className="terminal-head">
-          <span className="grow" role="status">
-            <StatusWords status={status} />
-          </span>
-          {onClose && (
-            <Button small icon="close" label={t("terminal.close")} onClick={() => onClose(link.current?.session)} />
-          )}
-        </div>
-        <div className="terminal-place" ref={place} />
-      </div>
       {status.state === "ended" && (
         <Notice
           tone={status.ending.isPlain && !status.ending.exitCode ? "good" : "warn"}
@@ -79,6 +68,17 @@ export function TerminalPane({ ticket, session, isShown, canReopen, onClose }: P
           }
         />
       )}
+      <div className="terminal">
+        <div className="terminal-head">
+          <span className="grow" role="status">
+            <StatusWords status={status} />
+          </span>
+          {onClose && (
+            <Button small icon="close" label={t("terminal.close")} onClick={() => onClose(link.current?.session)} />
+          )}
+        </div>
+        <div className="terminal-place" ref={place} />
+      </div>
     </div>
   );
 }

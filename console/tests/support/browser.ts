@@ -104,6 +104,21 @@ export class Visitor {
     await this.page.getByLabel(this.t(key), { exact: true }).last().fill(value);
   }
 
+  /** Goes on with the tabulator until something of this name has the focus, as whoever has no mouse does. */
+  async tabTo(key: string) {
+    const name = this.t(key);
+    const seen: string[] = [];
+    for (let step = 0; step < 80; step++) {
+      await this.page.keyboard.press("Tab");
+      const now = await this.page.evaluate<string>(
+        `(() => { const it = document.activeElement; return (it.labels?.[0] ?? it).innerText?.trim() || it.getAttribute("aria-label") || ""; })()`,
+      );
+      if (now === name) return;
+      seen.push(now);
+    }
+    throw new Error(`“${name}” is not reached with the tabulator, only: ${seen.join(", ")}`);
+  }
+
   /** Pastes over all that an editor holds. */
   async paste(editor: Locator, text: string) {
     await editor.focus();

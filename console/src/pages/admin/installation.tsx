@@ -1,12 +1,16 @@
 /** How the installation is: its parts, and what the registry's disk could give back. */
 import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { useMemo } from "react";
+import { Link } from "react-router";
 import { api, call, done } from "../../api/client";
 import { queries } from "../../api/queries";
 import { useText } from "../../i18n";
-import { Badge, Button, Card, Foreign, PageHead, Skeleton, Trouble, When } from "../../parts/basic";
+import { Badge, Button, Card, Foreign, Meter, PageHead, Skeleton, Trouble, When } from "../../parts/basic";
 import { CommandLine } from "../../parts/command";
 import { useComplaint } from "../../parts/toasts";
+import { paths } from "../../paths";
 import { operationTone } from "../../states";
+import { storageOf } from "./storage";
 
 export function Installation() {
   const { t, word, bytes } = useText();
@@ -43,6 +47,7 @@ export function Installation() {
           ))}
         </ul>
       </Card>
+      <RegistryStorage />
       <Card
         title={t("collection.title")}
         flush
@@ -97,5 +102,37 @@ export function Installation() {
         </ul>
       </Card>
     </>
+  );
+}
+
+const OWNERS_SHOWN = 10;
+
+/** Whose images lie in the registry, and how large they are together. */
+function RegistryStorage() {
+  const { t, bytes, number } = useText();
+  const images = useQuery(queries.images());
+  const storage = useMemo(() => storageOf(images.data?.data ?? []), [images.data]);
+  return (
+    <Card title={t("storage.title")}>
+      {images.isPending && <Skeleton rows={2} />}
+      {images.error && <Trouble error={images.error} onRetry={images.refetch} />}
+      {images.data && (
+        <div className="stack">
+          <p className="soft">
+            {t("storage.total", { count: number(images.data.total), size: bytes(storage.total) })}{" "}
+            <Link to={paths.images}>{t("nav.images")}</Link>
+          </p>
+          {storage.owners.slice(0, OWNERS_SHOWN).map((it) => (
+            <div key={it.owner}>
+              <div className="row apart small">
+                <span>{it.owner}</span>
+                <span className="soft">{t("storage.of", { count: number(it.images), size: bytes(it.bytes) })}</span>
+              </div>
+              <Meter parts={[{ value: it.bytes }]} total={storage.total} label={`${it.owner}: ${bytes(it.bytes)}`} />
+            </div>
+          ))}
+        </div>
+      )}
+    </Card>
   );
 }

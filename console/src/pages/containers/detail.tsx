@@ -98,6 +98,11 @@ export function ContainerDetail() {
           <Foreign text={it.message ?? ""} />
         </Notice>
       )}
+      {it.state === "unknown" && !it.message && (
+        <Notice tone="warn" title={t("container.unknown")}>
+          {t("container.unknown_note")}
+        </Notice>
+      )}
       {it.pull && (
         <Card title={t("state.pulling")}>
           <Pull pull={it.pull} />

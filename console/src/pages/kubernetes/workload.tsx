@@ -12,7 +12,7 @@ import { Confirm } from "../../parts/dialog";
 import { TextField } from "../../parts/field";
 import { useComplaint } from "../../parts/toasts";
 import { paths } from "../../paths";
-import { workloadTone } from "../../states";
+import { podTone, workloadTone } from "../../states";
 import { Changes } from "./changes";
 import { OpenService } from "./open";
 
@@ -112,45 +112,48 @@ export function WorkloadDetail() {
             ))}
           </ul>
         </Card>
-        <Card title={t("git.about")}>
-          <dl className="facts">
-            <dt>{t("kube.namespace")}</dt>
-            <dd>
-              <Link to={paths.namespace(it.namespace)}>{it.namespace}</Link>
-            </dd>
-            <dt>{t("kube.cluster")}</dt>
-            <dd>{it.cluster}</dd>
-            <dt>{t("kube.file")}</dt>
-            <dd>
-              <Foreign text={it.file} />
-            </dd>
-            {it.images.length > 0 && (
-              <>
-                <dt>{t("nav.images")}</dt>
-                <dd className="mono">
-                  {it.images.map((image) => (
-                    <div key={image} title={image}>
-                      <Foreign text={shortImage(image)} />
-                    </div>
-                  ))}
-                </dd>
-              </>
-            )}
-            {it.ports.length > 0 && (
-              <>
-                <dt>{t("field.ports")}</dt>
-                <dd className="mono">
-                  {it.ports.map((port) => (
-                    <div key={`${port.port}${port.name ?? ""}`}>
-                      {port.port}
-                      {port.node_port ? ` → ${port.node_port}` : ""} {port.address}
-                    </div>
-                  ))}
-                </dd>
-              </>
-            )}
-          </dl>
-        </Card>
+        <div className="stack">
+          <Pods workload={it} />
+          <Card title={t("git.about")}>
+            <dl className="facts">
+              <dt>{t("kube.namespace")}</dt>
+              <dd>
+                <Link to={paths.namespace(it.namespace)}>{it.namespace}</Link>
+              </dd>
+              <dt>{t("kube.cluster")}</dt>
+              <dd>{it.cluster}</dd>
+              <dt>{t("kube.file")}</dt>
+              <dd>
+                <Foreign text={it.file} />
+              </dd>
+              {it.images.length > 0 && (
+                <>
+                  <dt>{t("nav.images")}</dt>
+                  <dd className="mono">
+                    {it.images.map((image) => (
+                      <div key={image} title={image}>
+                        <Foreign text={shortImage(image)} />
+                      </div>
+                    ))}
+                  </dd>
+                </>
+              )}
+              {it.ports.length > 0 && (
+                <>
+                  <dt>{t("field.ports")}</dt>
+                  <dd className="mono">
+                    {it.ports.map((port) => (
+                      <div key={`${port.port}${port.name ?? ""}`}>
+                        {port.port}
+                        {port.node_port ? ` → ${port.node_port}` : ""} {port.address}
+                      </div>
+                    ))}
+                  </dd>
+                </>
+              )}
+            </dl>
+          </Card>
+        </div>
       </div>
       {open === "scale" && (
         <Confirm
@@ -203,5 +206,31 @@ export function WorkloadDetail() {
         </Confirm>
       )}
     </>
+  );
+}
+
+/** The pods of a workload, whose names begin with its own, with a way to their logs and terminals. */
+function Pods({ workload }: { workload: Schemas["WorkloadView"] }) {
+  const { t } = useText();
+  const hasPods = workload.replicas != null || workload.kind === "Job";
+  const pods = useQuery({ ...queries.pods(workload.namespace), enabled: hasPods });
+  if (!hasPods) return null;
+  const mine = pods.data?.filter((pod) => pod.name.startsWith(`${workload.name}-`)) ?? [];
+  return (
+    <Card title={t("kube.pods")} flush>
+      {pods.isPending && <Skeleton rows={2} />}
+      {pods.error && <Trouble error={pods.error} onRetry={pods.refetch} />}
+      {pods.data && mine.length === 0 && <p className="card-body soft">{t("kube.no_pods")}</p>}
+      <ul className="lines">
+        {mine.map((pod) => (
+          <li key={pod.name} className="row">
+            <Link className="grow small" to={paths.pod(workload.namespace, pod.name)}>
+              {pod.name}
+            </Link>
+            <Badge tone={podTone(pod.status)}>{`${pod.status} · ${pod.ready}`}</Badge>
+          </li>
+        ))}
+      </ul>
+    </Card>
   );
 }
