@@ -41,6 +41,14 @@ async fn deploying_waits_until_it_runs_or_says_why_it_does_not() {
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("deployment/web is not ready") && said.contains("cannot be pulled"), "{said}");
     assert!(said.contains("longshore workload show deployment/web --namespace"), "{said}");
+    // A deployment is not its pods, and of a first revision there is nothing before.
+    for (command, words) in [
+        (&["workload", "logs", "test", "web"][..], "`longshore workload pods test`"),
+        (&["workload", "undo", "service/web"], "nothing before revision 1 of `web`"),
+    ] {
+        let (code, said) = longshore(&room, command);
+        assert_eq!((code, said.contains(words)), (Some(1), true), "{command:?}: {said}");
+    }
     room.close().await;
 }
 

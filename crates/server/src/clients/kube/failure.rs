@@ -113,7 +113,7 @@ impl From<Failure> for Error {
             Failure::Unreachable(_) => Self::unavailable("cluster_unreachable", detail)
                 .hint("what runs there goes on; try again, or see `longshore cluster list`"),
             Failure::Refused => Self::unavailable("cluster_refused", detail)
-                .hint("an admin adds the cluster again with new credentials"),
+                .hint("an admin gives new ones: `longshore cluster renew NAME --kubeconfig FILE`"),
             Failure::Said { code, causes, .. } => {
                 let kind = match code {
                     400 | 413 | 415 | 422 => ErrorKind::Invalid,

@@ -387,6 +387,12 @@ pub async fn rollback(
     let (row, namespace) = find(app, caller, id).await?;
     let kept = workloads::revisions(&app.db, id).await?;
     let wanted = revision.unwrap_or_else(|| row.revision.saturating_sub(1));
+    if wanted == 0 {
+        let detail = format!("there is nothing before revision 1 of `{}`", row.name);
+        return Err(
+            Error::new(ErrorKind::NotFound, "not_found", detail).hint("change the file and apply it again")
+        );
+    }
     let Some(found) = kept.into_iter().find(|kept| kept.revision == wanted) else {
         return Err(Error::not_found("revision", wanted).hint("only the newest ones are kept"));
     };

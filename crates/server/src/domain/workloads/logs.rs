@@ -19,7 +19,7 @@ use crate::app::App;
 use crate::caller::Caller;
 use crate::clients::kube::{As, Cluster, ContainerState, Failure, Pod};
 use crate::domain::{logs, sessions};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::streams::Place;
 
 /// Lines of a log that are shown when nobody says how many.
@@ -80,11 +80,19 @@ pub async fn log(
     }
     let place = if query.is_followed { Some(logs::follow(app, caller)?) } else { None };
     let of = PodLog { cluster, namespace: row.name, pod: pod.to_owned() };
-    let log = if query.is_of_all {
-        of.all(query).await?
+    let opened = if query.is_of_all {
+        of.all(query).await
     } else {
-        of.open(query.container, query, LOG_BYTES_MAX).await?.boxed()
+        match of.open(query.container, query, LOG_BYTES_MAX).await {
+            Ok(log) => Ok(log.boxed()),
+            Err(failure) => Err(failure.into()),
+        }
     };
+    // The name of a deployment is not that of its pods.
+    let log = opened.map_err(|error| match error.kind {
+        ErrorKind::NotFound => error.hint(format!("`longshore workload pods {namespace}` lists the pods")),
+        _ => error,
+    })?;
     Ok(match place {
         Some(place) => watched(app, caller, row.account_id, place, log),
         None => log,
