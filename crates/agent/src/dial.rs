@@ -1,21 +1,26 @@
-//! Keeps the connections to a server open: a WebSocket each for control, bulk and the registry, opened by the agent,
-//! because its side may be behind a NAT or a proxy. First the agent proves by its key which machine it is; then, on all but
-//! the registry's, the roles flip: the agent serves calls.
+//! The connections to a server: a WebSocket each for control, bulk and the registry, opened by the agent, because its side may
+//! be behind a NAT or a proxy. Control is kept open; bulk is opened when the server asks for it, the registry's when the engine
+//! does. First the agent proves by its key which machine it is; then, on all but the registry's, the roles flip: the agent serves
+//! calls.
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Body;
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, SinkExt, StreamExt, future};
 use http::{HeaderValue, Uri};
+use hyper::client::conn::http2::SendRequest;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::client::proxy::matcher::Matcher;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_tungstenite::WebSocketStream;
@@ -27,18 +32,16 @@ use tokio_util::io::{CopyToBytes, SinkWriter, StreamReader};
 use tower::ServiceExt as _;
 use wire::ids::AgentProcessId;
 use wire::link::{
-    Challenge, Channel, LEVEL_HEADER, LINK_LEVEL, MACHINE_HEADER, Proof, SOCKET_PATH, Verdict,
-    proof_statement,
+    Challenge, Channel, LEVEL_HEADER, LINK_LEVEL, LinkError, LinkErrorCode, MACHINE_HEADER, Proof,
+    SOCKET_PATH, Verdict, proof_statement,
 };
 use wire::problem::Problem;
 
 use crate::backoff::Backoff;
-use crate::door::Door;
+use crate::door::{self, Door};
 use crate::serve::CONTROL_PING_TIMEOUT;
 use crate::{Agent, MachineKey, tls};
 
-/// Per connection; the default of 128 KiB is most of what an idle link costs.
-const SOCKET_BUFFER: usize = 16 << 10;
 /// HTTP/2 frames are far smaller; what is larger is not ours.
 const MESSAGE_BYTES_MAX: usize = 1 << 20;
 /// For reaching the server at all. A network that was just mended must not be waited for by an attempt from before.
@@ -71,6 +74,42 @@ const _: () = {
     assert!(reaching <= BEGIN_AGAIN.as_millis() && proving <= BEGIN_AGAIN.as_millis());
 };
 
+/// Connections that were asked for and wait to be opened.
+const WANTED_WAITING: usize = 64;
+
+/// Has connections opened that are there only when they are needed. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Opener(mpsc::Sender<Wanted>);
+
+enum Wanted {
+    Bulk(oneshot::Sender<Result<(), String>>),
+    Registry(oneshot::Sender<Option<SendRequest<Body>>>),
+}
+
+impl Opener {
+    /// Opens a connection on which the server may call for what moves many bytes.
+    pub(crate) async fn bulk(&self) -> Result<(), LinkError> {
+        let (answer, answered) = oneshot::channel();
+        let problem = match self.0.send(Wanted::Bulk(answer)).await {
+            Ok(()) => match answered.await {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(problem)) => problem,
+                Err(_) => "the agent stops".to_owned(),
+            },
+            Err(_) => "the agent stops".to_owned(),
+        };
+        let message = format!("the agent cannot open a second connection to the server: {problem}");
+        Err(LinkError::new(LinkErrorCode::Timeout, message))
+    }
+
+    /// The way to the server's registry; none when the server cannot be reached.
+    pub(crate) async fn registry(&self) -> Option<SendRequest<Body>> {
+        let (answer, answered) = oneshot::channel();
+        self.0.send(Wanted::Registry(answer)).await.ok()?;
+        answered.await.ok().flatten()
+    }
+}
+
 /// The server to which an agent belongs.
 #[derive(Debug)]
 pub struct Server {
@@ -89,6 +128,8 @@ struct Dialing<'a> {
     process: AgentProcessId,
     tls: TlsConnector,
     door: Door,
+    /// Held while the way to the registry is opened, so that it is opened once; when that failed last.
+    opening_door: tokio::sync::Mutex<Option<Instant>>,
 }
 
 /// Why there is no connection.
@@ -143,62 +184,132 @@ impl Pace {
 }
 
 impl Agent {
-    /// Keeps the connections to the server open until the agent is told to stop. The engine reaches the registry at the
-    /// listener. An error when the server's certificate could never be checked.
+    /// Keeps the connection to the server open until the agent is told to stop, and opens others as they are needed. The engine
+    /// reaches the registry at the listener. An error when the server's certificate could never be checked.
     pub async fn dial(&self, server: &Server, door: TcpListener) -> Result<(), String> {
         let tls = TlsConnector::from(Arc::new(tls::client_config(server.fingerprint.as_deref())?));
         let process = AgentProcessId(uuid::Uuid::now_v7());
-        let dialing = Dialing { agent: self, server, process, tls, door: Door::default() };
-        // Each is looked at only when something happened to it, and not whenever something happened to any.
-        let mut all = FuturesUnordered::new();
-        for channel in [Channel::Control, Channel::Bulk, Channel::Registry] {
-            all.push(dialing.keep_open(channel).boxed());
+        let (way, opening_door) = (Door::default(), tokio::sync::Mutex::default());
+        let dialing = Dialing { agent: self, server, process, tls, door: way, opening_door };
+        let (sender, wanted) = mpsc::channel(WANTED_WAITING);
+        let opener = Opener(sender);
+        if self.inner.opener.set(opener.clone()).is_err() {
+            return Err("an agent belongs to one server".into());
         }
-        all.push(dialing.door.listen(self, door).boxed());
-        while all.next().await.is_some() {}
+        tokio::join!(dialing.keep_control(), dialing.open_wanted(wanted), door::listen(self, &opener, door));
         Ok(())
     }
 }
 
 impl Dialing<'_> {
-    async fn keep_open(&self, channel: Channel) {
+    /// Keeps the control connection open until the agent is told to stop.
+    async fn keep_control(&self) {
         let mut pace = Pace::new();
-        let (name, url) = (channel.as_str(), &self.server.url);
         let shutdown = self.agent.shutdown();
         loop {
-            let connecting = tokio::time::timeout(CONNECT_TIMEOUT, self.connect(channel));
             let connected = tokio::select! {
-                connected = connecting => connected,
+                connected = self.connect_in_time(Channel::Control) => connected,
                 () = shutdown.cancelled() => return,
             };
-            let connected = connected.unwrap_or_else(|_| {
-                let secs = CONNECT_TIMEOUT.as_secs();
-                Err(Failed::Unheard(format!("it took longer than {secs} seconds")))
-            });
             let wait = match connected {
                 Ok(pipe) => {
-                    tracing::info!(link.channel = name, "connected to `{url}`");
                     let since = Instant::now();
-                    match channel {
-                        Channel::Control | Channel::Bulk => self.agent.serve_pipe(channel, pipe).await,
-                        Channel::Registry => self.door.carry(self.agent, pipe).await,
-                    }
+                    self.agent.serve_pipe(Channel::Control, pipe).await;
                     if !shutdown.is_cancelled() {
-                        tracing::warn!(link.channel = name, "the connection to `{url}` ended");
+                        tracing::warn!(
+                            link.channel = "control",
+                            "the connection to `{}` ended",
+                            self.server.url
+                        );
                     }
                     pace.after(since.elapsed())
                 }
-                Err(failed) => {
-                    let (Failed::Refused(problem) | Failed::Unheard(problem)) = &failed;
-                    tracing::warn!(link.channel = name, "no connection to `{url}`: {problem}");
-                    pace.after_failure(&failed)
-                }
+                Err(failed) => pace.after_failure(&failed),
             };
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 () = shutdown.cancelled() => return,
             }
         }
+    }
+
+    /// Opens what is asked for and carries it, until the agent is told to stop.
+    async fn open_wanted(&self, mut wanted: mpsc::Receiver<Wanted>) {
+        let mut open: FuturesUnordered<BoxFuture<'_, ()>> = FuturesUnordered::new();
+        let shutdown = self.agent.shutdown();
+        loop {
+            let next = tokio::select! {
+                next = wanted.recv() => next,
+                Some(()) = open.next() => continue,
+                () = shutdown.cancelled() => break,
+            };
+            match next {
+                None => break,
+                Some(Wanted::Bulk(answer)) => open.push(self.open_bulk(answer).boxed()),
+                Some(Wanted::Registry(answer)) => open.push(self.open_registry(answer).boxed()),
+            }
+        }
+        // What is open learns of the end by itself, and says goodbye.
+        while open.next().await.is_some() {}
+    }
+
+    async fn open_bulk(&self, answer: oneshot::Sender<Result<(), String>>) {
+        let connected = tokio::select! {
+            connected = self.connect_in_time(Channel::Bulk) => connected,
+            () = self.agent.shutdown().cancelled() => return,
+        };
+        match connected {
+            // Whoever asked may have given up; the server uses it all the same.
+            Ok(pipe) => {
+                drop(answer.send(Ok(())));
+                self.agent.serve_pipe(Channel::Bulk, pipe).await;
+            }
+            Err(Failed::Refused(problem) | Failed::Unheard(problem)) => drop(answer.send(Err(problem))),
+        }
+    }
+
+    async fn open_registry(&self, answer: oneshot::Sender<Option<SendRequest<Body>>>) {
+        let asked_at = Instant::now();
+        let mut failed_at = self.opening_door.lock().await;
+        // A try that failed while this one waited speaks for it, too.
+        let is_hopeless = failed_at.is_some_and(|failed_at| failed_at >= asked_at);
+        let mut carried = None;
+        if self.door.way().is_none()
+            && !is_hopeless
+            && let Some(Ok(pipe)) =
+                self.agent.shutdown().run_until_cancelled(self.connect_in_time(Channel::Registry)).await
+        {
+            carried = self.door.open(self.agent, pipe).await;
+        }
+        let way = self.door.way();
+        if way.is_none() {
+            *failed_at = Some(Instant::now());
+        }
+        drop(failed_at);
+        drop(answer.send(way));
+        if let Some(carried) = carried {
+            carried.await;
+        }
+    }
+
+    /// Connects, or says why not.
+    async fn connect_in_time(
+        &self,
+        channel: Channel,
+    ) -> Result<impl AsyncRead + AsyncWrite + Send + Unpin + use<>, Failed> {
+        let (name, url) = (channel.as_str(), &self.server.url);
+        let connected = tokio::time::timeout(CONNECT_TIMEOUT, self.connect(channel)).await;
+        let connected = connected.unwrap_or_else(|_| {
+            let secs = CONNECT_TIMEOUT.as_secs();
+            Err(Failed::Unheard(format!("it took longer than {secs} seconds")))
+        });
+        match &connected {
+            Ok(_) => tracing::info!(link.channel = name, "connected to `{url}`"),
+            Err(Failed::Refused(problem) | Failed::Unheard(problem)) => {
+                tracing::warn!(link.channel = name, "no connection to `{url}`: {problem}");
+            }
+        }
+        connected
     }
 
     async fn connect(
@@ -208,8 +319,8 @@ impl Dialing<'_> {
         let request = self.request(channel)?;
         let stream = self.open(request.uri()).await?;
         let config = WebSocketConfig::default()
-            .read_buffer_size(SOCKET_BUFFER)
-            .write_buffer_size(SOCKET_BUFFER)
+            .read_buffer_size(channel.socket_buffer_bytes())
+            .write_buffer_size(channel.socket_buffer_bytes())
             .max_write_buffer_size(2 * MESSAGE_BYTES_MAX)
             .max_message_size(Some(MESSAGE_BYTES_MAX))
             .max_frame_size(Some(MESSAGE_BYTES_MAX));

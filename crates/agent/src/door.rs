@@ -2,7 +2,7 @@
 //! becomes a stream to the server, byte for byte. So an engine needs no certificate, no setting and no open port.
 
 use std::io;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -14,10 +14,12 @@ use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
 use tokio_util::io::{ReaderStream, StreamReader};
 use wire::link::{DOOR_PATH, LEVEL_HEADER, LINK_LEVEL};
 
 use crate::Agent;
+use crate::dial::Opener;
 
 /// What the server may send ahead of one of the engine's connections: layers on their way to the engine.
 const STREAM_WINDOW: u32 = 2 << 20;
@@ -26,24 +28,32 @@ const SEND_BUFFER: usize = 1 << 20;
 const FRAME_BYTES: u32 = 64 << 10;
 const PING_EVERY: Duration = Duration::from_secs(10);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// A way that no connection of the engine took in so long is let go of.
+const UNUSED: Duration = Duration::from_mins(5);
 /// Bytes of the engine that are read at once.
 const READ_BYTES: usize = 64 << 10;
 /// Told to an engine while the server is away, in the registry's own form, so that it shows why nothing can be pulled.
 const AWAY: &str = "{\"errors\":[{\"code\":\"UNAVAILABLE\",\"message\":\"this machine is not connected to its server now, so the registry cannot be reached; try again soon\"}]}";
 
-/// The way to the server's registry, when there is one.
+/// The way to the server's registry, while there is one.
 #[derive(Default)]
 pub(crate) struct Door {
-    way: Mutex<Option<SendRequest<Body>>>,
+    way: Mutex<Option<Way>>,
+}
+
+struct Way {
+    sender: SendRequest<Body>,
+    used_at: Instant,
 }
 
 impl Door {
-    /// Uses a connection to the server as the way until it ends.
-    pub(crate) async fn carry(
+    /// Makes a connection to the server the way, which it is until it ends, or nobody used it for a while and what is under way
+    /// on it has come to its end. None when the server does not speak as it should.
+    pub(crate) async fn open(
         &self,
         agent: &Agent,
         pipe: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    ) {
+    ) -> Option<impl Future<Output = ()>> {
         let mut builder = Builder::new(TokioExecutor::new());
         builder
             .timer(TokioTimer::new())
@@ -56,59 +66,85 @@ impl Door {
             .keep_alive_while_idle(true);
         let (sender, connection) = match builder.handshake(TokioIo::new(pipe)).await {
             Ok(made) => made,
-            Err(error) => return tracing::warn!("the server does not carry the registry: {error}"),
+            Err(error) => {
+                tracing::warn!("the server does not carry the registry: {error}");
+                return None;
+            }
         };
-        self.set(Some(sender));
-        tokio::select! {
-            ended = connection => if let Err(error) = ended {
-                tracing::debug!("the way to the registry ended: {error}");
-            },
-            () = agent.shutdown().cancelled() => {}
-        }
-        self.set(None);
+        *self.locked() = Some(Way { sender, used_at: Instant::now() });
+        let shutdown = agent.shutdown().clone();
+        Some(async move {
+            let unused = async {
+                self.unused().await;
+                // Without the last way to it a connection ends by itself, after what is under way on it.
+                *self.locked() = None;
+                std::future::pending::<()>().await;
+            };
+            tokio::select! {
+                ended = connection => if let Err(error) = ended {
+                    tracing::debug!("the way to the registry ended: {error}");
+                },
+                () = unused => {}
+                () = shutdown.cancelled() => {}
+            }
+        })
     }
 
-    /// Takes the engine's connections until the agent is told to stop.
-    pub(crate) async fn listen(&self, agent: &Agent, listener: TcpListener) {
+    /// The way, if it is open.
+    pub(crate) fn way(&self) -> Option<SendRequest<Body>> {
+        let mut way = self.locked();
+        let way = way.as_mut().filter(|way| !way.sender.is_closed())?;
+        way.used_at = Instant::now();
+        Some(way.sender.clone())
+    }
+
+    /// Returns when nobody has taken the way for [`UNUSED`].
+    async fn unused(&self) {
         loop {
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                () = agent.shutdown().cancelled() => return,
-            };
-            match accepted {
-                Ok((socket, _)) => {
-                    let way = self.way();
-                    let shutdown = agent.shutdown().clone();
-                    agent.spawn(async move {
-                        let carried = shutdown.run_until_cancelled(carry_one(way, socket)).await;
-                        if let Some(Err(error)) = carried {
-                            tracing::debug!("a connection of the engine to the registry ended: {error}");
-                        }
-                    });
-                }
-                Err(error) => {
-                    // Out of file descriptors, most likely: waiting is all that helps.
-                    tracing::warn!(%error, "cannot accept a connection of the engine");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
+            let due = self.locked().as_ref().map(|way| way.used_at + UNUSED);
+            match due {
+                Some(due) if due > Instant::now() => tokio::time::sleep_until(due).await,
+                Some(_) | None => return,
             }
         }
     }
 
-    fn way(&self) -> Option<SendRequest<Body>> {
-        self.way.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn locked(&self) -> MutexGuard<'_, Option<Way>> {
+        self.way.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    fn set(&self, way: Option<SendRequest<Body>>) {
-        *self.way.lock().unwrap_or_else(PoisonError::into_inner) = way;
+/// Takes the engine's connections until the agent is told to stop.
+pub(crate) async fn listen(agent: &Agent, opener: &Opener, listener: TcpListener) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = agent.shutdown().cancelled() => return,
+        };
+        match accepted {
+            Ok((socket, _)) => {
+                let (opener, shutdown) = (opener.clone(), agent.shutdown().clone());
+                agent.spawn(async move {
+                    let carried = shutdown.run_until_cancelled(carry(&opener, socket)).await;
+                    if let Some(Err(error)) = carried {
+                        tracing::debug!("a connection of the engine to the registry ended: {error}");
+                    }
+                });
+            }
+            Err(error) => {
+                // Out of file descriptors, most likely: waiting is all that helps.
+                tracing::warn!(%error, "cannot accept a connection of the engine");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
     }
 }
 
 /// Carries one connection of the engine to the server and back.
-async fn carry_one(way: Option<SendRequest<Body>>, socket: TcpStream) -> io::Result<()> {
+async fn carry(opener: &Opener, socket: TcpStream) -> io::Result<()> {
     socket.set_nodelay(true)?;
     let (reader, mut writer) = socket.into_split();
-    let Some(mut way) = way else { return refuse(writer).await };
+    let Some(mut way) = opener.registry().await else { return refuse(writer).await };
     let sent = Body::from_stream(ReaderStream::with_capacity(reader, READ_BYTES));
     let request = Request::post(format!("http://server{DOOR_PATH}"))
         .header(LEVEL_HEADER, LINK_LEVEL)

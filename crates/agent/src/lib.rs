@@ -2,7 +2,8 @@
 //! have to clean up: what runs is what the engine says. The server reaches it over a pipe (built in) or over a WebSocket that the agent opens.
 //!
 //! - `serve`: the calls of the link as an HTTP/2 service on any pipe
-//! - `dial`: keeps the connections to a server open; `door`: carries what the engine asks of the registry
+//! - `dial`: keeps the connection to a server open, and opens others when they are needed; `door`: carries what the engine asks
+//!   of the registry
 //! - `membership`: to which server this machine belongs, and the key that proves it; `tls`: recognising that server
 //! - `policy`: the machine's own bounds, from a file that only root writes
 //! - `facts`: what the machine is; `gpu`: its graphics processors; `processes`: what the kernel says of a process;
@@ -24,7 +25,7 @@ mod spool;
 pub mod tls;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -33,6 +34,7 @@ use wire::ids::MachineId;
 use wire::machines::MachineFacts;
 use wire::policy::Policy;
 
+use crate::dial::Opener;
 pub use crate::dial::Server;
 use crate::engine::Engine;
 use crate::engine::exec::Execs;
@@ -105,6 +107,8 @@ struct Inner {
     machine_id: MachineId,
     tasks: TaskTracker,
     shutdown: CancellationToken,
+    /// Once the agent dials a server.
+    opener: OnceLock<Opener>,
 }
 
 impl Agent {
@@ -128,6 +132,7 @@ impl Agent {
             machine_id,
             tasks,
             shutdown,
+            opener: OnceLock::new(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -188,6 +193,10 @@ impl Agent {
 
     fn policy(&self) -> &Policy {
         &self.inner.policy
+    }
+
+    fn opener(&self) -> Option<&Opener> {
+        self.inner.opener.get()
     }
 
     fn tasks(&self) -> &TaskTracker {

@@ -30,8 +30,8 @@ use wire::limits::{LimitContainer, LimitContainerDone};
 use wire::link::{
     BuildImage, ByteCall, CALL_HEADER, Call, Channel, CleanBuilds, CleanBuildsDone, ContainerAction,
     ContainerActionDone, ContainerLogs, ContainerStats, CopyContainer, CopyContainerDone, CreateContainer,
-    Exec, GetFacts, LEVEL_HEADER, LINK_LEVEL, LinkError, LinkErrorCode, ObservedContainer, PullImage,
-    PushBuild, RemoveImage, RemoveImageDone, StatsEvent, StreamCall, Watch,
+    Exec, GetFacts, LEVEL_HEADER, LINK_LEVEL, LinkError, LinkErrorCode, ObservedContainer, OpenBulk,
+    OpenBulkDone, PullImage, PushBuild, RemoveImage, RemoveImageDone, StatsEvent, StreamCall, Watch,
 };
 use wire::machine_images::{CleanImages, CleanImagesDone, ListImages, ListImagesDone};
 use wire::machines::MachineFacts;
@@ -105,6 +105,7 @@ impl Agent {
     fn router(&self) -> Router {
         Router::new()
             .route(GetFacts::PATH, post(get_facts))
+            .route(OpenBulk::PATH, post(open_bulk))
             .route(Watch::PATH, post(watch_machine))
             .route(PullImage::PATH, post(pull_image))
             .route(PushBuild::PATH, post(push_build))
@@ -282,6 +283,13 @@ async fn finish<E>(events: &Sender<E>, last: E) {
 async fn get_facts(State(agent): State<Agent>, body: Body) -> Result<axum::Json<MachineFacts>, Refusal> {
     let GetFacts {} = read_call(body).await?;
     Ok(axum::Json(facts::gather(&agent).await))
+}
+
+async fn open_bulk(State(agent): State<Agent>, body: Body) -> Result<axum::Json<OpenBulkDone>, Refusal> {
+    let OpenBulk {} = read_call(body).await?;
+    let opener = agent.opener().ok_or_else(|| invalid("this agent is in the server's own process"))?;
+    opener.bulk().await?;
+    Ok(axum::Json(OpenBulkDone {}))
 }
 
 async fn watch_machine(State(agent): State<Agent>, body: Body) -> Result<Response, Refusal> {

@@ -14,7 +14,7 @@ pub struct MeasureDisk {
 }
 
 impl Call for MeasureDisk {
-    const PATH: &'static str = "/link/v1/disk";
+    const PATH: &'static str = "/link/v2/disk";
     type Reply = MeasureDiskDone;
 }
 

@@ -207,7 +207,7 @@ pub struct StatFile {
 }
 
 impl Call for StatFile {
-    const PATH: &'static str = "/link/v1/files/stat";
+    const PATH: &'static str = "/link/v2/files/stat";
     type Reply = StatFileDone;
 }
 
@@ -235,7 +235,7 @@ pub struct ListFolder {
 }
 
 impl Call for ListFolder {
-    const PATH: &'static str = "/link/v1/files/list";
+    const PATH: &'static str = "/link/v2/files/list";
     type Reply = FolderListing;
 }
 
@@ -264,7 +264,7 @@ pub struct ReadFiles {
 }
 
 impl ByteCall for ReadFiles {
-    const PATH: &'static str = "/link/v1/files/read";
+    const PATH: &'static str = "/link/v2/files/read";
 
     fn channel(&self) -> Channel {
         Channel::Bulk
@@ -284,7 +284,7 @@ pub struct WriteFiles {
 }
 
 impl StreamCall for WriteFiles {
-    const PATH: &'static str = "/link/v1/files/write";
+    const PATH: &'static str = "/link/v2/files/write";
     const CHANNEL: Channel = Channel::Bulk;
     type Event = WriteFilesEvent;
 }
@@ -314,7 +314,7 @@ pub struct RemoveFile {
 }
 
 impl Call for RemoveFile {
-    const PATH: &'static str = "/link/v1/files/remove";
+    const PATH: &'static str = "/link/v2/files/remove";
     type Reply = RemoveFileDone;
 }
 
@@ -333,7 +333,7 @@ pub struct GetFileOwner {
 }
 
 impl Call for GetFileOwner {
-    const PATH: &'static str = "/link/v1/files/owner";
+    const PATH: &'static str = "/link/v2/files/owner";
     type Reply = FileOwner;
 }
 

@@ -41,7 +41,7 @@ pub struct LimitContainer {
 }
 
 impl Call for LimitContainer {
-    const PATH: &'static str = "/link/v1/containers/limit";
+    const PATH: &'static str = "/link/v2/containers/limit";
     type Reply = LimitContainerDone;
 }
 

@@ -25,13 +25,13 @@ pub const SOCKET_PATH: &str = "/api/v1/link";
 /// Header of the WebSocket's request with the id of the machine that calls.
 pub const MACHINE_HEADER: &str = "longshore-machine";
 /// The level of this protocol. Different levels refuse each other and say which side to upgrade.
-pub const LINK_LEVEL: u32 = 1;
+pub const LINK_LEVEL: u32 = 2;
 /// Header with the sender's [`LINK_LEVEL`].
 pub const LEVEL_HEADER: &str = "longshore-link-level";
 /// Header with the call's JSON in base64, for calls whose body is something else.
 pub const CALL_HEADER: &str = "longshore-call";
 /// The first path segment of every call; the last number is the level.
-pub const LINK_PATH: &str = "/link/v1/";
+pub const LINK_PATH: &str = "/link/v2/";
 
 /// Bytes in one line of a streaming answer at most; a longer one breaks the stream.
 pub const LINE_BYTES_MAX: usize = 1 << 20;
@@ -40,16 +40,17 @@ pub const LINE_BYTES_MAX: usize = 1 << 20;
 pub const STAGING_TAG_PREFIX: &str = "ls-stage-";
 
 /// The connections of an agent. HTTP/2 knows no priorities, so that what moves many bytes has one of its own and
-/// never stands in the way of a call.
+/// never stands in the way of a call. Only control is there all the time; the others are opened when they are needed, since a
+/// thousand idle machines would pay for them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Channel {
     /// Calls, the watch, terminals.
     Control,
-    /// Build contexts, pushes, pulls, logs.
+    /// Build contexts, pushes, pulls, logs. Opened when the server asks for it, see [`OpenBulk`].
     Bulk,
-    /// The other way round: what the machine's engine asks of the registry. The agent opens a stream for each connection
-    /// of the engine; see [`DOOR_PATH`].
+    /// The other way round: what the machine's engine asks of the registry. Opened with the engine's first connection; the
+    /// agent opens a stream for each. See [`DOOR_PATH`].
     Registry,
 }
 
@@ -62,11 +63,20 @@ impl Channel {
             Self::Registry => "registry",
         }
     }
+
+    /// Bytes that each side reads and writes at once. The default of WebSockets, 128 KiB, would be most of what an idle machine
+    /// costs; where much is carried, small ones cost a call of the system each.
+    pub fn socket_buffer_bytes(self) -> usize {
+        match self {
+            Self::Control => 4 << 10,
+            Self::Bulk | Self::Registry => 64 << 10,
+        }
+    }
 }
 
 /// Where the agent posts on its registry connection: the body is what its engine sends to the registry's door, the answer
 /// what the door says, byte for byte.
-pub const DOOR_PATH: &str = "/link/v1/door";
+pub const DOOR_PATH: &str = "/link/v2/door";
 
 /// The first message on an agent's socket, from the server. Whoever calls must show that it is the machine that it
 /// claims to be, before anything else is said.
@@ -224,8 +234,23 @@ pub struct RegistryCredential {
 pub struct GetFacts {}
 
 impl Call for GetFacts {
-    const PATH: &'static str = "/link/v1/facts";
+    const PATH: &'static str = "/link/v2/facts";
     type Reply = MachineFacts;
+}
+
+/// Has the agent open a connection for [`Channel::Bulk`]. Answered once the server has said on it that the machine is welcome.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OpenBulk {}
+
+/// It is open.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OpenBulkDone {}
+
+impl Call for OpenBulk {
+    const PATH: &'static str = "/link/v2/bulk/open";
+    type Reply = OpenBulkDone;
 }
 
 /// Watches the machine: first everything, then changes. The server holds one per machine; a reconnect starts over and
@@ -238,7 +263,7 @@ pub struct Watch {
 }
 
 impl StreamCall for Watch {
-    const PATH: &'static str = "/link/v1/watch";
+    const PATH: &'static str = "/link/v2/watch";
     const CHANNEL: Channel = Channel::Control;
     type Event = WatchEvent;
 }
@@ -329,7 +354,7 @@ pub struct PullImage {
 }
 
 impl StreamCall for PullImage {
-    const PATH: &'static str = "/link/v1/images/pull";
+    const PATH: &'static str = "/link/v2/images/pull";
     const CHANNEL: Channel = Channel::Bulk;
     type Event = TransferEvent;
 }
@@ -379,7 +404,7 @@ pub struct CreateContainer {
 }
 
 impl Call for CreateContainer {
-    const PATH: &'static str = "/link/v1/containers/create";
+    const PATH: &'static str = "/link/v2/containers/create";
     type Reply = ObservedContainer;
 }
 
@@ -423,7 +448,7 @@ pub enum ContainerVerb {
 }
 
 impl Call for ContainerAction {
-    const PATH: &'static str = "/link/v1/containers/action";
+    const PATH: &'static str = "/link/v2/containers/action";
     type Reply = ContainerActionDone;
 }
 
@@ -449,7 +474,7 @@ pub struct CopyContainer {
 }
 
 impl Call for CopyContainer {
-    const PATH: &'static str = "/link/v1/containers/copy";
+    const PATH: &'static str = "/link/v2/containers/copy";
     type Reply = CopyContainerDone;
 }
 
@@ -479,7 +504,7 @@ pub struct ContainerLogs {
 }
 
 impl StreamCall for ContainerLogs {
-    const PATH: &'static str = "/link/v1/containers/logs";
+    const PATH: &'static str = "/link/v2/containers/logs";
     const CHANNEL: Channel = Channel::Bulk;
     type Event = LogEvent;
 }
@@ -507,7 +532,7 @@ pub struct ContainerStats {
 }
 
 impl StreamCall for ContainerStats {
-    const PATH: &'static str = "/link/v1/containers/stats";
+    const PATH: &'static str = "/link/v2/containers/stats";
     const CHANNEL: Channel = Channel::Control;
     type Event = StatsEvent;
 }
@@ -549,7 +574,7 @@ pub struct BuildImage {
 }
 
 impl StreamCall for BuildImage {
-    const PATH: &'static str = "/link/v1/images/build";
+    const PATH: &'static str = "/link/v2/images/build";
     const CHANNEL: Channel = Channel::Bulk;
     type Event = BuildEvent;
 }
@@ -593,7 +618,7 @@ pub struct PushBuild {
 }
 
 impl StreamCall for PushBuild {
-    const PATH: &'static str = "/link/v1/images/push";
+    const PATH: &'static str = "/link/v2/images/push";
     const CHANNEL: Channel = Channel::Bulk;
     type Event = TransferEvent;
 }
@@ -607,7 +632,7 @@ pub struct RemoveImage {
 }
 
 impl Call for RemoveImage {
-    const PATH: &'static str = "/link/v1/images/remove";
+    const PATH: &'static str = "/link/v2/images/remove";
     type Reply = RemoveImageDone;
 }
 
@@ -629,7 +654,7 @@ pub struct CleanBuilds {
 }
 
 impl Call for CleanBuilds {
-    const PATH: &'static str = "/link/v1/builds/clean";
+    const PATH: &'static str = "/link/v2/builds/clean";
     type Reply = CleanBuildsDone;
 }
 
@@ -656,7 +681,7 @@ pub struct Exec {
 }
 
 impl ByteCall for Exec {
-    const PATH: &'static str = "/link/v1/containers/exec";
+    const PATH: &'static str = "/link/v2/containers/exec";
 
     /// A terminal must not wait behind a pull; output that is not looked at by a person may be large.
     fn channel(&self) -> Channel {

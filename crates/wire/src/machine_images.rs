@@ -61,7 +61,7 @@ pub struct PullProgress {
 pub struct ListImages {}
 
 impl Call for ListImages {
-    const PATH: &'static str = "/link/v1/images/list";
+    const PATH: &'static str = "/link/v2/images/list";
     type Reply = ListImagesDone;
 }
 
@@ -101,7 +101,7 @@ pub struct CleanImages {
 }
 
 impl Call for CleanImages {
-    const PATH: &'static str = "/link/v1/images/clean";
+    const PATH: &'static str = "/link/v2/images/clean";
     type Reply = CleanImagesDone;
 }
 

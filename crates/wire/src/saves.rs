@@ -82,7 +82,7 @@ pub struct PreviewSave {
 }
 
 impl Call for PreviewSave {
-    const PATH: &'static str = "/link/v1/containers/changes";
+    const PATH: &'static str = "/link/v2/containers/changes";
     const CHANNEL: Channel = Channel::Bulk;
     type Reply = PreviewSaveDone;
 }
@@ -119,7 +119,7 @@ pub struct CommitContainer {
 }
 
 impl StreamCall for CommitContainer {
-    const PATH: &'static str = "/link/v1/containers/commit";
+    const PATH: &'static str = "/link/v2/containers/commit";
     const CHANNEL: Channel = Channel::Control;
     type Event = CommitEvent;
 }

@@ -91,7 +91,7 @@ pub struct RemoveVolume {
 }
 
 impl Call for RemoveVolume {
-    const PATH: &'static str = "/link/v1/volumes/remove";
+    const PATH: &'static str = "/link/v2/volumes/remove";
     type Reply = RemoveVolumeDone;
 }
 

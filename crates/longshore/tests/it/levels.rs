@@ -125,11 +125,11 @@ async fn an_agent_of_another_level_is_kept_out_and_both_say_which_side_to_upgrad
     server.stop().await;
 }
 
-/// What agents of level 1 said when it began. A change that breaks this test breaks machines whose agents are older than their server:
+/// What agents of level 2 said when it began. A change that breaks this test breaks machines whose agents are older than their server:
 /// it needs a new level.
 #[test]
 fn what_the_first_agents_of_this_level_say_is_understood() {
-    assert_eq!(LINK_LEVEL, 1, "a new level begins anew: write down here what its first agents say");
+    assert_eq!(LINK_LEVEL, 2, "a new level begins anew: write down here what its first agents say");
     let facts = json!({
         "machine_id": "m1", "hostname": "gpu1", "ip": "10.0.0.7", "cpu": {"0": {"type": "CPU", "cores": 8}}, "gpu": {},
         "memory": {"total": 64_000, "free": 32_000}, "disk": {"total": 1_000, "free": 500}, "agent_version": "0.1.0",

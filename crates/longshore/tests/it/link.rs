@@ -5,8 +5,8 @@
 use std::convert::Infallible;
 use std::path::Path;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use agent::{Agent, Config};
@@ -17,7 +17,8 @@ use futures::{StreamExt, stream};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::service::TowerToHyperService;
 use server::link::{CallError, Hub};
-use tokio::io::DuplexStream;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -369,10 +370,10 @@ async fn a_call_with_fields_that_the_agent_does_not_know_is_refused() {
     let bodies = [
         (GetFacts::PATH, r#"{"privileged":true}"#.to_owned(), true),
         (CleanBuilds::PATH, format!(r#"{{"instance":"{}","keep":[],"all":true}}"#, Uuid::now_v7()), true),
-        ("/link/v1/containers/levitate", "{}".to_owned(), true),
+        ("/link/v2/containers/levitate", "{}".to_owned(), true),
         ("/containers/json", "{}".to_owned(), true),
         (GetFacts::PATH, "{".to_owned(), false),
-        ("/link/v1/containers/exec", "{}".to_owned(), false),
+        ("/link/v2/containers/exec", "{}".to_owned(), false),
     ];
 
     for (path, body, is_newer) in bodies {
@@ -445,6 +446,117 @@ async fn an_agent_comes_back_after_its_server_was_away() {
     }
 
     assert!(hub.connected().is_empty());
+    stop.cancel();
+    agent.stopped().await;
+}
+
+/// A way to a port that counts who comes, and can cut them off.
+struct Way {
+    port: u16,
+    open: Arc<Mutex<Vec<tokio::task::AbortHandle>>>,
+}
+
+impl Way {
+    async fn to(port: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let way = Self { port: listener.local_addr().unwrap().port(), open: Arc::default() };
+        let open = Arc::clone(&way.open);
+        TaskTracker::new().spawn(async move {
+            loop {
+                let mut client = listener.accept().await.unwrap().0;
+                let carried = TaskTracker::new().spawn(async move {
+                    let mut server = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+                    drop(tokio::io::copy_bidirectional(&mut client, &mut server).await);
+                });
+                open.lock().unwrap().push(carried.abort_handle());
+            }
+        });
+        way
+    }
+
+    /// How many have come.
+    fn count(&self) -> usize {
+        self.open.lock().unwrap().len()
+    }
+
+    /// Cuts off the one with this number.
+    fn cut(&self, number: usize) {
+        self.open.lock().unwrap()[number].abort();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idle_machine_has_one_connection_and_opens_another_when_it_is_needed_and_once() {
+    let (folder, stop) = (tempfile::tempdir().unwrap(), CancellationToken::new());
+    let agent = agent_without_engine(folder.path(), &stop);
+    let hub = Hub::new(TaskTracker::new(), stop.clone());
+    let way = Way::to(serve_link_at(0, hub.clone(), stop.clone()).await).await;
+    dial(&agent, format!("http://127.0.0.1:{}", way.port)).await;
+    let is_there = || async { (!hub.connected().is_empty()).then_some(()) };
+    // What moves much, of an engine that is not there; whether the agent was reached.
+    let call = || async {
+        let logs = ContainerLogs {
+            instance: InstanceId(Uuid::now_v7()),
+            container: ContainerId(1),
+            follow: false,
+            tail: Some(1),
+            since: None,
+            timestamps: false,
+        };
+        hub.stream(&machine_id(), &logs, None).await.map(drop)
+    };
+    eventually("the agent is there", 60, is_there).await;
+    hub.call(&machine_id(), &GetFacts {}, PATIENCE).await.unwrap();
+    assert_eq!(way.count(), 1);
+
+    let (one, two, three) = tokio::join!(call(), call(), call());
+    for reached in [one, two, three, call().await] {
+        reached.unwrap();
+    }
+    assert_eq!(way.count(), 2, "it is opened once, however many need it");
+
+    way.cut(1);
+    eventually("it is opened again", 60, || async { call().await.ok() }).await;
+    assert_eq!(way.count(), 3);
+
+    // What was there before goes with what was there before it.
+    way.cut(0);
+    eventually("the agent has gone", 60, || async { hub.connected().is_empty().then_some(()) }).await;
+    eventually("the agent is back", 60, is_there).await;
+    assert_eq!(way.count(), 4);
+    call().await.unwrap();
+    assert_eq!(way.count(), 5);
+    stop.cancel();
+    agent.stopped().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_engine_that_asks_for_the_registry_while_the_server_is_away_hears_so_at_once() {
+    let (folder, stop) = (tempfile::tempdir().unwrap(), CancellationToken::new());
+    let agent = agent_without_engine(folder.path(), &stop);
+    let door = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = door.local_addr().unwrap();
+    let server = agent::Server {
+        url: format!("http://127.0.0.1:{}", free_port()),
+        fingerprint: None,
+        key: agent::MachineKey::make().unwrap(),
+    };
+    let dialing = agent.clone();
+    agent.spawn(async move { dialing.dial(&server, door).await.unwrap() });
+
+    let ask = || async {
+        let mut engine = TcpStream::connect(address).await.unwrap();
+        engine.write_all(b"GET /v2/ HTTP/1.1\r\nHost: registry\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        engine.read_to_string(&mut answer).await.unwrap();
+        answer
+    };
+    for answer in [ask().await, ask().await] {
+        assert!(
+            answer.starts_with("HTTP/1.1 503") && answer.contains("not connected to its server"),
+            "{answer}"
+        );
+    }
     stop.cancel();
     agent.stopped().await;
 }

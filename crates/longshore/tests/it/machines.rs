@@ -561,7 +561,7 @@ async fn a_machine_recognises_a_server_with_a_certificate_of_its_own_and_passes_
     let connected = || async { (!server.app.hub.connected().is_empty()).then_some(()) };
     eventually("the machine is connected", 60, connected).await;
 
-    assert!(count.load(Ordering::SeqCst) >= 2, "its connections went through the proxy");
+    assert!(count.load(Ordering::SeqCst) >= 1, "its connection went through the proxy");
     remote.stop();
     stop.cancel();
     server.stop().await;

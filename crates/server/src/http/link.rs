@@ -64,7 +64,7 @@ pub async fn connect(
         )
     })?;
     let caller = Agent { app, machine, channel, peer };
-    Ok(accept::bounded(upgrade).on_upgrade(async move |mut socket| {
+    Ok(accept::bounded(upgrade, channel).on_upgrade(async move |mut socket| {
         let proved = caller.prove(&mut socket).await;
         drop(place);
         if let Some((process, welcome)) = proved {

@@ -9,10 +9,8 @@ use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use futures::{SinkExt, StreamExt, future};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::io::{CopyToBytes, SinkWriter, StreamReader};
-use wire::link::{Challenge, Proof, Verdict};
+use wire::link::{Challenge, Channel, Proof, Verdict};
 
-/// Per connection; the default of 128 KiB is most of what an idle link costs.
-const SOCKET_BUFFER: usize = 16 << 10;
 /// HTTP/2 frames are far smaller; what is larger is not ours.
 const MESSAGE_BYTES_MAX: usize = 1 << 20;
 /// A proof is two short texts.
@@ -21,10 +19,10 @@ const PROOF_BYTES_MAX: usize = 1 << 10;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Sets the bounds of an agent's socket, before `on_upgrade`.
-pub fn bounded<F>(upgrade: WebSocketUpgrade<F>) -> WebSocketUpgrade<F> {
+pub fn bounded<F>(upgrade: WebSocketUpgrade<F>, channel: Channel) -> WebSocketUpgrade<F> {
     upgrade
-        .read_buffer_size(SOCKET_BUFFER)
-        .write_buffer_size(SOCKET_BUFFER)
+        .read_buffer_size(channel.socket_buffer_bytes())
+        .write_buffer_size(channel.socket_buffer_bytes())
         .max_write_buffer_size(2 * MESSAGE_BYTES_MAX)
         .max_message_size(MESSAGE_BYTES_MAX)
         .max_frame_size(MESSAGE_BYTES_MAX)

@@ -112,9 +112,7 @@ impl Hub {
         channel: Channel,
         request: Request<Body>,
     ) -> Result<Response<Incoming>, CallError> {
-        let Some(mut sender) = self.sender(machine, channel) else {
-            return Err(CallError::NotConnected);
-        };
+        let mut sender = self.sender(machine, channel).await?;
         let response = sender.send_request(request).await.map_err(broken)?;
         if response.status() == StatusCode::OK {
             return Ok(response);

@@ -1,5 +1,6 @@
-//! The connections to agents: one pair (control, bulk) per machine, each an HTTP/2 client on a pipe. A newer connection of
-//! a machine replaces the older one, which may be half open and not know it yet.
+//! The connections to agents, each an HTTP/2 client on a pipe: control, which is there all the time, and bulk, which the agent
+//! is asked for when it is needed. A newer connection of a machine replaces the older one, which may be half open and not know
+//! it yet.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,10 +11,13 @@ use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use wire::ids::{AgentProcessId, MachineId};
-use wire::link::Channel;
+use wire::link::{Channel, OpenBulk};
+
+use super::call::CallError;
 
 /// What an agent may send ahead of one reader that is slow. Logs and progress need no more.
 const STREAM_WINDOW: u32 = 256 << 10;
@@ -27,6 +31,10 @@ const FRAME_BYTES: u32 = 64 << 10;
 const PING_EVERY: Duration = Duration::from_secs(10);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an agent may take to open a connection that it is asked for.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(15);
+/// A bulk connection that nobody asked for in so long is let go of; what is still under way on it comes to its end.
+const UNUSED: Duration = Duration::from_mins(5);
 /// Sockets at the same time that have not proved yet whose they are: whoever opens them may be anybody.
 const MAX_UNPROVEN: usize = 256;
 
@@ -54,6 +62,8 @@ struct Connections {
     host: Option<MachineId>,
     /// Cancelled when a machine is expelled.
     welcomes: BTreeMap<MachineId, CancellationToken>,
+    /// Held while an agent is asked for its bulk connection, so that nobody asks twice.
+    opening: BTreeMap<MachineId, Arc<tokio::sync::Mutex<()>>>,
 }
 
 struct Connection {
@@ -61,6 +71,8 @@ struct Connection {
     /// Which process of the agent holds it; none in this process.
     process: Option<AgentProcessId>,
     sender: SendRequest<Body>,
+    /// When it was last asked for.
+    used_at: Instant,
     /// Ends this connection when a newer one has come.
     replaced: CancellationToken,
 }
@@ -125,23 +137,31 @@ impl Hub {
         let epoch = self.insert(&machine, channel, process, sender, replaced.clone());
         let name = channel.as_str();
         tracing::info!(machine.id = %machine, link.channel = name, link.epoch = epoch, "machine connected");
+        let is_opened_on_demand = channel == Channel::Bulk && process.is_some();
+        let unused = async {
+            if is_opened_on_demand {
+                self.unused(&machine, channel, epoch).await;
+                // Without the last way to it a connection ends by itself, after what is under way on it.
+                self.remove(&machine, channel, epoch);
+            }
+            std::future::pending::<()>().await;
+        };
         let reason = tokio::select! {
             ended = connection => ended.map_or_else(|error| error.to_string(), |()| "it said goodbye".to_owned()),
             () = replaced.cancelled() => "a newer one replaced it, or its machine may not connect any more".to_owned(),
             () = self.inner.shutdown.cancelled() => "the server stops".to_owned(),
+            () = unused => "nobody used it".to_owned(),
         };
         self.remove(&machine, channel, epoch);
         tracing::info!(machine.id = %machine, link.channel = name, link.epoch = epoch, "connection ended: {reason}");
         Ok(())
     }
 
-    /// The machines that can be called: those with both connections.
+    /// The machines that can be called.
     pub fn connected(&self) -> Vec<MachineId> {
         let connections = self.connections();
-        let has_bulk =
-            |machine: &MachineId| connections.by_machine.contains_key(&(machine.clone(), Channel::Bulk));
         let machines = connections.by_machine.keys().filter(|(_, channel)| *channel == Channel::Control);
-        machines.map(|(machine, _)| machine).filter(|machine| has_bulk(machine)).cloned().collect()
+        machines.map(|(machine, _)| machine).cloned().collect()
     }
 
     /// A place for a socket that has not proved yet whose it is; none when there are enough of them.
@@ -212,9 +232,67 @@ impl Hub {
         self.inner.changes.subscribe()
     }
 
-    pub(super) fn sender(&self, machine: &MachineId, channel: Channel) -> Option<SendRequest<Body>> {
+    /// The way to send a machine something; its bulk connection is opened for that.
+    pub(super) async fn sender(
+        &self,
+        machine: &MachineId,
+        channel: Channel,
+    ) -> Result<SendRequest<Body>, CallError> {
+        if let Some(sender) = self.ready(machine, channel) {
+            return Ok(sender);
+        }
+        if channel != Channel::Bulk {
+            return Err(CallError::NotConnected);
+        }
+        let opening = Arc::clone(self.connections().opening.entry(machine.clone()).or_default());
+        let _only = opening.lock().await;
+        if let Some(sender) = self.ready(machine, channel) {
+            return Ok(sender);
+        }
+        let mut changes = self.subscribe();
+        // A call on control, which is never opened here.
+        Box::pin(self.call(machine, &OpenBulk {}, OPEN_TIMEOUT)).await.map_err(|error| {
+            tracing::warn!(machine.id = %machine, "a machine's bulk connection could not be opened: {error}");
+            // Nothing was begun on it.
+            CallError::NotConnected
+        })?;
+        let attached = async {
+            loop {
+                changes.borrow_and_update();
+                if let Some(sender) = self.ready(machine, channel) {
+                    return Ok(sender);
+                }
+                // The hub keeps the other end.
+                if changes.changed().await.is_err() {
+                    return Err(CallError::NotConnected);
+                }
+            }
+        };
+        tokio::time::timeout(HANDSHAKE_TIMEOUT, attached).await.map_err(|_| CallError::NotConnected)?
+    }
+
+    /// The way over a connection that is there.
+    fn ready(&self, machine: &MachineId, channel: Channel) -> Option<SendRequest<Body>> {
         let key = (machine.clone(), channel);
-        self.connections().by_machine.get(&key).map(|connection| connection.sender.clone())
+        let mut connections = self.connections();
+        let connection = connections.by_machine.get_mut(&key).filter(|it| !it.sender.is_closed())?;
+        connection.used_at = Instant::now();
+        Some(connection.sender.clone())
+    }
+
+    /// Returns when nobody has asked for a connection for [`UNUSED`].
+    async fn unused(&self, machine: &MachineId, channel: Channel, epoch: u64) {
+        let key = (machine.clone(), channel);
+        loop {
+            let used_at = {
+                let connections = self.connections();
+                connections.by_machine.get(&key).filter(|it| it.epoch == epoch).map(|it| it.used_at)
+            };
+            match used_at.map(|used_at| used_at + UNUSED) {
+                Some(due) if due > Instant::now() => tokio::time::sleep_until(due).await,
+                Some(_) | None => return,
+            }
+        }
     }
 
     fn insert(
@@ -228,9 +306,18 @@ impl Hub {
         let mut connections = self.connections();
         connections.epoch += 1;
         let epoch = connections.epoch;
-        let connection = Connection { epoch, process, sender, replaced };
+        let connection = Connection { epoch, process, sender, used_at: Instant::now(), replaced };
         if let Some(older) = connections.by_machine.insert((machine.clone(), channel), connection) {
             older.replaced.cancel();
+        }
+        // A machine that connects anew has lost what it had, or will notice that it has: what is new does not go that way. What is
+        // under way on it may come to its end, unless that was another process.
+        let bulk = (machine.clone(), Channel::Bulk);
+        let is_new = channel == Channel::Control && process.is_some();
+        if is_new
+            && let Some(left) = connections.by_machine.remove(&bulk).filter(|left| left.process != process)
+        {
+            left.replaced.cancel();
         }
         drop(connections);
         self.inner.changes.send_modify(|count| *count += 1);

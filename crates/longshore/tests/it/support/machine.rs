@@ -427,7 +427,7 @@ pub(crate) async fn serve_link_at(port: u16, hub: Hub, stop: CancellationToken) 
         upgrade: WebSocketUpgrade,
     ) -> Response {
         let machine: MachineId = headers[MACHINE_HEADER].to_str().unwrap().parse().unwrap();
-        accept::bounded(upgrade).on_upgrade(async move |mut socket| {
+        accept::bounded(upgrade, query.channel).on_upgrade(async move |mut socket| {
             // Whoever it is, it is welcome.
             let proof = accept::challenge(&mut socket, "nonce").await.unwrap();
             assert!(accept::tell(&mut socket, &Verdict::Welcome).await);
