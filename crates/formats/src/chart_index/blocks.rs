@@ -128,7 +128,8 @@ impl<'a> Scanner<'a> {
             4 if is_item => Ok(self.item(&rest[1..])?),
             _ if rest.first() == Some(&b'#') => Err(Stop::Other),
             4 => Ok(self.field(rest)?),
-            2 if is_item => self.begin_entry(&rest[2..]),
+            // A dash may stand alone, its entry below it; that is the parser's.
+            2 if is_item => self.begin_entry(rest.get(2..).unwrap_or_default()),
             2 => self.begin_chart(rest),
             0 => self.begin_section(rest),
             _ => Err(Stop::Other),

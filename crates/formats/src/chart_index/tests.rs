@@ -130,9 +130,10 @@ fn json_and_flow_style_and_anchors_say_the_same() {
         "{apiVersion: v1, entries: {a: [{name: a, version: 1.0.0, urls: [a.tgz], keywords: [k]}], b: []}}";
     let anchors = "defaults: &d\n  name: a\n  keywords: [k]\nentries:\n  a:\n  - <<: *d\n    version: 1.0.0\n    urls: &u [a.tgz]\n  - <<: *d\n    version: 1.0.0\n    urls: *u\n";
     let wide = "entries:\n    a:\n      - name: a\n        version: 1.0.0 # first\n        urls:\n          - a.tgz\n        keywords: [k]\n";
+    let dashes = "entries:\n  a:\n  -\n    name: a\n    version: 1.0.0\n    urls:\n    -\n      a.tgz\n    keywords: [k]\n";
     let expected = said(&read(json).unwrap());
 
-    for text in [flow, anchors, wide] {
+    for text in [flow, anchors, wide, dashes] {
         assert!(!is_blocks(text), "{text}");
         assert_eq!(said(&read(text).unwrap()), expected, "{text}");
     }
