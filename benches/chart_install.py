@@ -37,7 +37,7 @@ spec:
   selector: {{matchLabels: {{app: {name}}}}}
   template:
     metadata: {{labels: {{app: {name}}}}}
-    spec: {{containers: [{{name: web, image: "registry.invalid/web:1", resources: {{limits: {{cpu: 100m, memory: 64Mi}}}}}}]}}
+    spec: {{containers: [{{name: web, image: "registry.invalid/web:1", imagePullPolicy: Always, resources: {{limits: {{cpu: 100m, memory: 64Mi}}}}}}]}}
 """,
         "templates/service.yaml": f"apiVersion: v1\nkind: Service\nmetadata:\n  name: {name}\nspec: {{selector: {{app: {name}}}, ports: [{{port: 80}}]}}\n",
     }

@@ -69,7 +69,7 @@ def form(result, server, token, url, key):
             assert found["skipped_count"] == 0 and found["changed_count"] == found["chart_count"], found
     charts = list(entries(PAIRS + 1, 435, 150) if key == "large" else entries(PAIRS + 1))
     assert stored(server, token, key) == expected(charts), f"{key}: another result than what was served"
-    listed = json.loads(subprocess.run([HELM, "search", "repo", "bench/", "--versions", "-o", "json"], env=helm_environment(home), check=True,
+    listed = json.loads(subprocess.run([HELM, "search", "repo", "bench/", "--versions", "--devel", "-o", "json"], env=helm_environment(home), check=True,
                                        capture_output=True).stdout)
     said = {(one["name"].removeprefix("bench/"), one["version"]) for one in listed}
     assert said == {known[:2] for known in expected(charts)}, f"{key}: Helm has another result"
