@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::support::api::Api;
 use crate::support::charts::hex_of;
 use crate::support::eventually;
-use crate::support::git::{Access, HttpServer, Repository};
+use crate::support::git::{Access, HttpServer, Repository, SshServer};
 use crate::support::server::TestServer;
 
 const RUN_SECS: u64 = 60;
@@ -105,5 +105,49 @@ async fn large_files_come_along_when_they_are_wanted_and_only_from_where_they_ma
     assert_eq!(ended["state"], "succeeded", "{ended:#}\n{log}");
     let asked = elsewhere.requests.lock().unwrap().clone();
     assert!(asked.len() == 2 && asked.iter().all(|(_, authorisation)| authorisation.is_none()), "{asked:?}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn over_ssh_the_server_says_where_they_are_and_that_place_is_held_to_the_rule() {
+    if crate::support::engine().is_none() {
+        return;
+    }
+    let server = TestServer::start_with(&[("outbound.allow", "127.0.0.0/8")]).await;
+    let alice = server.account("alice").await;
+    let large = b"the large file\n".as_slice();
+    let code = Repository::hello("FROM scratch\nCOPY probe large /\nRUN [\"/probe\", \"cat\", \"/large\"]\n");
+    code.commit(&[("large", pointer(large).as_bytes())]);
+    keep(&code, &hex_of(large), large);
+    let login = Some(("robot".to_owned(), "CANARY-lfs".to_owned()));
+    let http = HttpServer::start(code.root(), Access { login, ..Access::default() }).await;
+    let ssh = SshServer::start();
+    let root = code.root().display();
+    let body = json!({"repo_name": "app", "url": format!("{}{root}/app.git", ssh.url), "ssh_key": ssh.key,
+                      "options": {"lfs": true}});
+    let repo = alice.post("/api/v1/git-repos", body).await.expect(201).json();
+    let place = format!("{}/app.git/info/lfs", http.url);
+    // `robot:CANARY-lfs`
+    let header = json!({"Authorization": "Basic cm9ib3Q6Q0FOQVJZLWxmcw==", "X-By-Ssh": "yes"});
+
+    ssh.answer_large_files(&json!({"href": place, "header": header, "expires_in": 60}));
+    let (ended, log) = run(&alice, &repo).await;
+
+    assert_eq!(ended["state"], "succeeded", "{ended:#}\n{log}");
+    assert!(log.contains("the large file"), "{log}");
+    assert_eq!(ssh.asked(), format!("git-lfs-authenticate '{root}/app.git' download\n"));
+    for (answer, said) in [
+        (json!({"href": "http://169.254.169.254/latest", "header": header}), "inside a network"),
+        (json!({"href": "file:///etc/passwd"}), "not valid"),
+        (json!({"href": place, "header": {"Host": "elsewhere"}}), "headers that are refused"),
+        (json!({"place": "CANARY"}), "something else"),
+    ] {
+        ssh.answer_large_files(&answer);
+        let (run, _) = run(&alice, &repo).await;
+        assert_eq!((&run["state"], &run["reason"]), (&json!("failed"), &json!("clone_failed")), "{run:#}");
+        let message = run["message"].as_str().unwrap();
+        assert!(message.contains("the large file `large`") && message.contains(said), "{message}");
+        assert!(!message.contains("CANARY"), "{message}");
+    }
     server.stop().await;
 }

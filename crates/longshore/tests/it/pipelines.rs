@@ -531,7 +531,7 @@ async fn submodules_come_along_when_they_are_wanted_and_only_from_where_they_may
     let add = |url: &str, path: &str| {
         let lib = code.root().join("lib.git").display().to_string();
         git(&code.work(), &["-c", "protocol.file.allow=always", "submodule", "add", "--quiet", &lib, path]);
-        git(&code.work(), &["config", "-f", ".gitmodules", &format!("submodule.{path}.url"), url]);
+        git(&code.work(), &["config", "-f", ".gitmodules", "--", &format!("submodule.{path}.url"), url]);
         code.push()
     };
     add("../lib.git", "lib");
@@ -547,10 +547,14 @@ async fn submodules_come_along_when_they_are_wanted_and_only_from_where_they_may
     let event = ended(&alice, &event["uuid"]).await;
     assert_eq!(event["reason"], "build_failed", "{event:#}");
     for (number, bad) in [
-        "ext::sh -c 'touch /tmp/pwned'",
+        "ext::sh -c 'touch /tmp/longshore-pwned'",
         "file:///etc",
         "http://169.254.169.254/x",
         "http://u:CANARY@127.0.0.1/x",
+        "--upload-pack=touch /tmp/longshore-pwned",
+        "ssh://-oProxyCommand=touch%20%2Ftmp%2Flongshore-pwned@127.0.0.1/x",
+        "-oProxyCommand=touch:/tmp/longshore-pwned",
+        "/etc",
     ]
     .iter()
     .enumerate()
@@ -566,6 +570,7 @@ async fn submodules_come_along_when_they_are_wanted_and_only_from_where_they_may
         assert!(event["message"].as_str().unwrap().contains("submodule"), "{event:#}");
         git(&code.work(), &["rm", "--quiet", "--force", &format!("bad{number}")]);
     }
+    assert!(!std::path::Path::new("/tmp/longshore-pwned").exists(), "nothing was run");
     server.stop().await;
 }
 

@@ -161,7 +161,12 @@ impl HttpServer {
 
     /// The same over TLS, with a certificate of an authority of its own; the authority's certificate.
     pub(crate) async fn start_tls(root: &Path) -> (Self, String) {
-        let served = Served::new(root, Access::default());
+        Self::start_tls_with(root, Access::default()).await
+    }
+
+    /// The same, and not for everybody.
+    pub(crate) async fn start_tls_with(root: &Path, access: Access) -> (Self, String) {
+        let served = Served::new(root, access);
         let (port, pem) = tls::serve(served.router()).await;
         (served.server(format!("https://localhost:{port}")), pem)
     }
@@ -175,7 +180,9 @@ async fn answer(State(served): State<Served>, headers: HeaderMap, request: Reque
         return (StatusCode::FOUND, [(header::LOCATION, format!("{target}{}", request.uri()))])
             .into_response();
     }
-    if let Some((user, password)) = &served.access.login {
+    // Its interface is opened by a token of its own.
+    let is_status = request.uri().path().contains("/statuses/");
+    if let Some((user, password)) = served.access.login.as_ref().filter(|_| !is_status) {
         let expected = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
         if authorisation.as_deref() != Some(&format!("Basic {expected}")) {
             return (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Basic realm=\"git\"")])
@@ -184,7 +191,7 @@ async fn answer(State(served): State<Served>, headers: HeaderMap, request: Reque
     }
     let (parts, body) = request.into_parts();
     let body = axum::body::to_bytes(body, 64 << 20).await.unwrap();
-    if parts.uri.path().contains("/statuses/") {
+    if is_status {
         let told: serde_json::Value = serde_json::from_slice(&body).unwrap();
         let state = told["state"].as_str().unwrap().to_owned();
         served.statuses.lock().unwrap().push((parts.uri.path().to_owned(), authorisation, state));
@@ -210,7 +217,12 @@ fn large_files(served: &Served, headers: &HeaderMap, body: &[u8]) -> Response {
         if !served.root.join("large-files").join(oid).exists() {
             return serde_json::json!({"oid": oid, "size": size, "error": {"code": 404, "message": "none"}});
         }
-        let download = serde_json::json!({"href": format!("{place}/{oid}"), "header": {"x-large": "yes"}});
+        let mut header = serde_json::json!({"x-large": "yes"});
+        // Whoever came over SSH has nothing else that opens them.
+        if headers.contains_key("x-by-ssh") {
+            header["Authorization"] = headers[header::AUTHORIZATION].to_str().unwrap().into();
+        }
+        let download = serde_json::json!({"href": format!("{place}/{oid}"), "header": header});
         serde_json::json!({"oid": oid, "size": size, "actions": {"download": download}})
     });
     let body = serde_json::json!({"transfer": "basic", "objects": objects.collect::<Vec<_>>()});
@@ -295,11 +307,20 @@ impl SshServer {
         let config = format!(
             "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\nStrictModes no\n\
              UsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\n\
-             AllowTcpForwarding no\nX11Forwarding no\nForceCommand /bin/sh -c 'exec git-shell -c \"$SSH_ORIGINAL_COMMAND\"'\n",
+             AllowTcpForwarding no\nX11Forwarding no\nForceCommand {}\n",
             path("host"),
             path("authorized_keys"),
+            path("command"),
         );
         std::fs::write(path("config"), config).unwrap();
+        // What git servers with large files understand besides git.
+        let command = format!(
+            "case $SSH_ORIGINAL_COMMAND in\ngit-lfs-authenticate*) printf '%s\\n' \"$SSH_ORIGINAL_COMMAND\" >>'{}'; exec cat '{}';;\nesac\n\
+             exec git-shell -c \"$SSH_ORIGINAL_COMMAND\"",
+            path("asked"),
+            path("large-files"),
+        );
+        super::registry::write_script(&folder.path().join("command"), &command);
         std::fs::create_dir_all("/run/sshd").ok();
         let child = Command::new(sshd)
             .args(["-D", "-e", "-f", &path("config")])
@@ -308,6 +329,16 @@ impl SshServer {
             .unwrap();
         let key = std::fs::read_to_string(path("user")).unwrap();
         Self { url: format!("ssh://root@127.0.0.1:{port}"), key, child, folder }
+    }
+
+    /// Says where large files are asked for.
+    pub(crate) fn answer_large_files(&self, answer: &serde_json::Value) {
+        std::fs::write(self.folder.path().join("large-files"), answer.to_string()).unwrap();
+    }
+
+    /// What was asked of large files.
+    pub(crate) fn asked(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("asked")).unwrap_or_default()
     }
 
     /// Gives the server another key of its own, as somebody in between would show.

@@ -217,7 +217,7 @@ pub async fn fetch(
     place.run_measured(&arguments, Some(out), bounds, move || Ok(measured.metadata()?.len())).await?;
     if let Some(reach) = wanted.lfs {
         let bounds = Bounds { bytes: limits.fetched_bytes, ..small };
-        archive = lfs::fill(archive, folder, remote, reach, bounds, limits.packed_bytes).await?;
+        archive = lfs::fill(archive, &place, remote, reach, bounds, limits.packed_bytes).await?;
     }
     if let Some(reach) = wanted.submodules {
         let bounds = Bounds { bytes: limits.fetched_bytes, ..small };

@@ -4,7 +4,6 @@
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
-use std::path::Path;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
@@ -15,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
 
 use super::fetch::Remote;
-use super::program::{Bounds, GitError};
+use super::program::{Bounds, GitError, Workplace};
 use super::submodules::Reach;
 use super::url::Scheme;
 use crate::clients::http_out::{self, Credential, Request};
@@ -31,6 +30,8 @@ const MAX_FILES: usize = 10_000;
 const BATCH: usize = 100;
 /// The longest answer to that.
 const ANSWER_BYTES: usize = 4 << 20;
+/// What an SSH server says of where they are.
+const SSH_ANSWER_BYTES: u64 = 64 << 10;
 /// Headers that a server may ask for with a file.
 const MAX_HEADERS: usize = 20;
 /// What such a server speaks.
@@ -79,7 +80,7 @@ struct Answer {
 /// The archive with every large file in its place; the same one when it has none.
 pub(super) async fn fill(
     archive: File,
-    folder: &Path,
+    place: &Workplace<'_>,
     remote: &Remote,
     reach: Reach<'_>,
     bounds: Bounds,
@@ -89,10 +90,6 @@ pub(super) async fn fill(
     let pointers = tokio::task::spawn_blocking(move || pointers(looked_through));
     let pointers = pointers.await.map_err(std::io::Error::other)??;
     let Some(first) = pointers.first() else { return Ok(archive) };
-    if remote.url.scheme == Scheme::Ssh {
-        let why = "large files come over https; give the repository's https address".to_owned();
-        return Err(GitError::LargeFile(first.path.clone(), why));
-    }
     if pointers.len() > MAX_FILES {
         let why = format!("the commit has more than {MAX_FILES} large files");
         return Err(GitError::LargeFile(first.path.clone(), why));
@@ -105,11 +102,16 @@ pub(super) async fn fill(
     if length.saturating_add(sum) > archive_bytes {
         return Err(GitError::TooLarge(archive_bytes >> 20));
     }
-    let path = folder.join("filled");
+    let path = place.folder.join("filled");
     let out = File::options().read(true).write(true).create_new(true).open(&path)?;
     // It is gone when it is closed.
     std::fs::remove_file(&path)?;
-    let filling = Filling { remote, reach, base: base(remote)? };
+    let filling = match remote.url.scheme {
+        Scheme::Ssh => by_ssh(place, remote, reach, bounds, first).await?,
+        Scheme::Https | Scheme::Http => {
+            Filling { remote, reach, base: base(remote)?, headers: HeaderMap::new() }
+        }
+    };
     let filled = filling.run(archive, out.try_clone()?, &pointers);
     match tokio::time::timeout_at(bounds.deadline, filled).await {
         Ok(filled) => filled?,
@@ -124,6 +126,30 @@ fn base(remote: &Remote) -> Result<Url, GitError> {
     let stem = url.strip_suffix(".git").unwrap_or(url);
     let url = format!("{stem}.git/info/lfs/objects/batch");
     http_out::parse_url(&url).map_err(|error| GitError::Other(error.to_string()))
+}
+
+/// An SSH server says where large files are asked for, and with which headers.
+async fn by_ssh<'a>(
+    place: &Workplace<'_>,
+    remote: &'a Remote,
+    reach: Reach<'a>,
+    bounds: Bounds,
+    first: &Pointer,
+) -> Result<Filling<'a>, GitError> {
+    let broken = |why: &str| GitError::LargeFile(first.path.clone(), why.to_owned());
+    let bounds = Bounds { bytes: SSH_ANSWER_BYTES, ..bounds };
+    let said = place.ask_ssh("git-lfs-authenticate", "download", bounds).await.map_err(|error| match error {
+        GitError::NoRepository | GitError::Other(_) => {
+            broken("the git server does not say over SSH where it keeps large files (Git LFS); give the repository's https address")
+        }
+        error => error,
+    })?;
+    let found: Download = serde_json::from_slice(&said)
+        .map_err(|_| broken("the git server says something else than where its large files are"))?;
+    let url = format!("{}/objects/batch", found.href.trim_end_matches('/'));
+    let base = http_out::parse_url(&url).map_err(|error| told(first, &error))?;
+    let headers = headers(&found).ok_or_else(|| broken("the git server wants headers that are refused"))?;
+    Ok(Filling { remote, reach, base, headers })
 }
 
 /// Pointers among the files of a tar.
@@ -171,6 +197,8 @@ struct Filling<'a> {
     reach: Reach<'a>,
     /// Where files are asked for.
     base: Url,
+    /// With what else.
+    headers: HeaderMap,
 }
 
 impl Filling<'_> {
@@ -211,7 +239,7 @@ impl Filling<'_> {
         let objects: Vec<_> =
             batch.iter().map(|pointer| json!({"oid": pointer.oid, "size": pointer.size_bytes})).collect();
         let body = json!({"operation": "download", "transfers": ["basic"], "objects": objects});
-        let mut headers = HeaderMap::new();
+        let mut headers = self.headers.clone();
         for name in [header::ACCEPT, header::CONTENT_TYPE] {
             headers.insert(name, HeaderValue::from_static(MEDIA_TYPE));
         }

@@ -148,9 +148,18 @@ impl<'a> Workplace<'a> {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new("git");
+        let mut command = self.program("git");
+        command.args(arguments);
+        if self.remote.url.scheme == Scheme::Ssh {
+            command.env("GIT_SSH_COMMAND", ssh_command(self.remote)).env("GIT_SSH_VARIANT", "ssh");
+        }
         command
-            .args(arguments)
+    }
+
+    /// A program that knows nothing but its folder.
+    fn program(&self, name: &str) -> Command {
+        let mut command = Command::new(name);
+        command
             .current_dir(self.folder)
             .env_clear()
             .env("PATH", PATH)
@@ -171,15 +180,26 @@ impl<'a> Workplace<'a> {
             // So that what git starts can be ended with it.
             .process_group(0)
             .kill_on_drop(true);
-        if self.remote.url.scheme == Scheme::Ssh {
-            command.env("GIT_SSH_COMMAND", ssh_command(self.remote)).env("GIT_SSH_VARIANT", "ssh");
-        }
         command
     }
 
     /// Runs git and gives what it printed, at most `bounds.bytes` of it.
     pub(super) async fn run(&self, arguments: &[&str], bounds: Bounds) -> Result<Vec<u8>, GitError> {
-        let mut command = self.command(arguments);
+        Self::printed(self.command(arguments), bounds).await
+    }
+
+    /// Asks an SSH server for something about the repository that git does not ask for: `verb`, its path, `rest`. What it prints.
+    pub(super) async fn ask_ssh(&self, verb: &str, rest: &str, bounds: Bounds) -> Result<Vec<u8>, GitError> {
+        let (target, path) = self.remote.url.ssh_target();
+        let mut command = self.program("ssh");
+        command.args(ssh_command(self.remote).split_whitespace().skip(1));
+        command.args(["-p", &self.remote.url.port.to_string(), "--", &target]);
+        // A shell there reads it.
+        command.arg(format!("{verb} '{}' {rest}", path.replace('\'', r"'\''")));
+        Self::printed(command, bounds).await
+    }
+
+    async fn printed(mut command: Command, bounds: Bounds) -> Result<Vec<u8>, GitError> {
         command.stdout(Stdio::piped());
         let mut child = spawn(&mut command)?;
         let mut out = child.process.stdout.take().ok_or_else(no_pipe)?.take(bounds.bytes + 1);

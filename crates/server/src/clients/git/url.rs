@@ -187,6 +187,19 @@ impl GitUrl {
         (self.scheme, &self.host, self.port)
     }
 
+    /// For SSH: `user@host`, and the repository's path as git would ask for it.
+    pub(super) fn ssh_target(&self) -> (String, String) {
+        let user = self.ssh_user.as_deref().map(|user| format!("{user}@")).unwrap_or_default();
+        let path = if self.text.contains("://") {
+            let path = percent_decoded(&self.path).unwrap_or_else(|| self.path.clone());
+            // A home folder.
+            if path.starts_with("/~") { path[1..].to_owned() } else { path }
+        } else {
+            self.text.split_once(':').map_or("", |(_, path)| path).to_owned()
+        };
+        (format!("{user}{}", self.host), path)
+    }
+
     /// `scheme://host[:port]`, where the server's API would be.
     pub fn base(&self) -> String {
         let port = if self.port == self.scheme.port() { String::new() } else { format!(":{}", self.port) };
