@@ -321,7 +321,7 @@ impl BuildJob<'_> {
             {"name": "_CONTAINERS_USERNS_CONFIGURED", "value": ""},
             {"name": "REGISTRY", "value": self.registry},
             {"name": "REGISTRIES", "value": self.registries},
-            {"name": "DOCKERFILE", "value": self.dockerfile},
+            {"name": "DOCKERFILE", "value": literal(self.dockerfile)},
         ]);
         let mut mounts = json!([{"name": "work", "mountPath": "/work"}]);
         let mut volumes = json!([
@@ -381,6 +381,11 @@ impl BuildJob<'_> {
             "volumeMounts": mounts,
         })
     }
+}
+
+/// A value in which the cluster puts nothing in place of `$(NAME)`.
+fn literal(value: &str) -> String {
+    value.replace('$', "$$")
 }
 
 /// The mounts of the container in which steps run.
