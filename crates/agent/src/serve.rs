@@ -140,7 +140,7 @@ impl Agent {
 
 /// Runs hyper's own tasks among the agent's, so that they end with it.
 #[derive(Clone)]
-struct Tracked(TaskTracker);
+pub(crate) struct Tracked(pub(crate) TaskTracker);
 
 impl<F> hyper::rt::Executor<F> for Tracked
 where
@@ -170,6 +170,7 @@ impl IntoResponse for Refusal {
             LinkErrorCode::BuildFailed => StatusCode::UNPROCESSABLE_ENTITY,
             LinkErrorCode::EngineDown => StatusCode::SERVICE_UNAVAILABLE,
             LinkErrorCode::Engine | LinkErrorCode::GpuUnavailable => StatusCode::BAD_GATEWAY,
+            LinkErrorCode::Unsupported => StatusCode::NOT_IMPLEMENTED,
             LinkErrorCode::Timeout => StatusCode::GATEWAY_TIMEOUT,
         };
         (status, axum::Json(self.0)).into_response()

@@ -211,6 +211,7 @@ impl From<wire::link::LinkError> for Error {
             Code::EngineDown => (ErrorKind::Unavailable, "engine_down"),
             Code::Engine => (ErrorKind::Conflict, "engine_error"),
             Code::Timeout => (ErrorKind::Unavailable, "machine_slow"),
+            Code::Unsupported => (ErrorKind::Invalid, "unsupported_by_machine"),
         };
         Self::new(kind, code, error.message)
     }

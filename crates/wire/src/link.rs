@@ -178,6 +178,8 @@ pub enum LinkErrorCode {
     Engine,
     /// It took too long.
     Timeout,
+    /// The engine has no way to do this.
+    Unsupported,
 }
 
 /// A failed call, as the agent answers it.
@@ -571,6 +573,19 @@ pub struct BuildImage {
     pub cpu_millis: u32,
     /// Seconds for the whole build.
     pub timeout_secs: u64,
+    /// What its steps may read, where that is anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secrets: Option<BuildSecrets>,
+}
+
+/// Secrets of a build. They lie at the beginning of its body, because calls are short.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BuildSecrets {
+    /// The body's first bytes, so many, are a JSON object of names and values; the context follows.
+    pub bytes: u64,
+    /// Results of steps are shared by builds of the same scope alone: hexadecimal digits.
+    pub scope: String,
 }
 
 impl StreamCall for BuildImage {

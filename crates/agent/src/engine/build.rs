@@ -2,7 +2,7 @@
 //!
 //! The classic builder reads any image that the engine has, and its cache holds the steps of every account. So `pull` is
 //! always on (each `FROM` is asked of the registry, with the building account's rights; by digest we ask) and the cache is taken from the
-//! given images alone; with none given there is no cache.
+//! given images alone; with none given there is no cache. What has secrets goes to `buildkit`.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -18,12 +18,12 @@ use wire::names::Digest;
 
 use super::raw::{Credential, Message};
 use super::{
-    CALL_TIMEOUT, Engine, build_repository, build_tag, cgroup, clip, containers, engine_down, images,
-    is_not_found, within,
+    CALL_TIMEOUT, Engine, build_repository, build_tag, buildkit, cgroup, clip, containers, engine_down,
+    images, is_not_found, within,
 };
 
 /// The argument by which a Dockerfile can name our registry: `FROM ${LONGSHORE_REGISTRY}/alice/base:1`.
-const REGISTRY_ARG: &str = "LONGSHORE_REGISTRY";
+pub(super) const REGISTRY_ARG: &str = "LONGSHORE_REGISTRY";
 /// Longer pieces of log are cut.
 const LOG_BYTES_MAX: usize = 64 << 10;
 /// No build may take longer, whatever the server says.
@@ -51,7 +51,9 @@ pub(crate) async fn build(
             Err(LinkError::new(LinkErrorCode::Timeout, message))
         }
     };
-    if outcome.is_err()
+    if outcome.is_err() && call.secrets.is_some() {
+        buildkit::clean(call.instance).await;
+    } else if outcome.is_err()
         && let Err(error) = remove_steps_of(engine, call.instance, call.build).await
     {
         tracing::warn!(build.id = %call.build, "steps of the build stay until builds are cleaned: {error}");
@@ -77,6 +79,9 @@ async fn run(
     if dockerfile.is_empty() || dockerfile.starts_with('/') || dockerfile.split('/').any(leaves) {
         let message = format!("`{}` is not a path in the context", dockerfile.escape_debug());
         return Err(LinkError::new(LinkErrorCode::Invalid, message));
+    }
+    if let Some(secrets) = &call.secrets {
+        return buildkit::run(engine, call, secrets, context, events).await;
     }
     let parent = cgroup::parent(call.instance, call.build, engine.client().await?.is_systemd);
     cgroup::limit(&parent).await;
@@ -108,6 +113,23 @@ async fn check_pulled(engine: &Engine, call: &BuildImage, message: &Message) -> 
     if !reference.contains("@sha256:") {
         return Ok(());
     }
+    ask_for(engine, call, reference).await
+}
+
+/// What an engine has of our registry's images is no one's right to them, and what it has by digest of others' neither.
+pub(super) async fn check_readable(
+    engine: &Engine,
+    call: &BuildImage,
+    reference: &str,
+) -> Result<(), LinkError> {
+    let is_ours = reference.strip_prefix(engine.registry()).is_some_and(|rest| rest.starts_with('/'));
+    if is_ours || reference.contains("@sha256:") {
+        return ask_for(engine, call, reference).await;
+    }
+    Ok(())
+}
+
+async fn ask_for(engine: &Engine, call: &BuildImage, reference: &str) -> Result<(), LinkError> {
     let asked = tokio::time::timeout(CALL_TIMEOUT, engine.ask_registry(reference, &call.credential)).await;
     match asked {
         Ok(Ok(())) => Ok(()),
@@ -150,6 +172,11 @@ fn query(engine: &Engine, call: &BuildImage, parent: &str) -> Result<Vec<(&'stat
 
 /// What the registry says of an image that the builder may not use is one word, and the same as for one that is not there.
 fn plain(error: &str) -> String {
+    // BuildKit says where it asked, too.
+    let is_refused = error.contains("pulling from host") && error.contains("401 Unauthorized");
+    if is_refused || error.contains("failed to authorize") || error.contains("insufficient_scope") {
+        return format!("an image that it names is not in the registry, or is not yours to use: {error}");
+    }
     if error.trim_end() == "unauthorized"
         || error.starts_with("unauthorized: ")
         || error.ends_with(": unauthorized")
@@ -161,7 +188,7 @@ fn plain(error: &str) -> String {
 
 /// What the engine says a build failed of. That the result of a step is gone before the next one is not the builder's to mend:
 /// somebody removed an image that shares it, and building again helps.
-fn failed(error: &str) -> LinkError {
+pub(super) fn failed(error: &str) -> LinkError {
     let lost = error.strip_prefix("unable to find image \"").and_then(|rest| rest.strip_suffix('"'));
     if lost.is_some_and(|image| image.parse::<Digest>().is_ok()) {
         return LinkError::new(
@@ -173,7 +200,7 @@ fn failed(error: &str) -> LinkError {
 }
 
 /// What the engine refuses at once (a Dockerfile that cannot be read, a context that is not one) is the builder's to mend.
-fn build_failed(error: LinkError) -> LinkError {
+pub(super) fn build_failed(error: LinkError) -> LinkError {
     match error.code {
         LinkErrorCode::EngineDown | LinkErrorCode::Timeout => error,
         _ => LinkError::new(LinkErrorCode::BuildFailed, error.message),
@@ -269,7 +296,7 @@ impl Trace {
 }
 
 /// A text in pieces that fit in an event.
-fn pieces(text: &str) -> impl Iterator<Item = String> {
+pub(super) fn pieces(text: &str) -> impl Iterator<Item = String> {
     let mut rest = text;
     std::iter::from_fn(move || {
         if rest.is_empty() {
@@ -376,6 +403,7 @@ pub(crate) async fn clean(engine: &Engine, call: CleanBuilds) -> Result<CleanBui
         }
     }
     cgroup::clear(call.instance, move |build| !keep.contains(&build)).await;
+    buildkit::clean(call.instance).await;
     Ok(done)
 }
 

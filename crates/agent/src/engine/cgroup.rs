@@ -8,8 +8,8 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use wire::ids::{BuildId, InstanceId};
 
 /// Processes of all steps of one build; an engine has no such limit of its own for builds.
-const PIDS_MAX: &str = "4096";
-const ROOT: &str = "/sys/fs/cgroup";
+pub(super) const PIDS_MAX: &str = "4096";
+pub(super) const ROOT: &str = "/sys/fs/cgroup";
 const SLICE: &str = ".slice";
 
 /// What the names of this installation's groups begin with.
@@ -37,8 +37,7 @@ pub(super) async fn limit(parent: &str) {
     }
     let name = parent.trim_start_matches('/').to_owned();
     let work = move || {
-        let unified = Path::new(ROOT).join("cgroup.controllers").exists();
-        let controller = if unified { PathBuf::from(ROOT) } else { Path::new(ROOT).join("pids") };
+        let controller = if is_unified() { PathBuf::from(ROOT) } else { Path::new(ROOT).join("pids") };
         let group = controller.join(name);
         if !controller.is_dir() {
             return Ok(());
@@ -49,6 +48,11 @@ pub(super) async fn limit(parent: &str) {
     if let Err(error) = blocking(work).await {
         tracing::debug!(cgroup = %parent, "processes of a build are not bounded: {error}");
     }
+}
+
+/// Whether all controllers share one hierarchy.
+pub(super) fn is_unified() -> bool {
+    Path::new(ROOT).join("cgroup.controllers").exists()
 }
 
 /// Removes the groups that engines leave behind, of the builds that are over and whose containers are gone. An engine that
@@ -71,7 +75,7 @@ pub(super) async fn clear(instance: InstanceId, is_over: impl Fn(BuildId) -> boo
 
 /// Removes a group after those within it. One whose processes are still ending stays, and so do those around it.
 fn remove(group: &Path) -> std::io::Result<()> {
-    for process in processes_of(group) {
+    for (_, process) in processes_of(group) {
         if let Err(error) = pidfd_send_signal(&process, Signal::KILL) {
             tracing::debug!(cgroup = %group.display(), "cannot end a process of a build: {error}");
         }
@@ -81,7 +85,7 @@ fn remove(group: &Path) -> std::io::Result<()> {
 }
 
 /// The processes of a group itself. The list is read again once they are held, so that none has taken another's number.
-fn processes_of(group: &Path) -> Vec<OwnedFd> {
+pub(super) fn processes_of(group: &Path) -> Vec<(Pid, OwnedFd)> {
     let list = || {
         let text = std::fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
         text.lines().filter_map(|line| Pid::from_raw(line.parse().ok()?)).collect::<Vec<_>>()
@@ -89,16 +93,16 @@ fn processes_of(group: &Path) -> Vec<OwnedFd> {
     let held = list().into_iter().filter_map(|pid| Some((pid, pidfd_open(pid, PidfdFlags::empty()).ok()?)));
     let held = held.collect::<Vec<_>>();
     let still = list();
-    held.into_iter().filter(|(pid, _)| still.contains(pid)).map(|(_, process)| process).collect()
+    held.into_iter().filter(|(pid, _)| still.contains(pid)).collect()
 }
 
-fn folders_in(folder: &Path) -> Vec<PathBuf> {
+pub(super) fn folders_in(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
     let is_folder = |entry: &std::fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
     entries.flatten().filter(is_folder).map(|entry| entry.path()).collect()
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     tokio::task::spawn_blocking(work).await.expect("work on control groups does not panic")
 }
 

@@ -4,6 +4,7 @@
 //! - `containers`: make, find, start, stop, remove; `copies`: disks from which they are made anew
 //! - `images`: pull, push, forget; `held`: which there are, and making room
 //! - `build`: a context into an image; cleaning up behind builds
+//! - `buildkit`: builds whose steps read secrets
 //! - `cgroup`: the control groups in which the steps of builds run
 //! - `exec`: commands beside a container's main process; `hangup`: how they are ended
 //! - `files`: files in containers
@@ -13,6 +14,7 @@
 //! - `raw`: the calls that bollard cannot express
 
 pub(crate) mod build;
+mod buildkit;
 mod cgroup;
 pub(crate) mod containers;
 pub(crate) mod copies;
@@ -112,6 +114,11 @@ impl Engine {
     /// The registry's address on this machine.
     pub(crate) fn registry(&self) -> &str {
         &self.registry
+    }
+
+    /// What goes on beside calls, waited for at the end.
+    fn tasks(&self) -> &TaskTracker {
+        &self.tasks
     }
 
     /// A client that speaks the engine's version.

@@ -13,6 +13,7 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::net::UnixStream;
 use tokio_util::codec::{FramedRead, LinesCodec};
@@ -68,6 +69,11 @@ pub(super) struct Messages {
 
 impl Messages {
     pub(super) async fn next(&mut self) -> Option<Result<Message, LinkError>> {
+        self.next_as().await
+    }
+
+    /// The next line, read as something else.
+    pub(super) async fn next_as<M: DeserializeOwned>(&mut self) -> Option<Result<M, LinkError>> {
         loop {
             let line = match self.lines.next().await? {
                 Ok(line) => line,
@@ -174,15 +180,28 @@ impl Engine {
     /// Starts a command that was made, and takes over the connection: what is written is its input, what is read its
     /// output.
     pub(super) async fn start_exec(&self, exec: &str, is_tty: bool) -> Result<TokioIo<Upgraded>, LinkError> {
-        let version = self.docker().await?.client_version();
+        let mut headers = http::HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
         let body = serde_json::json!({ "Detach": false, "Tty": is_tty }).to_string();
-        let request = Request::post(format!("/v{version}/exec/{exec}/start"))
+        self.upgrade(&format!("/exec/{exec}/start"), "tcp", headers, body).await
+    }
+
+    /// Posts to a path that was written here, and takes over the connection.
+    pub(super) async fn upgrade(
+        &self,
+        path: &str,
+        protocol: &'static str,
+        headers: http::HeaderMap,
+        body: impl Into<Body>,
+    ) -> Result<TokioIo<Upgraded>, LinkError> {
+        let version = self.docker().await?.client_version();
+        let mut request = Request::post(format!("/v{version}{path}"))
             .header(header::HOST, "docker")
-            .header(header::CONTENT_TYPE, "application/json")
             .header(header::CONNECTION, "Upgrade")
-            .header(header::UPGRADE, "tcp")
-            .body(Body::from(body))
-            .map_err(|error| LinkError::new(LinkErrorCode::Invalid, format!("`{exec}`: {error}")))?;
+            .header(header::UPGRADE, protocol)
+            .body(body.into())
+            .map_err(|error| LinkError::new(LinkErrorCode::Invalid, format!("`{path}`: {error}")))?;
+        request.headers_mut().extend(headers);
 
         let socket = UnixStream::connect(&self.socket).await.map_err(engine_down)?;
         let (mut sender, connection) =

@@ -224,6 +224,7 @@ async fn dropping_a_stream_ends_an_upload_that_is_not_finished() {
         memory_bytes: 1 << 30,
         cpu_millis: 1_000,
         timeout_secs: 60,
+        secrets: None,
     };
 
     let mut events = hub.stream(&machine_id(), &call, Some(Body::from_stream(endless))).await.unwrap();

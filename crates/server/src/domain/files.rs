@@ -19,7 +19,7 @@ use wire::files::{
 };
 
 use super::audit::{self, Event};
-use super::builds::{bad_archive, cancel_on_drop};
+use super::build_contexts::{bad_archive, cancel_on_drop};
 use super::containers::{find, may_still_read};
 use crate::app::App;
 use crate::archive::{self, FirstFile, Found, Frame};

@@ -78,25 +78,28 @@ pub async fn delete(app: &App, caller: &Caller, repo: GitRepoId, name: &SecretNa
     Ok(tx.commit().await?)
 }
 
-/// Refuses what cannot be done safely: an engine's classic builder knows no secrets, and a build argument is none, because
-/// it stays in the image.
-pub(super) async fn check_engine(app: &App, repo: GitRepoId) -> Result<()> {
-    if secrets::of_repo(&app.db, repo).await?.is_empty() {
-        return Ok(());
-    }
-    let detail =
-        "this git repository has secrets, and a Docker engine's builder has no way to give them to a step";
-    Err(Error { code: "no_build_secrets", ..Error::invalid("executor", detail) }
-        .hint("build it in a cluster (`executor` = `kubernetes`), or delete its secrets"))
+/// What the steps of a run's build may read.
+pub(crate) struct OfBuild {
+    /// Whose they are.
+    pub(crate) git_repo: GitRepoId,
+    /// By name.
+    pub(crate) secrets: Vec<(SecretName, Secret)>,
+    /// Another one for each value that a secret is given.
+    pub(crate) versions: Vec<String>,
 }
 
-/// The secrets that the steps of a run's build may read; none of a build that is no run's.
-pub(crate) async fn of_build(app: &App, build: BuildId) -> Result<Vec<(SecretName, Secret)>> {
-    let Some(run) = store::runs::by_uuid(&app.db, build).await? else { return Ok(Vec::new()) };
+/// The secrets that the steps of a run's build may read; none where there are none, and none of a build that is no run's.
+pub(crate) async fn of_build(app: &App, build: BuildId) -> Result<Option<OfBuild>> {
+    let Some(run) = store::runs::by_uuid(&app.db, build).await? else { return Ok(None) };
     let rows = secrets::of_repo(&app.db, run.git_repo_id).await?;
-    let opened = rows.into_iter().map(|row| {
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    let mut of_build = OfBuild { git_repo: run.git_repo_id, secrets: Vec::new(), versions: Vec::new() };
+    for row in rows {
         let value = app.keys.sealing.open(&purpose(&row.uuid), &row.value)?;
-        Ok((row.name, value))
-    });
-    opened.collect()
+        of_build.secrets.push((row.name, value));
+        of_build.versions.push(row.uuid);
+    }
+    Ok(Some(of_build))
 }

@@ -3,12 +3,12 @@
 //! HTTP, engines, Kubernetes or SQL.
 //!
 //! - `accounts`, `sessions`, `tokens`: who is who
-//! - `images`, `builds`, `registry`: from an archive to an image that can be pulled; `image_tree`: what was made from what
+//! - `images`, `builds`, `registry`: from an archive to an image that can be pulled; `build_contexts`: from an upload to what is built; `image_tree`: what was made from what
 //! - `containers`, `machines`, `gpus`, `invites`: what runs where, and how machines join; `terminals`: commands in containers;
 //!   `logs`: what they print; `stats`: what they use; `events`: what happens to everything; `files`: files in containers;
 //!   `saves`: containers as images; `container_updates`: changing what is there; `volumes`: folders that outlive them
 //! - `machine_images`: which machines hold which images
-//! - `git_repos`, `runs`, `runners`, `run_log`: from a commit to an image; `git_repo_secrets`: what steps of builds may read; `run_destinations`: where images of runs go; `webhooks`: git servers that tell of pushes;
+//! - `git_repos`, `runs`, `runners`, `run_log`: from a commit to an image; `git_repo_secrets`: what steps of builds may read; `run_destinations`: where images of runs go; `run_retention`: how long runs are kept; `webhooks`: git servers that tell of pushes;
 //!   `notifications`: who is told of runs; `deploys`: what is brought up to date with what they made
 //! - `leases`, `placement`: who gets which graphics processors, and who waits for them; `quotas`: how much an account may have
 //! - `collections`: tidying up the registry
@@ -22,6 +22,7 @@
 
 pub mod accounts;
 pub mod audit;
+pub(crate) mod build_contexts;
 pub mod builds;
 pub mod chart_keys;
 pub mod chart_pushes;
@@ -63,6 +64,7 @@ pub mod registry;
 pub mod releases;
 mod run_destinations;
 pub mod run_log;
+pub(crate) mod run_retention;
 pub mod runners;
 pub mod runs;
 pub mod saves;

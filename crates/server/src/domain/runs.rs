@@ -18,7 +18,6 @@ use super::run_destinations::{
 };
 use super::{builds as build_rules, run_log as log_rules};
 use crate::app::App;
-use crate::blobs::{BlobKind, blocking};
 use crate::caller::{Caller, Proof, Subject};
 use crate::clients::git;
 use crate::error::{Error, ErrorKind, Result};
@@ -29,10 +28,6 @@ const MAX_TWINS: u32 = 99;
 const DESCRIPTION_CHARS: usize = 300;
 /// Longest words of an owner's own for a run in characters.
 const KIND_CHARS: usize = 50;
-/// Runs that are removed together.
-const SWEPT_AT_ONCE: u64 = 200;
-/// Days for which deliveries of webhooks are kept.
-const KEEP_DELIVERIES_DAYS: u32 = 30;
 /// Digits of a commit that an image is tagged with.
 const SHORT_COMMIT: usize = 12;
 
@@ -154,8 +149,6 @@ pub async fn plan(app: &App, caller: &Caller, repo: GitRepoId, start: &Start<'_>
     let executor = row.content.options.executor.unwrap_or(app.config.pipelines.executor);
     if executor == RunExecutor::Kubernetes {
         super::cluster_builds::place(app).await?;
-    } else {
-        super::git_repo_secrets::check_engine(app, repo).await?;
     }
     // Rights and quota are those of a build.
     let reference = destination.reference("latest")?;
@@ -484,56 +477,6 @@ pub async fn worker(app: &App, account: AccountId) -> Result<Option<Caller>> {
         ip: None,
         request_id: None,
     }))
-}
-
-/// Removes runs that ended long ago or have more logs than may be kept, with their logs, and deliveries of webhooks that nobody looks at any more.
-pub(crate) async fn sweep(app: &App) -> Result<()> {
-    let ago = |days: u32| app.now().plus_secs(-i64::from(days) * 24 * 3600);
-    webhook_deliveries::delete_before(&app.db, ago(KEEP_DELIVERIES_DAYS)).await?;
-    sweep_by_size(app).await?;
-    if app.config.pipelines.keep_days == 0 {
-        return Ok(());
-    }
-    loop {
-        let old = runs::ended_before(&app.db, ago(app.config.pipelines.keep_days), SWEPT_AT_ONCE).await?;
-        for run in &old {
-            remove(app, run).await?;
-        }
-        if (old.len() as u64) < SWEPT_AT_ONCE {
-            return Ok(());
-        }
-    }
-}
-
-/// Removes the oldest runs that have ended until the logs of the others have no more bytes than they may.
-async fn sweep_by_size(app: &App) -> Result<()> {
-    let limit = app.config.pipelines.keep_bytes;
-    if limit == 0 {
-        return Ok(());
-    }
-    let blobs = app.blobs.clone();
-    let mut logs = blocking(move || blobs.sizes(BlobKind::BuildLog)).await?;
-    // Names are ids, which grow with time.
-    logs.sort_unstable_by(|one, other| other.cmp(one));
-    let mut bytes = 0;
-    for (name, length) in logs {
-        let Ok(uuid) = name.parse::<BuildId>() else { continue };
-        // Logs of other operations are in the same folder.
-        let Some(run) = runs::by_uuid(&app.db, uuid).await? else { continue };
-        bytes += length;
-        if bytes > limit && run.state.is_final() {
-            remove(app, &run).await?;
-        }
-    }
-    Ok(())
-}
-
-async fn remove(app: &App, run: &Row) -> Result<()> {
-    // The file first: a row without its log says so, a log without its row would stay for ever.
-    let (blobs, name) = (app.blobs.clone(), run.uuid.to_string());
-    blocking(move || blobs.delete(BlobKind::BuildLog, &name)).await?;
-    runs::delete(&app.db, run.id).await?;
-    Ok(())
 }
 
 /// The image of a run, whole.

@@ -16,20 +16,19 @@ use wire::machines::MachineState;
 use wire::names::{Digest, ImageReference};
 use wire::page::PageQuery;
 use wire::runs::RunExecutor;
-use wire::time::Timestamp;
 
 use super::Shared;
+use super::build_progress::{Log, until_cancelled};
 use super::cluster_build::InCluster;
 use super::executor::{Executor, OnMachine};
 use super::worker::persist;
 use crate::app::App;
-use crate::blobs::{BlobKind, blocking};
+use crate::blobs::BlobKind;
 use crate::clients::registry::gate::{PushKey, Writer};
 use crate::domain;
 use crate::domain::images::{ImageFacts, NewImage};
 use crate::error::{Error, ErrorKind, Result};
 use crate::link::CallError;
-use crate::operation_logs::LogWriter;
 
 /// Attempts after which a build whose engine was lost each time has failed.
 const MAX_LOSSES: u32 = 3;
@@ -43,10 +42,6 @@ const MAX_CLASHES: u32 = 5;
 const ENGINE_PAUSE: Duration = Duration::from_millis(500);
 /// How long a machine may take to say what it is.
 const FACTS_PATIENCE: Duration = Duration::from_secs(10);
-/// Progress is stored at most this often.
-const STORE_EVERY: Duration = Duration::from_millis(500);
-/// How often it is asked whether somebody gave a build up, besides when its row changes.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// The machine ends a build by itself at the time-out; this is what it may take to say so.
 const GRACE: Duration = Duration::from_secs(15);
 /// How long a registry that does not answer is given before the next try, at most.
@@ -57,8 +52,6 @@ const PING_PATIENCE: Duration = Duration::from_secs(3);
 pub(super) const READ_BYTES: usize = 256 << 10;
 /// Images whose steps a build may take over.
 const CACHE_IMAGES: u64 = 3;
-/// Bytes of log that are gathered before they are written.
-const GATHER_BYTES: usize = 64 << 10;
 /// Events of the engine that are handled together.
 pub(super) const EVENTS_AT_ONCE: usize = 256;
 /// Seconds that a credential outlives the build that it was made for.
@@ -154,34 +147,6 @@ pub(super) async fn run(app: &App, shared: &Shared, job: &Row) -> Result<()> {
         Err(Stop::Failed(reason, message)) => work.end(OperationState::Failed, reason, message).await,
         Err(Stop::Cancelled) => {
             work.end(OperationState::Cancelled, "cancelled", "the build was cancelled".to_owned()).await
-        }
-    }
-}
-
-/// Waits until the build's end is asked for, or has come otherwise.
-async fn until_cancelled(app: &App, id: BuildId) {
-    let mut progress = app.operation_logs.follow(id);
-    let mut revision = progress.borrow_and_update().revision;
-    let mut look_at = Instant::now() + LOOK_EVERY;
-    loop {
-        tokio::select! {
-            changed = progress.changed() => {
-                let now = progress.borrow_and_update().revision;
-                if changed.is_ok() && now == revision {
-                    continue;
-                }
-                revision = now;
-                if changed.is_err() {
-                    tokio::time::sleep(LOOK_EVERY).await;
-                }
-            }
-            () = tokio::time::sleep_until(look_at) => {}
-        }
-        look_at = Instant::now() + LOOK_EVERY;
-        match builds::get(&app.db, id).await {
-            Ok(Some(row)) if !row.cancel_requested && !row.state.is_final() => {}
-            Ok(_) => return,
-            Err(error) => tracing::debug!(%error, "cannot look whether the build was cancelled"),
         }
     }
 }
@@ -619,143 +584,4 @@ impl Work<'_> {
         }
         Ok(())
     }
-}
-
-/// What is shown of a running build, stored now and then.
-pub(super) struct Progress<'a> {
-    app: &'a App,
-    build: BuildId,
-    pub(super) step: Option<(u32, u32, String)>,
-    pub(super) pushed: Option<(u64, u64)>,
-    has_log: bool,
-    stored_at: Option<Instant>,
-}
-
-impl<'a> Progress<'a> {
-    pub(super) fn new(app: &'a App, build: BuildId) -> Self {
-        Self { app, build, step: None, pushed: None, has_log: false, stored_at: None }
-    }
-
-    pub(super) fn note_log(&mut self) {
-        self.has_log = true;
-    }
-
-    fn is_dirty(&self) -> bool {
-        self.step.is_some() || self.pushed.is_some() || self.has_log
-    }
-
-    /// When something is to be stored next; far away when there is nothing.
-    pub(super) fn store_at(&self) -> Instant {
-        match self.stored_at {
-            _ if !self.is_dirty() => Instant::now() + Duration::from_hours(1),
-            Some(stored_at) => stored_at + STORE_EVERY,
-            None => Instant::now(),
-        }
-    }
-
-    pub(super) async fn store_when_due(&mut self, log_bytes: u64) {
-        if self.is_dirty() && self.store_at() <= Instant::now() {
-            self.store(log_bytes).await;
-        }
-    }
-
-    /// Progress is for those who watch: a store that does not take it now gets the next.
-    pub(super) async fn store(&mut self, log_bytes: u64) {
-        if !self.is_dirty() {
-            return;
-        }
-        let (step, pushed) = (self.step.take(), self.pushed.take());
-        self.has_log = false;
-        self.stored_at = Some(Instant::now());
-        let stored = async {
-            let tx = self.app.db.begin().await?;
-            if let Some((step, steps, text)) = &step {
-                builds::set_step(&tx, self.build, *step, *steps, text).await?;
-            }
-            if let Some((current, total)) = pushed {
-                builds::set_push_progress(&tx, self.build, current, total).await?;
-            }
-            builds::set_log_bytes(&tx, self.build, log_bytes).await?;
-            tx.commit().await
-        };
-        match stored.await {
-            Ok(()) => self.app.operation_logs.touched(self.build),
-            Err(error) => tracing::debug!(%error, "cannot store a build's progress"),
-        }
-    }
-}
-
-/// A build's log while it is written. A disk that takes no more loses lines, never the build.
-pub(super) struct Log {
-    writer: LogWriter,
-    pending: String,
-}
-
-impl Log {
-    async fn open(app: &App, build: BuildId) -> Result<Self> {
-        let (app, limit) = (app.clone(), app.config.builds.log_bytes);
-        let writer = blocking(move || app.operation_logs.writer(build, limit)).await?;
-        Ok(Self { writer, pending: String::new() })
-    }
-
-    pub(super) fn written(&self) -> u64 {
-        self.writer.written()
-    }
-
-    pub(super) fn write(&mut self, text: &str) {
-        self.gather(text);
-        self.flush();
-    }
-
-    pub(super) fn gather(&mut self, text: &str) {
-        self.pending.push_str(text);
-        if self.pending.len() >= GATHER_BYTES {
-            self.flush();
-        }
-    }
-
-    pub(super) fn flush(&mut self) {
-        if self.pending.is_empty() {
-            return;
-        }
-        if let Err(error) = self.writer.write(&self.pending) {
-            tracing::debug!(%error, "cannot write to a build's log");
-        }
-        self.pending.clear();
-    }
-
-    /// Ends the log for now; how long it is.
-    fn finish(mut self) -> u64 {
-        self.flush();
-        let written = self.writer.written();
-        self.writer.finish().unwrap_or_else(|error| {
-            tracing::debug!(%error, "cannot finish a build's log");
-            written
-        })
-    }
-}
-
-/// Deletes contexts that no build needs any more, of those that were there before a time.
-pub(super) async fn sweep_contexts(app: &App, begun_before: Timestamp) -> Result<()> {
-    let blobs = app.blobs.clone();
-    let names = blocking(move || blobs.names(BlobKind::Context)).await?;
-    let unfinished = builds::unfinished(&app.db).await?;
-    for name in names {
-        let id = name.parse::<BuildId>().ok();
-        let is_needed = id.is_some_and(|id| unfinished.iter().any(|build| build.id == id));
-        let made_at = id.and_then(|id| id.0.get_timestamp()).map_or(0, |time| time.to_unix().0);
-        let is_new = i64::try_from(made_at).unwrap_or(i64::MAX) >= begun_before.unix_secs();
-        if is_needed || is_new {
-            continue;
-        }
-        // A run's build has the run's id, which is older than its context.
-        if let Some(id) = id
-            && store::runs::by_uuid(&app.db, id).await?.is_some_and(|run| !run.state.is_final())
-        {
-            continue;
-        }
-        let blobs = app.blobs.clone();
-        blocking(move || blobs.delete(BlobKind::Context, &name)).await?;
-    }
-    Ok(())
 }

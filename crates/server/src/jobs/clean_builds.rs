@@ -7,12 +7,14 @@ use std::time::Duration;
 use store::builds;
 use store::jobs::Row;
 use wire::builds::OperationState;
-use wire::ids::MachineId;
+use wire::ids::{BuildId, MachineId};
 use wire::link::CleanBuilds;
+use wire::time::Timestamp;
 
 use super::Shared;
 use super::worker::persist;
 use crate::app::App;
+use crate::blobs::{BlobKind, blocking};
 use crate::domain;
 use crate::error::Result;
 use crate::link::CallError;
@@ -66,4 +68,29 @@ pub(super) async fn watch_machines(app: App) {
             changed = hub.changed() => if changed.is_err() { return },
         }
     }
+}
+
+/// Deletes contexts that no build needs any more, of those that were there before a time.
+pub(super) async fn sweep_contexts(app: &App, begun_before: Timestamp) -> Result<()> {
+    let blobs = app.blobs.clone();
+    let names = blocking(move || blobs.names(BlobKind::Context)).await?;
+    let unfinished = builds::unfinished(&app.db).await?;
+    for name in names {
+        let id = name.parse::<BuildId>().ok();
+        let is_needed = id.is_some_and(|id| unfinished.iter().any(|build| build.id == id));
+        let made_at = id.and_then(|id| id.0.get_timestamp()).map_or(0, |time| time.to_unix().0);
+        let is_new = i64::try_from(made_at).unwrap_or(i64::MAX) >= begun_before.unix_secs();
+        if is_needed || is_new {
+            continue;
+        }
+        // A run's build has the run's id, which is older than its context.
+        if let Some(id) = id
+            && store::runs::by_uuid(&app.db, id).await?.is_some_and(|run| !run.state.is_final())
+        {
+            continue;
+        }
+        let blobs = app.blobs.clone();
+        blocking(move || blobs.delete(BlobKind::Context, &name)).await?;
+    }
+    Ok(())
 }

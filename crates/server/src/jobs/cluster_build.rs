@@ -16,7 +16,8 @@ use wire::secret::Secret;
 use wire::terminals::ExecSpec;
 
 use super::bases::Bases;
-use super::build_image::{Log, Progress, Stop, Work};
+use super::build_image::{Stop, Work};
+use super::build_progress::{Log, Progress};
 use super::executor::Executor;
 use super::pod_log::PodLog;
 use super::pod_stage::{SAID_BYTES, STOPPED, Stage, can_push, clip, stage_of};
@@ -68,7 +69,8 @@ impl Executor for InCluster {
     async fn build(&self, work: &Work<'_>, log: &mut Log) -> Result<Option<ImageReference>, Stop> {
         let mut pod_log = self.job(work, log).await?;
         let pod = self.started(work).await?;
-        let secrets = git_repo_secrets::of_build(work.app, work.build.id).await?;
+        let of_build = git_repo_secrets::of_build(work.app, work.build.id).await?;
+        let secrets = of_build.map(|of_build| of_build.secrets).unwrap_or_default();
         let veil = Veil::over(&secrets);
         self.give(work, &pod, &secrets).await?;
         let names = [Some(work.app.config.registry_listen.to_string()), Some(registry_name(work.app))];

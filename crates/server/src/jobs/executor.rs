@@ -12,7 +12,10 @@ use wire::link::{BuildEvent, BuildImage, LinkError, LinkErrorCode, PushBuild, Tr
 use wire::names::{Digest, ImageReference};
 
 use super::bases::Bases;
-use super::build_image::{EVENTS_AT_ONCE, Log, Progress, READ_BYTES, Stop, Work};
+use super::build_image::{EVENTS_AT_ONCE, READ_BYTES, Stop, Work};
+use super::build_progress::{Log, Progress};
+use super::build_secrets;
+use super::veil::Veil;
 use crate::domain::registry;
 use crate::error::Error;
 use crate::link::CallError;
@@ -47,7 +50,7 @@ impl Executor for OnMachine {
         let advertised = app.config.registry_advertise.clone();
         let here = [Some(app.config.registry_listen.to_string()), advertised, there];
         let mut bases = Bases::new(here.into_iter().flatten());
-        let (context, _) = work.context().await?;
+        let sealed = build_secrets::with_context(work).await?;
         let config = &app.config.builds;
         let call = BuildImage {
             instance: app.instance,
@@ -64,8 +67,16 @@ impl Executor for OnMachine {
             memory_bytes: config.memory_bytes,
             cpu_millis: config.cpu_millis,
             timeout_secs: work.secs_left(),
+            secrets: sealed.as_ref().map(|sealed| sealed.secrets.clone()),
         };
-        let body = Body::from_stream(ReaderStream::with_capacity(context, READ_BYTES));
+        let has_secrets = sealed.is_some();
+        let (body, veil) = if let Some(sealed) = sealed {
+            sealed.dockerfile.lines().for_each(|line| bases.take(line));
+            (sealed.body, sealed.veil)
+        } else {
+            let (context, _) = work.context().await?;
+            (Body::from_stream(ReaderStream::with_capacity(context, READ_BYTES)), Veil::default())
+        };
         let events = app.hub.stream(machine, &call, Some(body)).await.map_err(Stop::of_call)?;
         let mut events = std::pin::pin!(events.into_stream().ready_chunks(EVENTS_AT_ONCE));
         let mut progress = Progress::new(app, build.id);
@@ -83,11 +94,14 @@ impl Executor for OnMachine {
             for event in batch {
                 match event.map_err(Stop::of_call)? {
                     BuildEvent::Step { step, steps, text } => {
-                        bases.take(&text);
+                        if !has_secrets {
+                            bases.take(&text);
+                        }
+                        let text = veil.cover(&text).into_owned();
                         log.gather(&format!("Step {step}/{steps} : {text}\n"));
                         progress.step = Some((step, steps, text));
                     }
-                    BuildEvent::Log(text) => log.gather(&text),
+                    BuildEvent::Log(text) => log.gather(&veil.cover(&text)),
                     BuildEvent::Built { .. } => {
                         log.flush();
                         progress.store(log.written()).await;
@@ -96,7 +110,9 @@ impl Executor for OnMachine {
                     BuildEvent::Failed(refused) => {
                         log.flush();
                         progress.store(log.written()).await;
+                        let refused = LinkError::new(refused.code, veil.cover(&refused.message));
                         return Err(match refused.code {
+                            LinkErrorCode::Unsupported => Stop::Failed("no_build_secrets", refused.message),
                             LinkErrorCode::ImageUnavailable => {
                                 Stop::Failed("base_image_unavailable", refused.message)
                             }

@@ -2,7 +2,8 @@
 //! with a lease, and whoever loses the lease stops. Doing a job twice finds what the first time did.
 //!
 //! - `worker.rs`: claims, leases, tries again, gives up
-//! - `build_image.rs`: from a context to an image; `executor.rs`: what builds it; `cluster_build.rs`, `pod_log.rs`, `pod_stage.rs`, `veil.rs`: when that is a pod;
+//! - `build_image.rs`: from a context to an image; `build_progress.rs`: what is heard meanwhile; `executor.rs`: what builds it; `cluster_build.rs`, `pod_log.rs`, `pod_stage.rs`: when that is a pod;
+//!   `build_secrets.rs`, `veil.rs`: what its steps may read;
 //!   `bases.rs`: what it builds on; `clean_builds.rs`: what ended builds leave behind
 //! - `save_container.rs`: from a container to an image, where that differs
 //! - `delete_manifest.rs`: removes an image from the registry; `collect_registry.rs`: removes from it what no image needs
@@ -12,6 +13,8 @@
 
 mod bases;
 mod build_image;
+mod build_progress;
+mod build_secrets;
 mod change_release;
 mod clean_builds;
 mod cluster_build;

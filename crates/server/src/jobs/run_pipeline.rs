@@ -470,6 +470,7 @@ fn reason_of(reason: Option<&str>) -> &'static str {
         Some("not_started") => "not_started",
         Some("out_of_memory") => "out_of_memory",
         Some("too_large") => "too_large",
+        Some("no_build_secrets") => "no_build_secrets",
         Some("no_cluster" | "job_taken" | "cluster_refuses") => "no_cluster",
         _ => "build_failed",
     }

@@ -11,7 +11,8 @@ use wire::link::{LinkErrorCode, RegistryImage, RegistryReference, RemoveImage};
 use wire::names::Digest;
 use wire::saves::{CommitContainer, CommitEvent};
 
-use super::build_image::{Log, Made, Stop, Work};
+use super::build_image::{Made, Stop, Work};
+use super::build_progress::Log;
 use crate::clients::registry::Repository;
 use crate::domain::saves::{self, Saved};
 use crate::error::{Error, ErrorKind};

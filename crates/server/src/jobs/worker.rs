@@ -13,8 +13,7 @@ use wire::time::Timestamp;
 
 use super::{
     BUILD_KINDS, CLUSTER_BUILD_KINDS, CLUSTER_RUN_KINDS, OTHER_KINDS, RELEASE_KINDS, RELEASES,
-    RELEASES_OF_ACCOUNT, RUN_KINDS, Shared, TELL_KINDS, build_image, change_release, clean_builds,
-    max_attempts, run,
+    RELEASES_OF_ACCOUNT, RUN_KINDS, Shared, TELL_KINDS, change_release, clean_builds, max_attempts, run,
 };
 use crate::app::App;
 use crate::domain;
@@ -249,13 +248,13 @@ async fn sweep(app: App) {
             Ok(count) => tracing::debug!(count, "removed jobs that are done"),
             Err(error) => tracing::warn!(%error, "cannot remove jobs that are done"),
         }
-        if let Err(error) = build_image::sweep_contexts(&app, begun_before).await {
+        if let Err(error) = clean_builds::sweep_contexts(&app, begun_before).await {
             tracing::warn!(%error, "cannot remove contexts of builds that have ended");
         }
         if let Err(error) = change_release::sweep(&app).await {
             tracing::warn!(%error, "cannot remove what is known of old operations on releases");
         }
-        if let Err(error) = domain::runs::sweep(&app).await {
+        if let Err(error) = domain::run_retention::sweep(&app).await {
             tracing::warn!(%error, "cannot remove runs that ended long ago");
         }
         tokio::select! {

@@ -56,7 +56,9 @@ impl From<LinkError> for Failure {
             Code::GpuUnavailable => Self::Final("gpu_unavailable", message),
             Code::Denied => Self::Final("denied_by_machine", message),
             Code::ImageUnavailable => Self::Passing("image_unavailable", message),
-            Code::Invalid | Code::BuildFailed => Self::Final("refused_by_engine", message),
+            Code::Invalid | Code::BuildFailed | Code::Unsupported => {
+                Self::Final("refused_by_engine", message)
+            }
             Code::Engine => Self::Passing("engine_error", message),
             Code::Timeout => Self::Passing("machine_slow", message),
         }

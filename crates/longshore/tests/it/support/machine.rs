@@ -133,6 +133,7 @@ impl Machine {
             memory_bytes: 256 << 20,
             cpu_millis: 1_000,
             timeout_secs: 600,
+            secrets: None,
         }
     }
 
