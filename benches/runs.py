@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Pipelines on a private engine, with a real git server on this host: from a webhook to the first line of the run's log (what the platform
 takes, before the git server is asked anything); a whole run against `git clone --depth 1 && docker build && docker push` by hand, with fresh
-bytes each time; the same commit once more, when nothing has changed; and a step that prints a million lines, followed by 20 viewers."""
+bytes each time; the same commit once more, when nothing has changed; a step that prints a million lines, followed by 20 viewers; and a hundred
+runs of two accounts that wait behind one that does not end: what the server spends on each until its turn, and whose turn comes when."""
 
 import hashlib
 import hmac
@@ -27,6 +28,7 @@ HOOKS = int(os.environ.get("LONGSHORE_BENCH_HOOKS", "30"))
 SIZE_MIB = int(os.environ.get("LONGSHORE_BENCH_RUN_MIB", "16"))
 LINES = int(os.environ.get("LONGSHORE_BENCH_LINES", "1000000"))
 VIEWERS = 20
+WAITING = 100
 SECRET = "bench secret"
 QUIET = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1", "GIT_TERMINAL_PROMPT": "0"}
 
@@ -244,6 +246,43 @@ def flood(result, pipeline, repository):
                   spread([LINES - count for count in counts]), goal=0, digits=0)
 
 
+def waiting(result):
+    """One place, and somebody in it. The runs that wait build nothing, so that their turns come quickly: they have no Dockerfile."""
+    settings = {"LONGSHORE_OUTBOUND_ALLOW": "127.0.0.0/8", "LONGSHORE_BUILDS_QUEUED_PER_ACCOUNT": "1000", "LONGSHORE_BUILDS_WORKERS": "1"}
+    with Server("runs-waiting", settings=settings) as server:
+        tokens = [server.register(name) for name in ("first", "second")]
+        slow, empty = Repository("slow"), Repository("empty")
+        with tarfile.open(fileobj=io.BytesIO(link.context())) as programs:
+            programs.extractall(slow.work)
+        slow.commit({"Dockerfile": b'FROM scratch\nCOPY root /\nRUN ["/bin/sleep", "600"]\n'})
+        empty.commit({"README": b"nothing to build"})
+        in_the_way = Pipeline(server, tokens[0], slow, "slow")
+        blocking = in_the_way.start()
+        shown = f"{server.url}/api/v1/builds/{blocking['uuid']}"
+        is_asleep = lambda: (call(shown, token=tokens[0], expect=(200, 404))[1] or {}).get("step") == 3
+        wait_until("the step that sleeps", 120, is_asleep, 0.05)
+        pipelines = [Pipeline(server, token, empty, name) for token, name in zip(tokens, ("one", "two"))]
+        time.sleep(2)
+        before = cpu([server.pid])
+        for pipeline in pipelines:
+            for _ in range(WAITING // 2):
+                pipeline.start()
+        time.sleep(5)
+        spent = (cpu([server.pid]) - before) / WAITING * 1000
+        result.figure("waiting-cpu", f"{WAITING} runs that wait: processor time of the server for each", "ms", spread([spent]), goal=1)
+        call(f"{server.url}/api/v1/runs/{blocking['id']}/cancel", "POST", None, tokens[0])
+
+        def ended():
+            rows = [row for token in tokens for row in call(f"{server.url}/api/v1/runs?limit=2048", token=token)[1]["data"]
+                    if row["id"] != blocking["id"]]
+            return len(rows) == WAITING and all(row["ended_at"] for row in rows) and rows
+        rows = sorted(wait_until("the runs that waited", 600, ended, 0.5), key=lambda row: (row["ended_at"], row["id"]))
+        # The first account asked for all of its runs before the second one asked for any.
+        early = sum(row["repo_name"] == "two" for row in rows[:WAITING // 5])
+        result.figure("waiting-share", f"Of the first {WAITING // 5} turns, those of the account that came second", "turns",
+                      spread([early]), goal=WAITING // 5 * 0.4, better="higher", digits=0)
+
+
 def main():
     result = Result("runs")
     registry, address = plain_registry()
@@ -260,6 +299,7 @@ def main():
             whole_runs(result, pipeline, CloneAndBuild(address, repository), repository, pids)
             talkative = Repository("flood")
             flood(result, Pipeline(server, token, talkative, "flood"), talkative)
+        waiting(result)
     finally:
         end(registry)
     result.write()
