@@ -20,14 +20,14 @@ use crate::support::{eventually, setting};
 const RUN_SECS: u64 = 180;
 
 /// A cluster whose pods reach the registry of a server to come, and the namespace of its builds.
-struct Site {
-    cluster: Cluster,
+pub(crate) struct Site {
+    pub(crate) cluster: Cluster,
     gate: Gate,
     namespace: String,
 }
 
 impl Site {
-    async fn open() -> Option<Self> {
+    pub(crate) async fn open() -> Option<Self> {
         let cluster = cluster()?;
         let gate = Gate::open(&cluster.host_ip()?).await;
         Some(Self { cluster, gate, namespace: unique("builds") })
@@ -50,7 +50,7 @@ impl Site {
     }
 
     /// A server in this process, with the cluster.
-    async fn server(&self, more: &[(&str, &str)]) -> TestServer {
+    pub(crate) async fn server(&self, more: &[(&str, &str)]) -> TestServer {
         let server = self.server_alone(more).await;
         self.cluster.add_to(&server.admin().await).await;
         server
@@ -68,11 +68,17 @@ impl Site {
 
     /// A server in a process of its own.
     async fn process(&self) -> ServerProcess {
+        let server = self.process_alone().await;
+        self.cluster.add_to(&server.admin().await).await;
+        server
+    }
+
+    /// A server in a process of its own that does not know the cluster yet.
+    pub(crate) async fn process_alone(&self) -> ServerProcess {
         let settings = self.settings();
         let settings: Vec<_> = settings.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
         let server = ServerProcess::start_on(&settings).await;
         self.gate.lead_to(server.registry.clone());
-        self.cluster.add_to(&server.admin().await).await;
         server
     }
 
@@ -82,7 +88,7 @@ impl Site {
     }
 
     /// Waits until nothing is left of the builds, and takes their namespace away.
-    async fn close(&self) {
+    pub(crate) async fn close(&self) {
         eventually("nothing is left of the builds", RUN_SECS, || async {
             let left = self.objects("jobs").len() + self.objects("pods").len();
             tokio::time::sleep(Duration::from_millis(200)).await;

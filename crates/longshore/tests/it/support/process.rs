@@ -120,6 +120,11 @@ impl ServerProcess {
         panic!("the server does not answer");
     }
 
+    /// What it says to whoever keeps its log.
+    pub(crate) fn log_file(&self) -> PathBuf {
+        log_file(&self.data_dir)
+    }
+
     /// Ends it at once, in the middle of whatever it does.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
@@ -183,6 +188,11 @@ impl Drop for ServerProcess {
     }
 }
 
+/// Beside the data, so that it is no part of it.
+fn log_file(data_dir: &Path) -> PathBuf {
+    data_dir.with_extension("log")
+}
+
 /// The environment variable of a setting.
 fn variable(key: &str) -> String {
     format!("LONGSHORE_{}", key.replace('.', "_").to_uppercase())
@@ -227,10 +237,12 @@ fn spawn(program: &Program, data_dir: &Path, settings: &[(String, String)]) -> C
         command.env(variable(key), value);
     }
     let is_loud = super::setting("LONGSHORE_TEST_LOUD").is_some();
+    std::fs::create_dir_all(data_dir.parent().unwrap()).unwrap();
+    let log = std::fs::File::options().create(true).append(true).open(log_file(data_dir)).unwrap();
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(if is_loud { Stdio::inherit() } else { Stdio::null() })
+        .stderr(if is_loud { Stdio::inherit() } else { log.into() })
         .spawn()
         .unwrap();
     // What it announces is of no interest, but a pipe that nobody reads would stop it.
