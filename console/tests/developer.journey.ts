@@ -258,6 +258,11 @@ describe.skipIf(!hasCluster)("with a cluster", () => {
       const [shown] = await Promise.all([visitor.context.waitForEvent("page"), open.click()]);
       await expect.poll(() => shown.locator("body").innerText(), { timeout: 30_000 }).toContain("the first");
       await shown.close();
+      // How much of the quota is used, and what the cluster tells.
+      const quota = page.getByRole("region", { name: visitor.t("quota.title") });
+      await quota.getByRole("img", { name: new RegExp(`^${visitor.t("resource.pods")}`) }).waitFor();
+      const events = page.getByRole("region", { name: visitor.t("kube.events") });
+      await events.getByText("Pod my-app-").first().waitFor({ timeout: 30_000 });
       await visitor.picture("namespace-service");
       expect(await visitor.axe()).toEqual([]);
 

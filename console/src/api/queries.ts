@@ -128,6 +128,18 @@ export const queries = {
       queryKey: ["namespace", namespace],
       queryFn: () => call(api.GET("/api/v1/namespaces/{namespace}", { params: { path: { namespace } } })),
     }),
+  namespaceQuota: (namespace: string) =>
+    queryOptions({
+      queryKey: ["namespace", namespace, "quota"],
+      queryFn: () => call(api.GET("/api/v1/namespaces/{namespace}/quota", { params: { path: { namespace } } })),
+      refetchInterval: 15_000,
+    }),
+  namespaceEvents: (namespace: string) =>
+    queryOptions({
+      queryKey: ["namespace", namespace, "events"],
+      queryFn: () => call(api.GET("/api/v1/namespaces/{namespace}/events", { params: { path: { namespace } } })),
+      refetchInterval: 15_000,
+    }),
   pods: (namespace: string) =>
     queryOptions({
       queryKey: ["pods", namespace],

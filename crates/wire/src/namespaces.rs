@@ -62,6 +62,36 @@ pub struct NamespaceView {
     pub created_at: Timestamp,
 }
 
+/// How much of something there may be in a namespace, and is, as the cluster counts it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NamespaceQuotaView {
+    /// What is counted, such as `requests.memory` or `pods`.
+    pub resource: String,
+    /// How much there is, as Kubernetes writes it.
+    pub used: String,
+    /// How much there may be.
+    pub limit: String,
+}
+
+/// Something that the cluster tells of what is in a namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NamespaceEventView {
+    /// When it happened last, as the cluster says.
+    pub at: Option<String>,
+    /// Whether it is a warning.
+    pub is_warning: bool,
+    /// Why, in one word, such as `FailedScheduling`.
+    pub reason: String,
+    /// What, in the cluster's own words.
+    pub message: String,
+    /// Of which kind what it happened to is, such as `Pod`.
+    pub kind: String,
+    /// And its name.
+    pub name: String,
+    /// How often it happened.
+    pub count: u64,
+}
+
 /// Asks for a kubeconfig for one's own `kubectl`, bound to a namespace.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -2,7 +2,10 @@
 
 use clap::Subcommand;
 use wire::names::{ClusterName, NamespaceName};
-use wire::namespaces::{KubeconfigCreate, KubeconfigCreated, NamespaceCreate, NamespaceView};
+use wire::namespaces::{
+    KubeconfigCreate, KubeconfigCreated, NamespaceCreate, NamespaceEventView, NamespaceQuotaView,
+    NamespaceView,
+};
 
 use super::list::{self, PageArgs, WhoseArgs, name_of};
 use super::session::Session;
@@ -45,6 +48,16 @@ pub(crate) enum NamespaceCommand {
         /// Its name, with or without the account, or its id
         namespace: String,
     },
+    /// Show how much there may be in a namespace, and is
+    Quota {
+        /// Its name, with or without the account, or its id
+        namespace: String,
+    },
+    /// Show what happened in a namespace of late, newest first
+    Events {
+        /// Its name, with or without the account, or its id
+        namespace: String,
+    },
     /// Print a kubeconfig for your own kubectl, good for a while and in this namespace alone
     Kubeconfig(KubeconfigArgs),
     /// Delete a namespace and everything in it
@@ -70,6 +83,29 @@ pub(crate) async fn run(command: NamespaceCommand, session: &Session) -> anyhow:
             let made: NamespaceView = answer.view()?;
             session.printer.say(words::NAMESPACE_CREATED, &[made.name.as_str(), made.cluster.as_str()]);
             Ok(())
+        }
+        NamespaceCommand::Quota { namespace } => {
+            let answer = session.client.get(&["api", "v1", "namespaces", &namespace, "quota"], &[]).await?;
+            if session.shown_as_json(&answer)? {
+                return Ok(());
+            }
+            let quota: Vec<NamespaceQuotaView> = answer.view()?;
+            let rows: Vec<_> = quota.into_iter().map(|it| [it.resource, it.used, it.limit]).collect();
+            session.printer.table(["RESOURCE", "USED", "LIMIT"], &rows)
+        }
+        NamespaceCommand::Events { namespace } => {
+            let answer = session.client.get(&["api", "v1", "namespaces", &namespace, "events"], &[]).await?;
+            if session.shown_as_json(&answer)? {
+                return Ok(());
+            }
+            let events: Vec<NamespaceEventView> = answer.view()?;
+            let row = |it: NamespaceEventView| {
+                let kind = if it.is_warning { "warning" } else { "normal" };
+                let what = format!("{}/{}", it.kind.to_lowercase(), it.name);
+                [it.at.unwrap_or_default(), kind.to_owned(), it.reason, what, it.message]
+            };
+            let rows: Vec<_> = events.into_iter().map(row).collect();
+            session.printer.table(["WHEN", "TYPE", "REASON", "OBJECT", "MESSAGE"], &rows)
         }
         NamespaceCommand::List { whose, cluster, page } => {
             let mut query = whose.query(&page);

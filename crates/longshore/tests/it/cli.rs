@@ -246,6 +246,13 @@ fn answer_as_platform(seen: &Seen) -> Response {
             201,
             &json!({ "kubeconfig": "{}", "namespace": "alice-test", "expires_at": views::ago(-28_800) }).to_string(),
         ),
+        ("GET", "/api/v1/namespaces/test/quota") => {
+            fake::ok(&json!([{ "resource": "pods", "used": "3", "limit": "20" }]))
+        }
+        ("GET", "/api/v1/namespaces/test/events") => fake::ok(&json!([{
+            "at": "2026-01-02T03:04:05Z", "is_warning": true, "reason": "BackOff", "message": "it fails\u{1b}[2J",
+            "kind": "Pod", "name": "web-1", "count": 7,
+        }])),
         ("GET", "/api/v1/namespaces/test/pods") => fake::ok(&json!([views::pod()])),
         ("GET", "/api/v1/namespaces/test/pods/web-1/log") => "hello\n".into_response(),
         ("POST", "/api/v1/namespaces/test/pods/web-1/terminal-tickets") => fake::raw_json(
@@ -553,6 +560,8 @@ fn commands(code: &str) -> Vec<Vec<String>> {
         "namespace create test",
         "namespace list",
         "namespace show test",
+        "namespace quota test",
+        "namespace events test",
         "namespace kubeconfig test --expires-in 8h",
         "namespace delete test --yes",
         "workload apply -f FILE",

@@ -152,6 +152,9 @@ async fn nobody_reaches_anothers_namespace_by_any_name() {
 
     for named in [id, full, short] {
         mallory.get(&format!("/api/v1/namespaces/{named}")).await.expect(404);
+        for part in ["quota", "events"] {
+            mallory.get(&format!("/api/v1/namespaces/{named}/{part}")).await.expect(404);
+        }
         mallory.delete(&format!("/api/v1/namespaces/{named}")).await.expect(404);
         mallory.post("/deploy/delete_namespace", json!({"namespace": named})).await.expect(404);
         let as_henry = json!({"username": name, "namespace": named});
@@ -162,6 +165,9 @@ async fn nobody_reaches_anothers_namespace_by_any_name() {
     mallory.get("/api/v1/namespaces?all=true").await.expect(403);
     assert_eq!(mallory.get("/api/v1/namespaces").await.expect(200).json()["total"], 0);
     henry.get(&format!("/api/v1/namespaces/{full}")).await.expect(200);
+    let quota = henry.get(&format!("/api/v1/namespaces/{full}/quota")).await.expect(200).json();
+    let pods = quota.as_array().unwrap().iter().find(|row| row["resource"] == "pods");
+    assert!(pods.is_some_and(|row| row["limit"].as_str().is_some_and(|limit| limit != "0")), "{quota}");
     admin.get(&format!("/api/v1/namespaces/{id}")).await.expect(200);
     let acted = admin.get(&format!("/deploy/list_all_my_namespace?username={name}")).await.expect(200).json();
     assert_eq!(acted[0]["namespace"], full);

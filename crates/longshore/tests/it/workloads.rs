@@ -272,6 +272,12 @@ async fn why_a_workload_does_not_start_is_said_in_plain_words() {
     assert!(pull.contains("10.241.0.1:1/nobody/nothing:1"), "{pull}");
     assert!(quota.contains("requests.nvidia.com/gpu"), "{quota}");
     assert!(room_for.contains("Insufficient cpu"), "{room_for}");
+    // The cluster's own words are there as well.
+    let events = room.henry.get("/api/v1/namespaces/test/events").await.expect(200).json();
+    let told = |reason: &str| {
+        events.as_array().unwrap().iter().any(|it| it["reason"] == reason && it["is_warning"] == true)
+    };
+    assert!(told("FailedScheduling") && told("FailedCreate"), "{events}");
     room.close().await;
 }
 

@@ -12,7 +12,7 @@
 //!   `notifications`: who is told of runs; `deploys`: what is brought up to date with what they made
 //! - `leases`, `placement`: who gets which graphics processors, and who waits for them; `quotas`: how much an account may have
 //! - `collections`: tidying up the registry
-//! - `clusters`, `namespaces`, `workloads`: Kubernetes; `manifests`: what a file may say;
+//! - `clusters`, `namespaces`, `namespace_views`, `workloads`: Kubernetes; `manifests`: what a file may say;
 //!   `port_forwards`: ways to ports of pods and services; `cluster_builds`: where images are built in clusters
 //! - `chart_repos`, `chart_sync`, `charts`: Helm repositories, and the charts in them; `hosted_charts`: those that accounts keep here
 //! - `releases`: charts that are installed into namespaces
@@ -51,6 +51,7 @@ pub mod logs;
 pub mod machine_images;
 pub mod machines;
 pub mod manifests;
+pub mod namespace_views;
 pub mod namespaces;
 pub mod notifications;
 mod oci_sync;

@@ -6,14 +6,17 @@ use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 use utoipa::IntoParams;
 use wire::names::{AccountName, ClusterName};
-use wire::namespaces::{KubeconfigCreate, KubeconfigCreated, NamespaceCreate, NamespaceQuery, NamespaceView};
+use wire::namespaces::{
+    KubeconfigCreate, KubeconfigCreated, NamespaceCreate, NamespaceEventView, NamespaceQuery,
+    NamespaceQuotaView, NamespaceView,
+};
 use wire::page::{Page, PageQuery};
 use wire::problem::Problem;
 
 use super::extract::{Json, Params, Path};
 use crate::app::App;
 use crate::caller::Caller;
-use crate::domain::namespaces;
+use crate::domain::{namespace_views, namespaces};
 use crate::error::Result;
 
 /// What to list.
@@ -100,4 +103,26 @@ pub async fn kubeconfig(
 ) -> Result<(StatusCode, axum::Json<KubeconfigCreated>)> {
     let made = namespaces::kubeconfig(&app, &caller, &namespace, &wanted).await?;
     Ok((StatusCode::CREATED, axum::Json(made)))
+}
+
+/// How much there may be in a namespace and is, as the cluster counts it.
+#[utoipa::path(get, path = "/api/v1/namespaces/{namespace}/quota", tag = "namespaces", params(("namespace" = String, Path, description = "Its id, or its name among the caller's own")),
+    responses((status = 200, body = Vec<NamespaceQuotaView>), (status = 401, body = Problem), (status = 404, body = Problem), (status = 503, description = "The cluster does not answer", body = Problem)))]
+pub async fn quota(
+    State(app): State<App>,
+    caller: Caller,
+    Path(namespace): Path<String>,
+) -> Result<axum::Json<Vec<NamespaceQuotaView>>> {
+    namespace_views::quota(&app, &caller, &namespace).await.map(axum::Json)
+}
+
+/// What happened in a namespace of late, in the cluster's own words, newest first: at most a hundred events.
+#[utoipa::path(get, path = "/api/v1/namespaces/{namespace}/events", tag = "namespaces", params(("namespace" = String, Path, description = "Its id, or its name among the caller's own")),
+    responses((status = 200, body = Vec<NamespaceEventView>), (status = 401, body = Problem), (status = 404, body = Problem), (status = 503, description = "The cluster does not answer", body = Problem)))]
+pub async fn events(
+    State(app): State<App>,
+    caller: Caller,
+    Path(namespace): Path<String>,
+) -> Result<axum::Json<Vec<NamespaceEventView>>> {
+    namespace_views::events(&app, &caller, &namespace).await.map(axum::Json)
 }

@@ -235,6 +235,8 @@ pub const RIGHTS: &[(&str, &str, Access)] = &[
     ("GET", "/api/v1/namespaces/{namespace}", Own),
     ("DELETE", "/api/v1/namespaces/{namespace}", Own),
     ("POST", "/api/v1/namespaces/{namespace}/kubeconfig", Own),
+    ("GET", "/api/v1/namespaces/{namespace}/quota", Own),
+    ("GET", "/api/v1/namespaces/{namespace}/events", Own),
     ("GET", "/api/v1/namespaces/{namespace}/pods", Own),
     ("GET", "/api/v1/namespaces/{namespace}/pods/{pod}/log", Own),
     ("POST", "/api/v1/namespaces/{namespace}/pods/{pod}/terminal-tickets", Own),

@@ -167,6 +167,8 @@ fn all<R: Routes>(routes: R) -> R {
         .routes(routes!(namespaces::list, namespaces::create))
         .routes(routes!(namespaces::get, namespaces::delete))
         .routes(routes!(namespaces::kubeconfig))
+        .routes(routes!(namespaces::quota))
+        .routes(routes!(namespaces::events))
         .routes(routes!(workloads::pods))
         .routes(routes!(workloads::pod_log))
         .routes(routes!(port_forwards::to_pod))
