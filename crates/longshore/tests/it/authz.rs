@@ -649,6 +649,8 @@ async fn every_route_keeps_out_whom_it_should() {
             let is_away = status == 409 && (path.contains("/files") || path.ends_with("/save"))
                 || status == 503
                     && (path.ends_with("nodes")
+                        || path.ends_with("{namespace}/quota")
+                        || path.ends_with("{namespace}/events")
                         || path.contains("/pods")
                         || path.ends_with("/port-forward")
                         || path.starts_with("/deploy/")
