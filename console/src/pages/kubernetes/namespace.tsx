@@ -28,7 +28,6 @@ type Pod = Schemas["PodView"];
 
 const SOON_MS = 1500;
 
-
 export function NamespaceDetail() {
   const name = useParams().name ?? "";
   const { t, word } = useText();
@@ -87,67 +86,69 @@ export function NamespaceDetail() {
       </PageHead>
       <div className="grid-2">
         <div className="stack">
-      <Card title={t("kube.workloads")} flush>
-        {workloads.isPending && <Skeleton rows={2} />}
-        {workloads.error && <Trouble error={workloads.error} onRetry={workloads.refetch} />}
-        {workloads.data && mine.length === 0 && <p className="card-body soft">{t("kube.empty")}</p>}
-        <ul className="lines">
-          {mine.map((row) => (
-            <li key={row.id} className="row">
-              <div className="grow">
-                <Link to={paths.workload(row.id)}>{row.name}</Link>
-                <div className="soft small">{row.kind}</div>
-              </div>
-              <OpenService workload={row} small />
-              <WorkloadBadge workload={row} />
-            </li>
-          ))}
-        </ul>
-      </Card>
-      <Card title={t("kube.pods")} flush>
-        {pods.isPending && <Skeleton />}
-        {pods.error && <Trouble error={pods.error} onRetry={pods.refetch} />}
-        {pods.data?.length === 0 && (
-          <Empty icon="kubernetes" title={t("kube.no_pods")}>
-            {t("kube.empty_note")}
-          </Empty>
-        )}
-        <ul className="lines">
-          {pods.data?.map((pod) => (
-            <li key={pod.name} className="row">
-              <div className="grow">
-                {pod.name}
-                <div className="soft small">
-                  <Foreign
-                    text={[pod.node, pod.images.map(shortImage).join(" "), pod.message].filter(Boolean).join(" · ")}
-                  />
-                </div>
-              </div>
-              <Badge tone={podTone(pod.status)} title={pod.images.join(" ")}>
-                {`${pod.status} · ${pod.ready}`}
-              </Badge>
-              {pod.restarts > 0 && <span className="soft small">{t("kube.restarts", { count: pod.restarts })}</span>}
-              {pod.created_at && (
-                <span className="soft small">
-                  <When at={pod.created_at} />
-                </span>
-              )}
-              <Button small icon="log" onClick={() => setSearch({ pod: pod.name, show: "log" })}>
-                {t("container.log")}
-              </Button>
-              <Button small icon="terminal" onClick={() => setSearch({ pod: pod.name, show: "terminal" })}>
-                {t("container.terminal")}
-              </Button>
-            </li>
-          ))}
-        </ul>
-      </Card>
-      {shown && what === "log" && <PodLog key={shown.name} namespace={name} pod={shown} />}
-      {shown && what === "terminal" && (
-        <Suspense fallback={<Skeleton />}>
-          <PodTerminal key={shown.name} namespace={name} pod={shown} />
-        </Suspense>
-      )}
+          <Card title={t("kube.workloads")} flush>
+            {workloads.isPending && <Skeleton rows={2} />}
+            {workloads.error && <Trouble error={workloads.error} onRetry={workloads.refetch} />}
+            {workloads.data && mine.length === 0 && <p className="card-body soft">{t("kube.empty")}</p>}
+            <ul className="lines">
+              {mine.map((row) => (
+                <li key={row.id} className="row">
+                  <div className="grow">
+                    <Link to={paths.workload(row.id)}>{row.name}</Link>
+                    <div className="soft small">{row.kind}</div>
+                  </div>
+                  <OpenService workload={row} small />
+                  <WorkloadBadge workload={row} />
+                </li>
+              ))}
+            </ul>
+          </Card>
+          <Card title={t("kube.pods")} flush>
+            {pods.isPending && <Skeleton />}
+            {pods.error && <Trouble error={pods.error} onRetry={pods.refetch} />}
+            {pods.data?.length === 0 && (
+              <Empty icon="kubernetes" title={t("kube.no_pods")}>
+                {t("kube.empty_note")}
+              </Empty>
+            )}
+            <ul className="lines">
+              {pods.data?.map((pod) => (
+                <li key={pod.name} className="row">
+                  <div className="grow">
+                    {pod.name}
+                    <div className="soft small">
+                      <Foreign
+                        text={[pod.node, pod.images.map(shortImage).join(" "), pod.message].filter(Boolean).join(" · ")}
+                      />
+                    </div>
+                  </div>
+                  <Badge tone={podTone(pod.status)} title={pod.images.join(" ")}>
+                    {`${pod.status} · ${pod.ready}`}
+                  </Badge>
+                  {pod.restarts > 0 && (
+                    <span className="soft small">{t("kube.restarts", { count: pod.restarts })}</span>
+                  )}
+                  {pod.created_at && (
+                    <span className="soft small">
+                      <When at={pod.created_at} />
+                    </span>
+                  )}
+                  <Button small icon="log" onClick={() => setSearch({ pod: pod.name, show: "log" })}>
+                    {t("container.log")}
+                  </Button>
+                  <Button small icon="terminal" onClick={() => setSearch({ pod: pod.name, show: "terminal" })}>
+                    {t("container.terminal")}
+                  </Button>
+                </li>
+              ))}
+            </ul>
+          </Card>
+          {shown && what === "log" && <PodLog key={shown.name} namespace={name} pod={shown} />}
+          {shown && what === "terminal" && (
+            <Suspense fallback={<Skeleton />}>
+              <PodTerminal key={shown.name} namespace={name} pod={shown} />
+            </Suspense>
+          )}
         </div>
         <div className="stack">
           <NamespaceQuota namespace={it.name} />

@@ -1,4 +1,4 @@
-/** Amounts as Kubernetes writes them: `500m`, `2Gi`, `20`. */
+/** Amounts in Kubernetes' spelling: `500m`, `2Gi`, `20`. */
 
 const POWERS: Record<string, number> = {
   n: 1e-9,

@@ -113,46 +113,46 @@ export function WorkloadDetail() {
           </ul>
         </Card>
         <div className="stack">
-        <Pods workload={it} />
-        <Card title={t("git.about")}>
-          <dl className="facts">
-            <dt>{t("kube.namespace")}</dt>
-            <dd>
-              <Link to={paths.namespace(it.namespace)}>{it.namespace}</Link>
-            </dd>
-            <dt>{t("kube.cluster")}</dt>
-            <dd>{it.cluster}</dd>
-            <dt>{t("kube.file")}</dt>
-            <dd>
-              <Foreign text={it.file} />
-            </dd>
-            {it.images.length > 0 && (
-              <>
-                <dt>{t("nav.images")}</dt>
-                <dd className="mono">
-                  {it.images.map((image) => (
-                    <div key={image} title={image}>
-                      <Foreign text={shortImage(image)} />
-                    </div>
-                  ))}
-                </dd>
-              </>
-            )}
-            {it.ports.length > 0 && (
-              <>
-                <dt>{t("field.ports")}</dt>
-                <dd className="mono">
-                  {it.ports.map((port) => (
-                    <div key={`${port.port}${port.name ?? ""}`}>
-                      {port.port}
-                      {port.node_port ? ` → ${port.node_port}` : ""} {port.address}
-                    </div>
-                  ))}
-                </dd>
-              </>
-            )}
-          </dl>
-        </Card>
+          <Pods workload={it} />
+          <Card title={t("git.about")}>
+            <dl className="facts">
+              <dt>{t("kube.namespace")}</dt>
+              <dd>
+                <Link to={paths.namespace(it.namespace)}>{it.namespace}</Link>
+              </dd>
+              <dt>{t("kube.cluster")}</dt>
+              <dd>{it.cluster}</dd>
+              <dt>{t("kube.file")}</dt>
+              <dd>
+                <Foreign text={it.file} />
+              </dd>
+              {it.images.length > 0 && (
+                <>
+                  <dt>{t("nav.images")}</dt>
+                  <dd className="mono">
+                    {it.images.map((image) => (
+                      <div key={image} title={image}>
+                        <Foreign text={shortImage(image)} />
+                      </div>
+                    ))}
+                  </dd>
+                </>
+              )}
+              {it.ports.length > 0 && (
+                <>
+                  <dt>{t("field.ports")}</dt>
+                  <dd className="mono">
+                    {it.ports.map((port) => (
+                      <div key={`${port.port}${port.name ?? ""}`}>
+                        {port.port}
+                        {port.node_port ? ` → ${port.node_port}` : ""} {port.address}
+                      </div>
+                    ))}
+                  </dd>
+                </>
+              )}
+            </dl>
+          </Card>
         </div>
       </div>
       {open === "scale" && (

@@ -15,6 +15,7 @@ use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use sha2::{Digest as _, Sha256};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 /// What the server does.
 #[derive(Clone, Default)]
@@ -31,6 +32,8 @@ pub(crate) struct Behaviour {
     pub(crate) login: Option<(String, String)>,
     /// Answers everything with this.
     pub(crate) fault: Option<Fault>,
+    /// Answers nothing until this is cancelled.
+    pub(crate) held: Option<CancellationToken>,
 }
 
 /// What a server may do wrong.
@@ -132,6 +135,9 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response {
     let (path, headers) = (request.uri().path().to_owned(), request.headers().clone());
     shared.asked.lock().unwrap().push(Asked { path: path.clone(), headers: headers.clone() });
     let behaviour = shared.behaviour.lock().unwrap().clone();
+    if let Some(held) = &behaviour.held {
+        held.cancelled().await;
+    }
     match behaviour.fault {
         Some(Fault::Status(status)) => return StatusCode::from_u16(status).unwrap().into_response(),
         Some(Fault::Redirect(to)) => return (StatusCode::FOUND, [(header::LOCATION, to)]).into_response(),
