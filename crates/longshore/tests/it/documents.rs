@@ -103,15 +103,16 @@ impl Clone {
             .unwrap();
         let (mut keys, mut screen) = (terminal.stdin.take().unwrap(), terminal.stdout.take().unwrap());
         let (mut shown, mut part) = (String::new(), [0; 4096]);
-        let mut is_asked = false;
+        let mut typed = 0;
         loop {
             let length = screen.read(&mut part).unwrap();
             if length == 0 {
                 break;
             }
             shown.push_str(&String::from_utf8_lossy(&part[..length]));
-            if !is_asked && shown.contains("assword") {
-                is_asked = true;
+            // A prompt that hides what is typed throws away what came before it did; the terminal has then shown it.
+            if shown.contains("assword") && shown.matches(password).count() == typed {
+                typed += 1;
                 writeln!(keys, "{password}").unwrap();
             }
         }
