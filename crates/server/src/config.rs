@@ -1430,7 +1430,8 @@ mod tests {
             ("database_url", "mysql://u:hunter22@h/x"),
             ("mail.url", "smtps://u:hunter22@h"),
         ];
-        let loaded = load(None, |_| None, &flags(&[&[("data_dir", "/a")], &secrets[..]].concat())).unwrap();
+        let others = [("data_dir", "/a"), ("mail.from", "Longshore <ci@example.org>")];
+        let loaded = load(None, |_| None, &flags(&[&others[..], &secrets[..]].concat())).unwrap();
 
         assert!(!format!("{loaded:?}").contains("hunter22"));
         let shown = |key: &str| loaded.config.shown.iter().find(|it| it.setting.key == key).unwrap();
