@@ -37,6 +37,20 @@ export async function closeBrowser() {
 const place = ({ url, lineNumber, columnNumber }: { url: string; lineNumber: number; columnNumber: number }) =>
   `${url}:${lineNumber + 1}:${columnNumber + 1}`;
 
+/** Chromium gives up a page that it is loading when a container's network comes or goes on this host; a person would go there again. */
+function goWhateverTheNetwork(page: Page) {
+  const go = page.goto.bind(page);
+  page.goto = async (url, options) => {
+    for (let tries = 1; ; tries++) {
+      try {
+        return await go(url, options);
+      } catch (error) {
+        if (tries === 5 || !String(error).includes("ERR_NETWORK_CHANGED")) throw error;
+      }
+    }
+  };
+}
+
 /** A person at a browser. */
 export class Visitor {
   private constructor(
@@ -59,6 +73,7 @@ export class Visitor {
     });
     context.setDefaultTimeout(15_000);
     const page = await context.newPage();
+    goWhateverTheNetwork(page);
     const visitor = new Visitor(context, page, look, [], url);
     visitor.watch(page);
     // What was to be seen when it failed; a page that is closed already has nothing to show.
