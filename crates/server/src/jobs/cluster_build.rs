@@ -4,29 +4,25 @@
 
 use std::time::Duration;
 
-use base64::Engine as _;
 use futures::TryStreamExt as _;
-use serde_json::{Value, json};
-use tokio::io::{AsyncRead, AsyncReadExt as _};
+use serde_json::Value;
 use tokio::time::Instant;
 use wire::ids::MachineId;
-use wire::link::{ExecInput, ExecOutput, RegistryCredential, STAGING_TAG_PREFIX};
-use wire::names::{Digest, ImageReference, SecretName};
-use wire::secret::Secret;
-use wire::terminals::ExecSpec;
+use wire::link::STAGING_TAG_PREFIX;
+use wire::names::{Digest, ImageReference};
 
 use super::bases::Bases;
 use super::build_image::{Stop, Work};
 use super::build_progress::{Log, Progress};
 use super::executor::Executor;
+use super::pod_command::logins;
 use super::pod_log::PodLog;
-use super::pod_stage::{SAID_BYTES, STOPPED, Stage, can_push, clip, stage_of};
+use super::pod_stage::{STOPPED, Stage, can_push, clip, stage_of};
 use super::veil::Veil;
 use crate::app::App;
 use crate::blobs::blocking;
 use crate::clients::kube::build_objects::{
-    BUILD_CONTAINER, BUILD_LABEL, BuildJob, PUSH_CONTAINER, job_name, push_image, take_context, take_login,
-    take_secrets,
+    BUILD_CONTAINER, BUILD_LABEL, BuildJob, PUSH_CONTAINER, job_name, push_image,
 };
 use crate::clients::kube::{As, Failure};
 use crate::domain::cluster_builds::{self, Place};
@@ -38,7 +34,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(400);
 /// How often it is looked at while its log is read.
 const LOOK_WHILE_READING: Duration = Duration::from_secs(5);
 /// How long a cluster that does not answer is given before the next try.
-const AWAY_PAUSE: Duration = Duration::from_secs(1);
+pub(super) const AWAY_PAUSE: Duration = Duration::from_secs(1);
 /// How long a pod may wait for a node, for its image, and for being made at all.
 const START_PATIENCE: Duration = Duration::from_mins(5);
 /// How long the reading of a log may go on after its container has ended.
@@ -49,16 +45,10 @@ const DRAINS: u32 = 3;
 const JOB_GRACE_SECS: u64 = 120;
 /// Image repositories that fill the cache when all of them have as much as they may.
 const CACHE_PARTS: u64 = 4;
-/// Bytes that are given to a pod together.
-const GIVE_BYTES: usize = 256 << 10;
-/// Tries to give a pod what it shall build.
-const GIVES: u32 = 5;
-/// How long a command may go on that has been given all that it takes, and only has to put it away.
-const PUT_AWAY_PATIENCE: Duration = Duration::from_mins(1);
 
 /// A cluster's namespace of builds.
 pub(super) struct InCluster {
-    place: Place,
+    pub(super) place: Place,
 }
 
 impl Executor for InCluster {
@@ -159,20 +149,11 @@ impl Executor for InCluster {
     }
 }
 
-/// What steps of a build may read, by name.
-type Secrets = [(SecretName, Secret)];
-
 /// Where what a pod says goes.
 struct Hears<'a> {
     bases: &'a mut Bases,
     veil: &'a Veil,
     log: &'a mut Log,
-}
-
-/// How a command in a pod ended.
-struct Ended {
-    code: i64,
-    output: String,
 }
 
 impl InCluster {
@@ -202,7 +183,7 @@ impl InCluster {
         As::Tenant(&self.place.namespace)
     }
 
-    fn lost(why: &str) -> Stop {
+    pub(super) fn lost(why: &str) -> Stop {
         Stop::Lost(Error::unavailable(
             "build_lost",
             format!("the build's job in the cluster was lost: {why}"),
@@ -219,7 +200,7 @@ impl InCluster {
     }
 
     /// Asks the cluster until it answers: while it is away, what runs there goes on.
-    async fn ask<T, F>(&self, question: impl Fn() -> F) -> Result<T, Failure>
+    pub(super) async fn ask<T, F>(&self, question: impl Fn() -> F) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, Failure>>,
     {
@@ -308,7 +289,7 @@ impl InCluster {
         Ok(staying.max_by_key(|pod| pod["metadata"]["creationTimestamp"].as_str().map(str::to_owned)))
     }
 
-    async fn stage(&self, work: &Work<'_>, pod: &str) -> Result<Stage, Stop> {
+    pub(super) async fn stage(&self, work: &Work<'_>, pod: &str) -> Result<Stage, Stop> {
         Ok(match self.find_pod(work).await? {
             Some(found) if name_of(&found) == pod => stage_of(&found),
             _ => Stage::Lost("its pod was removed".to_owned()),
@@ -359,66 +340,6 @@ impl InCluster {
         let last = events.max_by_key(|event| event["lastTimestamp"].as_str().map(str::to_owned));
         let said = last.and_then(|event| event["message"].as_str());
         Ok(said.unwrap_or("the cluster has made no pod yet").to_owned())
-    }
-
-    /// Gives a pod that waits for it the context, the secrets of its repository and a login to read the registry.
-    async fn give(&self, work: &Work<'_>, pod: &str, secrets: &Secrets) -> Result<(), Stop> {
-        let mut tries = 1;
-        loop {
-            match self.give_once(work, pod, secrets).await {
-                // The connection broke: what was given is thrown away by the next try.
-                Err(Stop::Lost(error)) if tries < GIVES => {
-                    tracing::debug!(%error, tries, "a pod did not get what it shall build");
-                    tries += 1;
-                    tokio::time::sleep(AWAY_PAUSE).await;
-                }
-                given => return given,
-            }
-        }
-    }
-
-    async fn give_once(&self, work: &Work<'_>, pod: &str, secrets: &Secrets) -> Result<(), Stop> {
-        let (app, build) = (work.app, work.build);
-        if !matches!(self.stage(work, pod).await?, Stage::Building) {
-            return Ok(());
-        }
-        let (context, bytes) = work.context().await?;
-        let credential =
-            registry::build_credential(app, build.account_id, &build.account, work.credential_secs())?;
-        let logins = logins(app, &credential);
-        let mut last = String::new();
-        let mut hear = |text: &str| last.push_str(&clip(text));
-        let container = (BUILD_CONTAINER, Some(PUT_AWAY_PATIENCE));
-        let taken = self.command(app, pod, container, take_context(bytes), context, &mut hear).await;
-        let taken = match taken {
-            Ok(Ended { code: 0, .. }) if !secrets.is_empty() => {
-                let files = packed(secrets).map_err(|error| Stop::Broken(error.into()))?;
-                let command = take_secrets(files.len());
-                self.command(app, pod, container, command, files.as_slice(), &mut hear).await
-            }
-            other => other,
-        };
-        let taken = match taken {
-            Ok(Ended { code: 0, .. }) => {
-                let command = take_login(logins.len());
-                self.command(app, pod, container, command, logins.as_bytes(), &mut hear).await
-            }
-            other => other,
-        };
-        match taken {
-            Ok(Ended { code: 0, .. }) => Ok(()),
-            taken => match self.stage(work, pod).await? {
-                // It has begun long ago, and ended while we were at it.
-                Stage::Built | Stage::Failed(..) => Ok(()),
-                _ => match taken {
-                    Ok(_) => {
-                        let message = format!("the pod did not take what it shall build: {last}");
-                        Err(Stop::Failed("build_failed", clip(&message)))
-                    }
-                    Err(stop) => Err(stop),
-                },
-            },
-        }
     }
 
     /// Reads the log of what builds until it ends; whether it did by itself.
@@ -491,72 +412,9 @@ impl InCluster {
             progress.store_when_due(log.written()).await;
         }
     }
-
-    /// Runs a command in a container of the pod to its end, for which it has so long after its input's end; what it says of errors
-    /// is given to `hear`.
-    async fn command(
-        &self,
-        app: &App,
-        pod: &str,
-        (container, patience): (&str, Option<Duration>),
-        command: Vec<String>,
-        mut input: impl AsyncRead + Unpin,
-        hear: &mut impl FnMut(&str),
-    ) -> Result<Ended, Stop> {
-        let spec = ExecSpec {
-            command,
-            is_tty: false,
-            has_input: true,
-            env: std::collections::BTreeMap::new(),
-            working_dir: None,
-            size: wire::terminals::TerminalSize::default(),
-        };
-        let namespace = &self.place.namespace;
-        let opened = self.ask(|| self.place.cluster.exec(app, namespace, pod, Some(container), &spec)).await;
-        let (given, mut said) = opened.map_err(|failure| Self::lost(&failure.to_string()))?;
-        let give = async {
-            let mut buffer = vec![0; GIVE_BYTES];
-            loop {
-                let count = input.read(&mut buffer).await.map_err(|error| Stop::Broken(error.into()))?;
-                if count == 0 {
-                    given.send(ExecInput::End).await;
-                    return Ok::<_, Stop>(());
-                }
-                if !given.send(ExecInput::Bytes(buffer[..count].to_vec())).await {
-                    return Ok(());
-                }
-            }
-        };
-        let take = async {
-            let mut output = String::new();
-            loop {
-                match said.next().await {
-                    Some(Ok(ExecOutput::Out(bytes))) if output.len() < SAID_BYTES => {
-                        output.push_str(&String::from_utf8_lossy(&bytes));
-                    }
-                    Some(Ok(ExecOutput::Out(_))) => {}
-                    Some(Ok(ExecOutput::Err(bytes))) => hear(&String::from_utf8_lossy(&bytes)),
-                    Some(Ok(ExecOutput::Exited(code))) => return Ok(Ended { code, output }),
-                    Some(Ok(ExecOutput::Failed(error))) => return Err(Self::lost(&error.message)),
-                    Some(Err(error)) => return Err(Self::lost(&error.to_string())),
-                    None => return Err(Self::lost("the connection to the cluster broke")),
-                }
-            }
-        };
-        let (mut give, mut take) = (std::pin::pin!(give), std::pin::pin!(take));
-        tokio::select! {
-            given = &mut give => {
-                given?;
-                let Some(patience) = patience else { return take.await };
-                let late = |_| Self::lost("a command in its pod does not end");
-                tokio::time::timeout(patience, take).await.map_err(late)?
-            }
-            ended = &mut take => ended,
-        }
-    }
 }
 
-fn registry_name(app: &App) -> String {
+pub(super) fn registry_name(app: &App) -> String {
     cluster_builds::registry_name(app)
 }
 
@@ -575,28 +433,6 @@ fn with_hint(error: &Error) -> String {
         Some(hint) => format!("{}; {hint}", error.detail),
         None => error.detail.clone(),
     }
-}
-
-/// The file by which buildah knows a login, for each name of the registry.
-fn logins(app: &App, credential: &RegistryCredential) -> String {
-    let text = format!("{}:{}", credential.username, credential.password.expose());
-    let auth = base64::engine::general_purpose::STANDARD.encode(text);
-    let names = [registry_name(app), app.config.registry_listen.to_string()];
-    let auths: serde_json::Map<String, Value> =
-        names.into_iter().map(|name| (name, json!({"auth": auth}))).collect();
-    json!({"auths": auths}).to_string()
-}
-
-/// Secrets as a tar, each a file of its name.
-fn packed(secrets: &Secrets) -> std::io::Result<Vec<u8>> {
-    let mut tar = tar::Builder::new(Vec::new());
-    for (name, value) in secrets {
-        let mut header = tar::Header::new_ustar();
-        header.set_size(value.expose().len() as u64);
-        header.set_mode(0o600);
-        tar.append_data(&mut header, name.as_str(), value.expose().as_bytes())?;
-    }
-    tar.into_inner()
 }
 
 /// How much text stands behind a line's last appearance in a build's log.

@@ -2,12 +2,12 @@
 //! with a lease, and whoever loses the lease stops. Doing a job twice finds what the first time did.
 //!
 //! - `worker.rs`: claims, leases, tries again, gives up
-//! - `build_image.rs`: from a context to an image; `build_progress.rs`: what is heard meanwhile; `executor.rs`: what builds it; `cluster_build.rs`, `pod_log.rs`, `pod_stage.rs`: when that is a pod;
+//! - `build_image.rs`: from a context to an image; `build_progress.rs`: what is heard meanwhile; `executor.rs`: what builds it; `cluster_build.rs`, `pod_command.rs`, `pod_log.rs`, `pod_stage.rs`: when that is a pod;
 //!   `build_secrets.rs`, `veil.rs`: what its steps may read;
 //!   `bases.rs`: what it builds on; `clean_builds.rs`: what ended builds leave behind
 //! - `save_container.rs`: from a container to an image, where that differs
 //! - `delete_manifest.rs`: removes an image from the registry; `collect_registry.rs`: removes from it what no image needs
-//! - `run_pipeline.rs`: from a commit to a build and to its end; `deploy.rs`: its last step; `tell.rs`: notifications, and how commits fare
+//! - `run_pipeline.rs`: from a commit to a build and to its end; `fetch.rs`: its first step; `deploy.rs`: its last; `tell.rs`: notifications, and how commits fare
 //! - `turns.rs`: who comes first where only one may
 //! - `change_release.rs`: installs, changes and removes releases, through Helm
 
@@ -22,6 +22,8 @@ mod collect_registry;
 mod delete_manifest;
 mod deploy;
 mod executor;
+mod fetch;
+mod pod_command;
 mod pod_log;
 mod pod_stage;
 mod run_pipeline;

@@ -15,12 +15,11 @@ use wire::runs::{RunCause, RunStep, RunStepName};
 use wire::time::Timestamp;
 
 use super::Shared;
+use super::fetch::{Handed, fetch};
 use super::worker::persist;
 use crate::app::App;
-use crate::blobs::{Upload, blocking};
+use crate::blobs::blocking;
 use crate::caller::{Caller, Subject};
-use crate::clients::git::{self, Commit, GitError, Limits, Reach, Wanted};
-use crate::clients::http_out::Trust;
 use crate::domain::builds::{Admission, Source};
 use crate::domain::{self, run_log};
 use crate::error::{Error, ErrorKind, Result};
@@ -29,7 +28,7 @@ use crate::operation_logs::LogWriter;
 /// Attempts after which a run has failed whatever the reason: it may be what ends the server.
 const MAX_ATTEMPTS: u32 = 30;
 /// Attempts after which a git server that does not answer has failed the run.
-const MAX_FETCHES: u32 = 3;
+pub(super) const MAX_FETCHES: u32 = 3;
 /// How often the build and the run's own row are looked at without a sign.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
@@ -416,7 +415,7 @@ fn as_made(made: Result<()>) -> Result<(), Stop> {
     Err(Stop::Again(error))
 }
 
-async fn say(app: &App, uuid: BuildId, text: String) {
+pub(super) async fn say(app: &App, uuid: BuildId, text: String) {
     let (logs, limit) = (app.clone(), app.config.builds.log_bytes);
     let written = blocking(move || {
         let mut writer: LogWriter = logs.operation_logs.writer(uuid, limit)?;
@@ -492,18 +491,9 @@ pub(super) async fn until_cancelled(app: &App, run: &runs::Row) {
     }
 }
 
-/// What goes to the build.
-struct Handed {
-    caller: Caller,
-    admission: Admission,
-    upload: Upload,
-    dockerfile: String,
-    commit: String,
-}
-
 /// In whose name a run goes on, and that it may make its image. An admin's run of somebody's repository is that account's
 /// from here on.
-async fn admitted(app: &App, run: &runs::Row) -> Result<(Caller, Admission), Stop> {
+pub(super) async fn admitted(app: &App, run: &runs::Row) -> Result<(Caller, Admission), Stop> {
     let caller = domain::runs::worker(app, run.account_id).await?;
     let Some(caller) = caller else {
         return Err(Stop::Failed("lost", "the account cannot be used at the moment".to_owned()));
@@ -516,104 +506,5 @@ async fn admitted(app: &App, run: &runs::Row) -> Result<(Caller, Admission), Sto
             Err(Stop::Failed("build_failed", with_hint(&error)))
         }
         Err(error) => Err(Stop::Again(error)),
-    }
-}
-
-/// Fetches the commit and packs the folder. Everything that it leaves on the disk goes with it.
-async fn fetch(app: &App, job: &Row, run: &runs::Row) -> Result<Handed, Stop> {
-    let repo = git_repos::get(&app.db, run.git_repo_id).await?;
-    let Some(repo) = repo else {
-        return Err(Stop::Failed("lost", "the git repository is gone".to_owned()));
-    };
-    let (caller, admission) = admitted(app, run).await?;
-    let config = &app.config.pipelines;
-    let limits = Limits {
-        time: Duration::from_secs(config.fetch_secs),
-        fetched_bytes: config.fetch_bytes,
-        packed_bytes: app.config.uploads.unpacked_bytes,
-    };
-    let fetched = async {
-        let remote = domain::git_repos::remote(app, &caller, &repo).await?;
-        say(app, run.uuid, format!("[fetching {}]\n", remote.url)).await;
-        let blobs = app.blobs.clone();
-        let (folder, archive) = blocking(move || Ok((blobs.folder()?, blobs.scratch()?))).await?;
-        let commit = match &run.commit {
-            Some(id) => {
-                let git_ref = if git::is_commit_id(&run.git_ref) { "" } else { run.git_ref.as_str() };
-                Commit { id: id.clone(), git_ref: full_ref(git_ref) }
-            }
-            None => git::resolve(folder.path(), &remote, &run.git_ref, limits.time).await?,
-        };
-        say(app, run.uuid, format!("[commit {}{}]\n", commit.id, shown_ref(&commit.git_ref))).await;
-        let reach = Reach { outbound: &app.outbound, trust: Trust::from(&caller) };
-        // As it was when the run was asked for: the runner has it from the repository, or from the one that it names.
-        let runner =
-            runners::of_run(&app.db, run.id).await.map_err(Error::from)?.map(|runner| runner.content);
-        let runner = runner.unwrap_or_default();
-        let wanted = Wanted {
-            build_path: &runner.build_path,
-            dockerfile: &runner.repo_dockerfile,
-            submodules: repo.content.options.submodules.then_some(reach),
-            lfs: repo.content.options.lfs.then_some(reach),
-        };
-        Ok::<_, FetchError>(git::fetch(folder.path(), &remote, &commit, wanted, archive, &limits).await?)
-    };
-    match fetched.await {
-        Ok(fetched) => {
-            if let Some(known_hosts) = &fetched.known_hosts {
-                git_repos::set_known_hosts(&app.db, repo.id, known_hosts).await?;
-            }
-            let upload = Upload { file: fetched.archive, bytes: fetched.bytes };
-            Ok(Handed { caller, admission, upload, dockerfile: fetched.dockerfile, commit: fetched.commit })
-        }
-        Err(FetchError::Git(error)) if error.is_passing() && job.attempt < MAX_FETCHES => {
-            say(app, run.uuid, format!("[{error}; trying again]\n")).await;
-            Err(Stop::Again(Error::unavailable("git_server", error.to_string())))
-        }
-        Err(FetchError::Git(error)) => Err(match error {
-            GitError::TimedOut(_) => Stop::Failed("timeout", error.to_string()),
-            GitError::NoPath(_) => Stop::Failed("build_failed", error.to_string()),
-            error => Stop::Failed("clone_failed", error.to_string()),
-        }),
-        Err(FetchError::Ours(error))
-            if matches!(
-                error.kind,
-                ErrorKind::Invalid | ErrorKind::BadGateway | ErrorKind::GatewayTimeout
-            ) =>
-        {
-            Err(Stop::Failed("clone_failed", with_hint(&error)))
-        }
-        Err(FetchError::Ours(error)) => Err(Stop::Again(error)),
-    }
-}
-
-/// What a short name may stand for, so that a server that gives no commits by their id is asked for a ref.
-fn full_ref(name: &str) -> String {
-    match name {
-        "" => String::new(),
-        name if name.starts_with("refs/") => name.to_owned(),
-        name => format!("refs/heads/{name}"),
-    }
-}
-
-fn shown_ref(name: &str) -> String {
-    if name.is_empty() { String::new() } else { format!(", {name}") }
-}
-
-/// Git's failures and our own.
-enum FetchError {
-    Git(GitError),
-    Ours(Error),
-}
-
-impl From<GitError> for FetchError {
-    fn from(error: GitError) -> Self {
-        Self::Git(error)
-    }
-}
-
-impl From<Error> for FetchError {
-    fn from(error: Error) -> Self {
-        Self::Ours(error)
     }
 }
