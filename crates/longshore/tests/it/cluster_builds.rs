@@ -1,6 +1,5 @@
 //! Pipelines whose images are built in a cluster: real git server, real cluster, real registry, and no engine anywhere.
 
-use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
@@ -9,137 +8,20 @@ use serde_json::{Value, json};
 use crate::support::api::Api;
 use crate::support::archives::{HELLO, running};
 use crate::support::builds::pull;
+use crate::support::canaries::Sweep;
 use crate::support::charts::hex_of;
-use crate::support::cluster::{Cable, Cluster, Gate, cluster, unique};
+use crate::support::cluster::{Cable, unique};
+use crate::support::eventually;
 use crate::support::git::{Access, HttpServer, Repository, git};
-use crate::support::process::{ServerProcess, process_lists};
-use crate::support::server::TestServer;
-use crate::support::{eventually, setting};
-
-/// Seconds that a run may take on a machine that has much else to do.
-const RUN_SECS: u64 = 180;
-
-/// A cluster whose pods reach the registry of a server to come, and the namespace of its builds.
-pub(crate) struct Site {
-    pub(crate) cluster: Cluster,
-    gate: Gate,
-    namespace: String,
-}
-
-impl Site {
-    pub(crate) async fn open() -> Option<Self> {
-        let cluster = cluster()?;
-        let gate = Gate::open(&cluster.host_ip()?).await;
-        Some(Self { cluster, gate, namespace: unique("builds") })
-    }
-
-    /// What a server is told of it.
-    fn settings(&self) -> Vec<(String, String)> {
-        let builder = setting("LONGSHORE_TEST_BUILDER");
-        let builder = builder.unwrap_or_else(|| "localhost/longshore-builder:1".to_owned());
-        [
-            ("machine.enabled", "false"),
-            ("outbound.allow", "127.0.0.0/8"),
-            ("registry_advertise", self.gate.address()),
-            ("pipelines.namespace", &self.namespace),
-            ("pipelines.builder_image", &builder),
-            ("pipelines.executor", "kubernetes"),
-        ]
-        .map(|(key, value)| (key.to_owned(), value.to_owned()))
-        .into()
-    }
-
-    /// A server in this process, with the cluster.
-    pub(crate) async fn server(&self, more: &[(&str, &str)]) -> TestServer {
-        let server = self.server_alone(more).await;
-        self.cluster.add_to(&server.admin().await).await;
-        server
-    }
-
-    /// A server in this process that does not know the cluster yet.
-    async fn server_alone(&self, more: &[(&str, &str)]) -> TestServer {
-        let settings = self.settings();
-        let settings = settings.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-        let settings: Vec<_> = settings.chain(more.iter().copied()).collect();
-        let server = TestServer::without_engine(&settings).await;
-        self.gate.lead_to(server.registry.clone());
-        server
-    }
-
-    /// A server in a process of its own.
-    async fn process(&self) -> ServerProcess {
-        let server = self.process_alone().await;
-        self.cluster.add_to(&server.admin().await).await;
-        server
-    }
-
-    /// A server in a process of its own that does not know the cluster yet.
-    pub(crate) async fn process_alone(&self) -> ServerProcess {
-        let settings = self.settings();
-        let settings: Vec<_> = settings.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
-        let server = ServerProcess::start_on(&settings).await;
-        self.gate.lead_to(server.registry.clone());
-        server
-    }
-
-    fn objects(&self, kind: &str) -> Vec<Value> {
-        let listed = self.cluster.object(&["-n", &self.namespace, kind]).unwrap();
-        listed["items"].as_array().unwrap().clone()
-    }
-
-    /// Waits until nothing is left of the builds, and takes their namespace away.
-    pub(crate) async fn close(&self) {
-        eventually("nothing is left of the builds", RUN_SECS, || async {
-            let left = self.objects("jobs").len() + self.objects("pods").len();
-            tokio::time::sleep(Duration::from_millis(200)).await;
-            (left == 0).then_some(())
-        })
-        .await;
-        self.cluster.kubectl(&["delete", "namespace", &self.namespace, "--wait=false"]);
-    }
-}
-
-async fn add(api: &Api, name: &str, git_server: &HttpServer, more: Value) -> Value {
-    let mut body = json!({"repo_name": name, "url": format!("{}/app.git", git_server.url)});
-    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    api.post("/api/v1/git-repos", body).await.expect(201).json()
-}
-
-async fn start(api: &Api, repo: &Value) -> Value {
-    api.post("/api/v1/runs", json!({"git_repo_id": repo["id"]})).await.expect(202).json()
-}
-
-async fn ended(api: &Api, run: &Value) -> Value {
-    eventually("the run ends", RUN_SECS, || async {
-        let run = api.get(&format!("/api/v1/runs/{}", run["id"])).await.expect(200).json();
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        let is_final = !matches!(run["state"].as_str(), Some("queued" | "running"));
-        is_final.then_some(run)
-    })
-    .await
-}
-
-async fn succeeded(api: &Api, run: &Value) -> Value {
-    let run = ended(api, run).await;
-    assert_eq!(run["state"], "succeeded", "{run:#}\n{}", log_of(api, &run).await);
-    run
-}
+use crate::support::process::process_lists;
+use crate::support::runs::{RUN_SECS, add, cancel, ended, log_of, start, succeeded};
+use crate::support::site::Site;
 
 /// Why a run's build has failed.
 async fn reason_of(api: &Api, run: &Value) -> Value {
     assert_eq!(run["state"], "failed", "{run:#}");
     let path = format!("/api/v1/builds/{}", run["uuid"].as_str().unwrap());
     api.get(&path).await.expect(200).json()["reason"].clone()
-}
-
-async fn cancel(api: &Api, run: &Value) {
-    let request = api.request(reqwest::Method::POST, &format!("/api/v1/runs/{}/cancel", run["id"]));
-    let answer = api.send(request).await;
-    assert!(matches!(answer.status, 200 | 202), "{}", answer.text);
-}
-
-async fn log_of(api: &Api, run: &Value) -> String {
-    api.get(&format!("/api/v1/runs/{}/log", run["id"])).await.expect(200).text
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -173,14 +55,7 @@ async fn a_run_is_built_by_a_job_that_knows_no_secret() {
         log_of(&alice, &run).await.contains("\"sleep\"]").then_some(())
     })
     .await;
-    let objects = site.cluster.kubectl(&[
-        "-n",
-        &site.namespace,
-        "get",
-        "-o",
-        "json",
-        "jobs,pods,secrets,serviceaccounts,networkpolicies,events",
-    ]);
+    let objects = Sweep::default().objects(&site.cluster, Some(&site.namespace));
     for secret in ["CANARY", "eyJ", "\"auth\""] {
         assert!(!objects.contains(secret), "{secret}: {objects}");
     }
@@ -245,44 +120,20 @@ async fn a_secret_reaches_the_step_that_names_it_and_nothing_else() {
         log_of(&alice, &run).await.contains(&hash).then_some(())
     })
     .await;
-    let mut seen = process_lists();
-    let kinds = "jobs,pods,secrets,configmaps,serviceaccounts,networkpolicies,events";
-    seen.push_str(&site.cluster.kubectl(&["-n", &site.namespace, "get", "-o", "json", kinds]));
+    let mut sweep = Sweep::default();
+    sweep.take("processes", process_lists());
+    sweep.objects(&site.cluster, Some(&site.namespace));
     let run = succeeded(&alice, &run).await;
 
     let log = log_of(&alice, &run).await;
     assert!(log.contains("**********") && log.contains("nothing there"), "{log}");
-    seen.push_str(&log);
-    let admin = server.admin().await;
-    for path in
-        ["/api/v1/git-repos", "/api/v1/runs", "/api/v1/builds", "/api/v1/audit", "/log/", "/event/", "/job/"]
-    {
-        seen.push_str(&admin.get(path).await.expect(200).text);
-    }
-    for name in ["longshore.db", "longshore.db-wal"] {
-        let bytes = std::fs::read(server.data_dir().join(name)).unwrap_or_default();
-        seen.push_str(&String::from_utf8_lossy(&bytes));
-    }
-    // The image: its configuration with its history, and every file in it.
+    sweep.take("the log", log);
+    sweep.shown(&server.admin().await, &[]).await;
+    sweep.folder(&server.data_dir());
     let door = server.door_of("alice", "alice/app").await;
-    let manifest = door.manifest("alice/app", run["digest"].as_str().unwrap()).await.expect(200).json();
-    let config = manifest["config"]["digest"].as_str().unwrap();
-    let config = door.get(&format!("/v2/alice/app/blobs/{config}")).await.expect(200).text;
+    let config = sweep.image(&door, "alice/app", run["digest"].as_str().unwrap()).await;
     assert!(config.contains("type=secret,id=token"), "{config}");
-    seen.push_str(&config);
-    for layer in manifest["layers"].as_array().unwrap() {
-        let path = format!("/v2/alice/app/blobs/{}", layer["digest"].as_str().unwrap());
-        let bytes = door.request(reqwest::Method::GET, &path).send().await.unwrap().bytes().await.unwrap();
-        let mut files = Vec::new();
-        flate2::read::GzDecoder::new(bytes.as_ref()).read_to_end(&mut files).unwrap();
-        seen.push_str(&String::from_utf8_lossy(&files));
-    }
-    let at = seen.find("CANARY");
-    assert!(
-        at.is_none(),
-        "{:?}",
-        at.map(|at| &seen[seen.floor_char_boundary(at.saturating_sub(200))..at + 6])
-    );
+    sweep.is_without(["CANARY"]);
     site.close().await;
     server.stop().await;
 }
@@ -456,7 +307,7 @@ async fn a_builder_or_a_namespace_that_cannot_be_used_fails_the_run_with_the_rea
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_survives_a_killed_server_and_a_lost_pod_and_ends_once() {
     let Some(site) = Site::open().await else { return };
-    let mut server = site.process().await;
+    let mut server = site.process_with(&[]).await;
     let alice = server.account("alice").await;
     let code =
         Repository::hello(&format!("{}RUN [\"/probe\", \"sleep\"]\n", running(&["print", "said once"])));

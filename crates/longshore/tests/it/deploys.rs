@@ -2,15 +2,12 @@
 
 use serde_json::{Value, json};
 
-use crate::support::api::Api;
 use crate::support::eventually;
 use crate::support::git::{Access, HttpServer, Repository};
 use crate::support::process::ServerProcess;
 use crate::support::room::{POD_SECS, Room, deployment};
+use crate::support::runs::{RUN_SECS, ended, start};
 use crate::support::server::TestServer;
-
-/// Seconds that a run with a rollout may take.
-const RUN_SECS: u64 = 90;
 
 /// A web server that shows a word.
 fn good(word: &str) -> String {
@@ -25,19 +22,6 @@ const BROKEN: &str = "FROM scratch\nCOPY busybox /bin/busybox\nCMD [\"/bin/busyb
 /// A program that runs and never answers.
 const SILENT: &str =
     "FROM scratch\nCOPY busybox /bin/busybox\nCMD [\"/bin/busybox\", \"sleep\", \"100000\"]\n";
-
-async fn start(api: &Api, repo: &Value) -> Value {
-    api.post("/api/v1/runs", json!({"git_repo_id": repo["id"]})).await.expect(202).json()
-}
-
-async fn ended(api: &Api, run: &Value) -> Value {
-    let path = format!("/api/v1/runs/{}", run["id"]);
-    eventually("the run ends", RUN_SECS, || async {
-        let run = api.get(&path).await.expect(200).json();
-        matches!(run["state"].as_str(), Some("succeeded" | "failed" | "cancelled")).then_some(run)
-    })
-    .await
-}
 
 fn deploy_step(run: &Value) -> Option<Value> {
     run["steps"].as_array().unwrap().iter().find(|step| step["name"] == "deploy").cloned()

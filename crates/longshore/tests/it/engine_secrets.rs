@@ -2,7 +2,6 @@
 //! closely as what builds without.
 
 use std::fmt::Write as _;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use axum::body::Body;
@@ -15,17 +14,15 @@ use wire::link::{
 };
 use wire::secret::Secret;
 
-use crate::support::api::Api;
 use crate::support::archives::HELLO;
+use crate::support::canaries::Sweep;
 use crate::support::charts::hex_of;
 use crate::support::engine::PrivateEngine;
 use crate::support::eventually;
 use crate::support::git::{Access, HttpServer, Repository};
 use crate::support::machine::{Machine, PATIENCE, Way, all, by_digest, context, log};
 use crate::support::process::process_lists;
-use crate::support::server::TestServer;
-
-const RUN_SECS: u64 = 120;
+use crate::support::runs::{RUN_SECS, add, log_of, server_with, start, succeeded};
 
 /// A build with secrets, on a machine without a server.
 struct WithSecrets<'a> {
@@ -237,34 +234,10 @@ async fn what_one_scope_leaves_another_does_not_find() {
     machine.stop().await;
 }
 
-async fn add(api: &Api, name: &str, git_server: &HttpServer) -> Value {
-    let body = json!({"repo_name": name, "url": format!("{}/app.git", git_server.url), "tag": "1"});
-    api.post("/api/v1/git-repos", body).await.expect(201).json()
-}
-
-async fn log_of(api: &Api, run: &Value) -> String {
-    api.get(&format!("/api/v1/runs/{}/log", run["id"])).await.expect(200).text
-}
-
-async fn start(api: &Api, repo: &Value) -> Value {
-    api.post("/api/v1/runs", json!({"git_repo_id": repo["id"]})).await.expect(202).json()
-}
-
-async fn succeeded(api: &Api, run: &Value) -> Value {
-    let path = format!("/api/v1/runs/{}", run["id"]);
-    let run = eventually("the run ends", RUN_SECS, || async {
-        let run = api.get(&path).await.expect(200).json();
-        (!matches!(run["state"].as_str(), Some("queued" | "running"))).then_some(run)
-    })
-    .await;
-    assert_eq!(run["state"], "succeeded", "{run:#}\n{}", log_of(api, &run).await);
-    run
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_secret_reaches_the_step_that_names_it_and_nothing_else() {
     let Some(docker) = crate::support::engine() else { return };
-    let server = TestServer::start_with(&[("outbound.allow", "127.0.0.0/8")]).await;
+    let Some(server) = server_with(&[]).await else { return };
     let alice = server.account("alice").await;
     let busybox = std::fs::read("/bin/busybox").expect("busybox-static is installed");
     let base = Repository::new(&[
@@ -272,7 +245,7 @@ async fn a_secret_reaches_the_step_that_names_it_and_nothing_else() {
         ("busybox+x", &busybox),
     ]);
     let base_server = HttpServer::start(base.root(), Access::default()).await;
-    let base = add(&alice, "base", &base_server).await;
+    let base = add(&alice, "base", &base_server, json!({"tag": "1"})).await;
     let run = start(&alice, &base).await;
     succeeded(&alice, &run).await;
 
@@ -285,7 +258,7 @@ async fn a_secret_reaches_the_step_that_names_it_and_nothing_else() {
     );
     let code = Repository::new(&[("Dockerfile", dockerfile.as_bytes())]);
     let git_server = HttpServer::start(code.root(), Access::default()).await;
-    let repo = add(&alice, "app", &git_server).await;
+    let repo = add(&alice, "app", &git_server, json!({"tag": "1"})).await;
     let secret = format!("CANARY-one {}\nand CANARY-two", Uuid::now_v7());
     let path = |name: &str| format!("/api/v1/git-repos/{}/secrets/{name}", repo["id"]);
     for (name, value) in [("token", secret.as_str()), ("other", "CANARY-other")] {
@@ -301,49 +274,28 @@ async fn a_secret_reaches_the_step_that_names_it_and_nothing_else() {
         log.contains(&hash).then_some(())
     })
     .await;
-    let mut seen = process_lists();
+    let mut sweep = Sweep::default();
+    sweep.take("processes", process_lists());
     let run = succeeded(&alice, &run).await;
     let log = log_of(&alice, &run).await;
     // Its words are in the instruction, too.
     let is_printed = |log: &str| log.lines().any(|line| line == "nothing there");
     assert!(log.contains("**********") && is_printed(&log), "{log}");
     assert!(!log.contains("Q0FOQVJZ"), "neither in base64: {log}");
-    seen.push_str(&log);
-
-    let admin = server.admin().await;
-    for path in
-        ["/api/v1/git-repos", "/api/v1/runs", "/api/v1/builds", "/api/v1/audit", "/log/", "/event/", "/job/"]
-    {
-        seen.push_str(&admin.get(path).await.expect(200).text);
-    }
-    for name in ["longshore.db", "longshore.db-wal"] {
-        let bytes = std::fs::read(server.data_dir().join(name)).unwrap_or_default();
-        seen.push_str(&String::from_utf8_lossy(&bytes));
-    }
+    sweep.take("the log", log);
+    sweep.shown(&server.admin().await, &[]).await;
+    sweep.folder(&server.data_dir());
     // What the engine knows of what it did, and what it keeps as results of steps.
     for words in [&["images", "--no-trunc", "--all"][..], &["system", "df", "--verbose"]] {
-        seen.push_str(&crate::support::machine::docker(&docker, words));
+        sweep.take(words.join(" "), crate::support::machine::docker(&docker, words));
     }
     let images = alice.get("/api/v1/images?repo=app").await.expect(200).json();
     let image = images["data"].as_array().unwrap().iter().find(|image| image["tag"] == "1").unwrap().clone();
     assert_eq!(image["digest"], run["digest"]);
-    // The image: its configuration with its history, and every file in it.
     let door = server.door_of("alice", "alice/app").await;
-    let manifest = door.manifest("alice/app", run["digest"].as_str().unwrap()).await.expect(200).json();
-    let config = manifest["config"]["digest"].as_str().unwrap();
-    let config = door.get(&format!("/v2/alice/app/blobs/{config}")).await.expect(200).text;
+    let config = sweep.image(&door, "alice/app", run["digest"].as_str().unwrap()).await;
     assert!(config.contains("/run/secrets/token"), "{config}");
-    seen.push_str(&config);
-    for layer in manifest["layers"].as_array().unwrap() {
-        let path = format!("/v2/alice/app/blobs/{}", layer["digest"].as_str().unwrap());
-        let bytes = door.request(reqwest::Method::GET, &path).send().await.unwrap().bytes().await.unwrap();
-        let mut files = Vec::new();
-        flate2::read::GzDecoder::new(bytes.as_ref()).read_to_end(&mut files).unwrap();
-        seen.push_str(&String::from_utf8_lossy(&files));
-    }
-    let at = seen.find("CANARY");
-    let around = at.map(|at| &seen[seen.floor_char_boundary(at.saturating_sub(200))..at + 6]);
-    assert!(at.is_none(), "{around:?}");
+    sweep.is_without(["CANARY"]);
 
     // Nothing has changed: nothing is done. A secret has: whoever reads it runs again.
     let mut ran = String::new();

@@ -4,11 +4,9 @@ use serde_json::{Value, json};
 
 use crate::support::api::Api;
 use crate::support::charts::hex_of;
-use crate::support::eventually;
 use crate::support::git::{Access, HttpServer, Repository, SshServer};
+use crate::support::runs::{ended, log_of, start};
 use crate::support::server::TestServer;
-
-const RUN_SECS: u64 = 60;
 
 fn pointer(content: &[u8]) -> String {
     let (oid, size) = (hex_of(content), content.len());
@@ -23,14 +21,9 @@ fn keep(code: &Repository, oid: &str, content: &[u8]) {
 }
 
 async fn run(api: &Api, repo: &Value) -> (Value, String) {
-    let run = api.post("/api/v1/runs", json!({"git_repo_id": repo["id"]})).await.expect(202).json();
-    let path = format!("/api/v1/runs/{}", run["id"]);
-    let run = eventually("the run ends", RUN_SECS, || async {
-        let run = api.get(&path).await.expect(200).json();
-        (!matches!(run["state"].as_str(), Some("queued" | "running"))).then_some(run)
-    })
-    .await;
-    let log = api.get(&format!("{path}/log")).await.expect(200).text;
+    let run = start(api, repo).await;
+    let run = ended(api, &run).await;
+    let log = log_of(api, &run).await;
     (run, log)
 }
 

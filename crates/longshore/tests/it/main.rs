@@ -12,6 +12,7 @@ mod applications;
 mod authz;
 mod bad_networks;
 mod builds;
+mod canaries;
 mod cdi;
 mod chart_faults;
 mod chart_pushes;

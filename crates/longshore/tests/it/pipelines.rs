@@ -11,18 +11,12 @@ use crate::support::git::{Access, HttpServer, Repository, SshServer, git};
 use crate::support::machine::{self, Registry};
 use crate::support::process::{ProcessWatch, ServerProcess};
 use crate::support::registry::MANIFEST;
+use crate::support::runs::{LOOPBACK, server_with};
 use crate::support::server::TestServer;
+use crate::support::site::Site;
 use crate::support::socket::Socket;
 
 const RUN_SECS: u64 = 60;
-/// Git servers of tests are on loopback, which nobody reaches without this.
-const LOOPBACK: (&str, &str) = ("outbound.allow", "127.0.0.0/8");
-
-async fn server_with(settings: &[(&str, &str)]) -> Option<TestServer> {
-    crate::support::engine()?;
-    let settings: Vec<_> = [LOOPBACK].into_iter().chain(settings.iter().copied()).collect();
-    Some(TestServer::start_with(&settings).await)
-}
 
 async fn token_of(api: &Api) -> String {
     let made = api.post("/api/v1/tokens", json!({"name": "ci"})).await.expect(201).json();
@@ -54,9 +48,8 @@ async fn start(api: &Api, repo: &str) -> Value {
     api.post("/event/", json!({"repo": repo})).await.expect(201).json()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_seeds_flow_makes_an_image_that_can_be_pulled() {
-    let Some(server) = server_with(&[]).await else { return };
+/// Adds a repository as the seed's page does, checks it, and looks at everything that the seed shows of it.
+async fn the_seeds_flow(server: &TestServer) {
     let alice = server.account("alice").await;
     let code = Repository::hello(HELLO);
     let commit = git(&code.work(), &["rev-parse", "HEAD"]);
@@ -119,8 +112,23 @@ async fn the_seeds_flow_makes_an_image_that_can_be_pulled() {
         .collect();
     assert_eq!(steps, [("fetch", "succeeded"), ("build", "succeeded"), ("push", "succeeded")]);
     let log = log_of(&alice, &event).await;
-    assert!(log.contains(&commit) && log.contains("Step 1/"), "{log}");
+    assert!(log.contains(&commit) && log.to_lowercase().contains("step 1/"), "{log}");
     assert_eq!(alice.get("/repo/?repo_name=my_app").await.json()[0]["user"], "alice");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_seeds_flow_makes_an_image_that_can_be_pulled() {
+    let Some(server) = server_with(&[]).await else { return };
+    the_seeds_flow(&server).await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_seeds_flow_is_the_same_where_a_cluster_builds() {
+    let Some(site) = Site::open().await else { return };
+    let server = site.server(&[]).await;
+    the_seeds_flow(&server).await;
+    site.close().await;
     server.stop().await;
 }
 

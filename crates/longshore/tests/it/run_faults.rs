@@ -1,47 +1,15 @@
 //! Runs when what they stand on breaks, and when they say more than anybody reads.
 
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::support::api::Api;
 use crate::support::archives::{HELLO, noise, running};
 use crate::support::disk::SmallDisk;
 use crate::support::eventually;
 use crate::support::git::{Access, HttpServer, Repository};
 use crate::support::registry::{breakable_registry, write_script};
+use crate::support::runs::{LOOPBACK, RUN_SECS, add, cancel, ended, log_of, server_with, start};
 use crate::support::server::TestServer;
-
-const RUN_SECS: u64 = 90;
-/// Git servers of tests are on loopback, which nobody reaches without this.
-const LOOPBACK: (&str, &str) = ("outbound.allow", "127.0.0.0/8");
-
-async fn server_with(settings: &[(&str, &str)]) -> Option<TestServer> {
-    crate::support::engine()?;
-    let settings: Vec<_> = [LOOPBACK].into_iter().chain(settings.iter().copied()).collect();
-    Some(TestServer::start_with(&settings).await)
-}
-
-async fn add(api: &Api, name: &str, git_server: &HttpServer) -> Value {
-    let body = json!({"repo_name": name, "url": format!("{}/app.git", git_server.url)});
-    api.post("/api/v1/git-repos", body).await.expect(201).json()
-}
-
-async fn start(api: &Api, repo: &Value) -> Value {
-    api.post("/api/v1/runs", json!({"git_repo_id": repo["id"]})).await.expect(202).json()
-}
-
-async fn ended(api: &Api, run: &Value) -> Value {
-    let path = format!("/api/v1/runs/{}", run["id"]);
-    eventually("the run ends", RUN_SECS, || async {
-        let run = api.get(&path).await.expect(200).json();
-        (!matches!(run["state"].as_str(), Some("queued" | "running"))).then_some(run)
-    })
-    .await
-}
-
-async fn log_of(api: &Api, run: &Value) -> String {
-    api.get(&format!("/api/v1/runs/{}/log", run["id"])).await.expect(200).text
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_million_lines_and_a_line_of_a_mebibyte_are_kept_whole() {
@@ -49,7 +17,7 @@ async fn a_million_lines_and_a_line_of_a_mebibyte_are_kept_whole() {
     let alice = server.account("alice").await;
     let code = Repository::hello(&running(&["lines", "1000000", "1048576"]));
     let git_server = HttpServer::start(code.root(), Access::default()).await;
-    let repo = add(&alice, "app", &git_server).await;
+    let repo = add(&alice, "app", &git_server, json!({})).await;
 
     let run = start(&alice, &repo).await;
     let run = ended(&alice, &run).await;
@@ -74,7 +42,7 @@ async fn a_registry_that_refuses_the_push_fails_the_run_and_the_next_one_succeed
     let alice = server.account("alice").await;
     let code = Repository::hello(HELLO);
     let git_server = HttpServer::start(code.root(), Access::default()).await;
-    let repo = add(&alice, "app", &git_server).await;
+    let repo = add(&alice, "app", &git_server, json!({})).await;
     let restarted = async |line: &str| {
         write_script(&program, line);
         server.kill_registry().await;
@@ -114,7 +82,7 @@ async fn a_build_that_never_ends_is_ended_and_the_run_says_so() {
     let alice = server.account("alice").await;
     let code = Repository::hello(&running(&["sleep"]));
     let git_server = HttpServer::start(code.root(), Access::default()).await;
-    let repo = add(&alice, "app", &git_server).await;
+    let repo = add(&alice, "app", &git_server, json!({})).await;
 
     let run = start(&alice, &repo).await;
     let run = ended(&alice, &run).await;
@@ -131,7 +99,7 @@ async fn a_repository_stays_while_a_run_of_it_goes_on() {
     let alice = server.account("alice").await;
     let code = Repository::hello(&running(&["sleep"]));
     let git_server = HttpServer::start(code.root(), Access::default()).await;
-    let repo = add(&alice, "app", &git_server).await;
+    let repo = add(&alice, "app", &git_server, json!({})).await;
     let path = format!("/api/v1/git-repos/{}", repo["id"]);
     let run = start(&alice, &repo).await;
     eventually("the step runs", RUN_SECS, || async {
@@ -142,8 +110,7 @@ async fn a_repository_stays_while_a_run_of_it_goes_on() {
     assert_eq!(alice.delete(&path).await.expect(409).code(), "runs_unfinished");
     // What is changed meanwhile is the next run's matter.
     alice.patch(&path, json!({"repo_name": "renamed", "image": "other"})).await.expect(200);
-    let cancel = alice.request(Method::POST, &format!("/api/v1/runs/{}/cancel", run["id"]));
-    alice.send(cancel).await.expect(202);
+    cancel(&alice, &run).await;
     let run = ended(&alice, &run).await;
     assert_eq!(
         (&run["state"], &run["image"], &run["repo_name"]),
@@ -163,7 +130,7 @@ async fn logs_of_runs_have_no_more_room_than_they_may() {
     let alice = server.account("alice").await;
     let code = Repository::new(&[("README", b"no Dockerfile")]);
     let git_server = HttpServer::start(code.root(), Access::default()).await;
-    let repo = add(&alice, "app", &git_server).await;
+    let repo = add(&alice, "app", &git_server, json!({})).await;
     let mut lengths = Vec::new();
     let mut ids = Vec::new();
     for _ in 0..8 {
@@ -198,6 +165,40 @@ async fn logs_of_runs_have_no_more_room_than_they_may() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn runs_that_ended_long_ago_go_with_what_belongs_to_them() {
+    const TEN_DAYS: i64 = 10 * 24 * 3600;
+    let server = TestServer::without_engine(&[LOOPBACK, ("pipelines.keep_days", "7")]).await;
+    let code = Repository::new(&[("README", b"no Dockerfile")]);
+    let git_server = HttpServer::start(code.root(), Access::default()).await;
+    server.app.clock.advance_secs(-TEN_DAYS);
+    let alice = server.account("alice").await;
+    let repo = add(&alice, "app", &git_server, json!({})).await;
+    let old = start(&alice, &repo).await;
+    let old = ended(&alice, &old).await;
+    server.app.clock.advance_secs(TEN_DAYS);
+    let alice = server.login("alice", "alice password").await;
+    let new = start(&alice, &repo).await;
+    let new = ended(&alice, &new).await;
+    let events_of = |run: &serde_json::Value| format!("/log/?event_uuid={}", run["uuid"].as_str().unwrap());
+    assert_ne!(alice.get(&events_of(&old)).await.expect(200).json(), json!([]));
+
+    // It is looked at the start.
+    let server = server.restart().await;
+    let alice = server.login("alice", "alice password").await;
+    let kept = eventually("the old one is gone", RUN_SECS, || async {
+        let runs = alice.get("/api/v1/runs").await.expect(200).json();
+        (runs["total"] == 1).then(|| runs["data"][0]["id"].clone())
+    })
+    .await;
+
+    assert_eq!(kept, new["id"]);
+    assert_eq!(alice.get(&events_of(&old)).await.expect(200).json(), json!([]));
+    assert_ne!(alice.get(&events_of(&new)).await.expect(200).json(), json!([]));
+    assert_eq!(std::fs::read_dir(server.data_dir().join("blobs/build-logs")).unwrap().count(), 1);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_is_said_and_leaves_nothing_behind() {
     let Some(disk) = SmallDisk::new(24) else { return };
     let data_dir = disk.path().join("data");
@@ -211,14 +212,14 @@ async fn a_full_disk_is_said_and_leaves_nothing_behind() {
     );
 
     // It can be fetched, and not packed beside that.
-    let repo = add(&alice, "large", &large).await;
+    let repo = add(&alice, "large", &large, json!({})).await;
     let run = start(&alice, &repo).await;
     let run = ended(&alice, &run).await;
     assert_eq!((&run["state"], &run["reason"]), (&json!("failed"), &json!("clone_failed")), "{run:#}");
     assert!(run["message"].as_str().unwrap().contains("disk is full"), "{run:#}");
     assert_eq!(std::fs::read_dir(data_dir.join("blobs/incoming")).unwrap().count(), 0);
 
-    let repo = add(&alice, "small", &small).await;
+    let repo = add(&alice, "small", &small, json!({})).await;
     let run = start(&alice, &repo).await;
     eventually("what fits goes on to be built", RUN_SECS, || async {
         alice

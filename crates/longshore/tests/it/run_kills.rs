@@ -8,7 +8,6 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use wire::ids::InstanceId;
 
-use crate::cluster_builds::Site;
 use crate::engine_secrets::steps_of;
 use crate::support::api::Api;
 use crate::support::archives::noise;
@@ -19,8 +18,8 @@ use crate::support::eventually;
 use crate::support::git::{Access, HttpServer, Repository};
 use crate::support::machine::docker;
 use crate::support::process::ServerProcess;
-
-const RUN_SECS: u64 = 300;
+use crate::support::runs::{add, start, succeeded};
+use crate::support::site::Site;
 
 fn is_soak() -> bool {
     crate::support::setting("LONGSHORE_TEST_SOAK").is_some()
@@ -31,30 +30,9 @@ fn chance(number: u64, below: u64) -> u64 {
     (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_right(29) % below
 }
 
-async fn add(api: &Api, name: &str, git_server: &HttpServer) -> Value {
-    let body = json!({"repo_name": name, "url": format!("{}/app.git", git_server.url)});
-    api.post("/api/v1/git-repos", body).await.expect(201).json()
-}
-
-async fn start(api: &Api, repo: &Value) -> Value {
-    api.post("/api/v1/runs", json!({"git_repo_id": repo["id"]})).await.expect(202).json()
-}
-
-async fn ended(api: &Api, run: &Value) -> Value {
-    let path = format!("/api/v1/runs/{}", run["id"]);
-    eventually("the run ends", RUN_SECS, || async {
-        let run = api.get(&path).await.expect(200).json();
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        (!matches!(run["state"].as_str(), Some("queued" | "running"))).then_some(run)
-    })
-    .await
-}
-
 /// A run that has ended as it should: once, with one image of its commit, which is there.
 async fn is_in_order(server: &ServerProcess, alice: &Api, run: &Value, commit: &str) {
-    let run = ended(alice, run).await;
-    let log = alice.get(&format!("/api/v1/runs/{}/log", run["id"])).await.expect(200).text;
-    assert_eq!(run["state"], "succeeded", "{run:#}\n{log}");
+    let run = succeeded(alice, run).await;
     let digest = run["digest"].as_str().unwrap();
     let image = run["image"].as_str().unwrap();
     pull(&server.registry, "alice", "alice password", image, digest).await.unwrap();
@@ -97,8 +75,8 @@ async fn a_run_whose_server_or_engine_is_killed_at_any_moment_ends_once() {
     let code = Repository::hello(&format!("FROM scratch\nCOPY probe noise /\n{steps}"));
     let git_server = HttpServer::start(code.root(), Access::default()).await;
     // The engine has two builders: the second one is for steps that read secrets.
-    let plain = add(&alice, "plain", &git_server).await;
-    let secret = add(&alice, "secret", &git_server).await;
+    let plain = add(&alice, "plain", &git_server, json!({})).await;
+    let secret = add(&alice, "secret", &git_server, json!({})).await;
     let path = format!("/api/v1/git-repos/{}/secrets/token", secret["id"]);
     alice.put(&path, json!({"value": "s3cret"})).await.expect(200);
 
@@ -195,7 +173,7 @@ async fn a_run_whose_server_or_cluster_goes_away_at_any_moment_ends_once() {
     let Some(site) = Site::open().await else { return };
     // Other tests need the API server: it is killed when this one is alone, and else cannot be reached for a while.
     let api_server = is_soak().then(ApiServer::found);
-    let mut server = site.process_alone().await;
+    let mut server = site.process_alone(&[]).await;
     let mut cable = Cable::to(&site.cluster).await;
     let kubeconfig = cable.through(site.cluster.least_kubeconfig()).to_string();
     let body = json!({"name": "test", "kubeconfig": kubeconfig, "pod_ranges": ["10.244.0.0/16"]});
@@ -203,7 +181,7 @@ async fn a_run_whose_server_or_cluster_goes_away_at_any_moment_ends_once() {
     let alice = server.account("alice").await;
     let code = Repository::hello("FROM scratch\nCOPY probe noise /\nRUN [\"/probe\", \"print\", \"one\"]\n");
     let git_server = HttpServer::start(code.root(), Access::default()).await;
-    let repo = add(&alice, "app", &git_server).await;
+    let repo = add(&alice, "app", &git_server, json!({})).await;
 
     let rounds: u64 = if is_soak() { 100 } else { 2 };
     let mut runs = Vec::new();

@@ -11,9 +11,8 @@ use crate::support::builds::pull;
 use crate::support::eventually;
 use crate::support::machine::probe;
 use crate::support::process::ServerProcess;
+use crate::support::runs::{RUN_SECS, ended};
 use crate::support::server::TestServer;
-
-const RUN_SECS: u64 = 60;
 
 async fn add(api: &Api, name: &str, more: Value) -> Value {
     let mut body = json!({"repo_name": name, "url": "https://git.example.org/team/app.git"});
@@ -24,15 +23,6 @@ async fn add(api: &Api, name: &str, more: Value) -> Value {
 async fn send(api: &Api, repo: &Value, archive: Vec<u8>) -> Answer {
     let path = format!("/api/v1/runs/upload?git_repo_id={}&description=mine", repo["id"]);
     api.send(api.request(Method::POST, &path).body(archive)).await
-}
-
-async fn ended(api: &Api, run: &Value) -> Value {
-    let path = format!("/api/v1/runs/{}", run["id"]);
-    eventually("the run ends", RUN_SECS, || async {
-        let run = api.get(&path).await.expect(200).json();
-        (!matches!(run["state"].as_str(), Some("queued" | "running"))).then_some(run)
-    })
-    .await
 }
 
 fn contexts(data_dir: &std::path::Path) -> usize {

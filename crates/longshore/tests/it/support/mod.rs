@@ -4,6 +4,7 @@
 pub(crate) mod api;
 pub(crate) mod archives;
 pub(crate) mod builds;
+pub(crate) mod canaries;
 pub(crate) mod charts;
 pub(crate) mod cluster;
 pub(crate) mod control_plane;
@@ -20,9 +21,11 @@ pub(crate) mod registry;
 pub(crate) mod releases;
 pub(crate) mod remote;
 pub(crate) mod room;
+pub(crate) mod runs;
 pub(crate) mod server;
 pub(crate) mod shell;
 pub(crate) mod shop;
+pub(crate) mod site;
 pub(crate) mod socket;
 pub(crate) mod tls;
 
