@@ -274,6 +274,7 @@ async fn branches_tags_commits_folders_and_dockerfiles_are_found() {
     let code = Repository::hello(&dockerfile("first"));
     let first = git(&code.work(), &["rev-parse", "HEAD"]);
     git(&code.work(), &["tag", "-a", "v1", "-m", "one"]);
+    let tag_object = git(&code.work(), &["rev-parse", "v1"]);
     let probe = std::fs::read(crate::support::machine::probe()).unwrap();
     code.commit(&[
         ("Dockerfile", dockerfile("second").as_bytes()),
@@ -288,6 +289,8 @@ async fn branches_tags_commits_folders_and_dockerfiles_are_found() {
         ("branch", json!({"branch": "main"}), "second"),
         ("tag", json!({"branch": "v1"}), "first"),
         ("commit", json!({"branch": first}), "first"),
+        // Git servers tell the id of a tag with words of its own where they mean its commit.
+        ("object", json!({"branch": tag_object}), "first"),
         ("folder", json!({"build_path": "service"}), "service"),
         ("inside", json!({"build_path": "/service/", "dockerfile": "service/Dockerfile"}), "service"),
         ("outside", json!({"build_path": "service", "dockerfile": "docker/Other"}), "outside"),
@@ -302,6 +305,7 @@ async fn branches_tags_commits_folders_and_dockerfiles_are_found() {
         let log = log_of(&alice, &event).await;
         assert!(log.contains(&format!("built {word}")), "{name}: {log}");
         assert_eq!(event["Image_tag"], "stable");
+        assert_eq!(event["commit"] == first, word == "first", "{name}: {event:#}");
     }
     for (name, more, said) in [
         ("no-branch", json!({"branch": "nowhere"}), "no branch, tag or commit `nowhere`"),

@@ -252,8 +252,9 @@ pub(super) async fn fetch_commit(
     let arguments =
         ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--depth=1", "--", url, &by_id];
     let measure = move || folder_bytes(&packs);
+    let small = Bounds { bytes: REFS_BYTES, ..bounds };
     match place.run_measured(&arguments, None, bounds, measure.clone()).await {
-        Ok(()) => return Ok(commit.id.clone()),
+        Ok(()) => return peel(place, &commit.id, small).await,
         Err(error @ (GitError::NotInstalled | GitError::TooLarge(_) | GitError::TimedOut(_))) => {
             return Err(error);
         }
@@ -266,11 +267,15 @@ pub(super) async fn fetch_commit(
     };
     let arguments = ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", DEPTH, "--", url, &by_ref];
     place.run_measured(&arguments, None, bounds, measure).await?;
-    let small = Bounds { bytes: REFS_BYTES, ..bounds };
-    let object = format!("{}^{{commit}}", commit.id);
-    match place.run(&["cat-file", "-e", &object], small).await {
-        Ok(_) => Ok(commit.id.clone()),
-        Err(GitError::Other(_) | GitError::NoRepository) => Err(GitError::NoRef(commit.id.clone())),
+    peel(place, &commit.id, small).await
+}
+
+/// The commit that an id stands for: a tag with words of its own is an object before its commit, and git servers tell that one's id.
+async fn peel(place: &Workplace<'_>, id: &str, bounds: Bounds) -> Result<String, GitError> {
+    let object = format!("{id}^{{commit}}");
+    match place.run(&["rev-parse", "--verify", &object], bounds).await {
+        Ok(printed) => Ok(String::from_utf8_lossy(&printed).trim().to_owned()),
+        Err(GitError::Other(_) | GitError::NoRepository) => Err(GitError::NoRef(id.to_owned())),
         Err(error) => Err(error),
     }
 }

@@ -104,10 +104,14 @@ fn files(body: &Value) -> Option<Vec<String>> {
 fn github(body: &Value) -> Push {
     let repository = &body["repository"];
     let is_gone = body["deleted"].as_bool().unwrap_or(false);
-    let after = text(&body["after"]);
+    let git_ref = text(&body["ref"]);
+    let (after, head) = (text(&body["after"]), text(&body["head_commit"]["id"]));
+    // A tag with words of its own is an object, and `after` is its id.
+    let is_tag = git_ref.starts_with("refs/tags/") && git::is_commit_id(&head);
+    let there = if is_tag { head } else { after };
     Push {
-        git_ref: text(&body["ref"]),
-        commit: if is_gone { "0".repeat(40) } else { after },
+        commit: if is_gone { "0".repeat(40) } else { there },
+        git_ref,
         message: text(&body["head_commit"]["message"]),
         files: files(body),
         project: text(&repository["full_name"]),
@@ -212,6 +216,23 @@ mod tests {
             assert!(pushes[0].project.eq_ignore_ascii_case("t/app"), "{provider:?}");
         }
         assert_eq!(of(Provider::GitHub, "push", &github).unwrap()[0].files.as_deref().unwrap(), ["a", "b"]);
+    }
+
+    #[test]
+    fn a_tag_that_is_an_object_stands_for_its_commit() {
+        let tag = "f".repeat(40);
+        let body = format!(r#"{{"ref":"refs/tags/v1","after":"{tag}","head_commit":{{"id":"{ID}"}}}}"#);
+        let gone = body.replace(&tag, &"0".repeat(40)).replace("{\"ref\"", "{\"deleted\":true,\"ref\"");
+        let gitlab = format!(r#"{{"ref":"refs/tags/v1","after":"{tag}","checkout_sha":"{ID}"}}"#);
+
+        for (provider, event, body) in [
+            (Provider::GitHub, "push", &body),
+            (Provider::Gitea, "push", &body),
+            (Provider::GitLab, "Tag Push Hook", &gitlab),
+        ] {
+            assert_eq!(of(provider, event, body).unwrap()[0].commit, ID, "{provider:?}");
+        }
+        assert!(of(Provider::GitHub, "push", &gone).is_err());
     }
 
     #[test]
