@@ -4,6 +4,7 @@ import { useMemo } from "react";
 import { api, call, type Schemas } from "../../api/client";
 import { queries } from "../../api/queries";
 import { useText } from "../../i18n";
+import { settings as inChinese } from "../../i18n/zh.settings";
 import { Button, Card, Foreign, PageHead, Skeleton, Trouble } from "../../parts/basic";
 import { CommandLine } from "../../parts/command";
 import { SelectField } from "../../parts/field";
@@ -15,7 +16,7 @@ type Setting = Schemas["SettingView"];
 const REGISTRATION = "auth.registration";
 
 export function Settings() {
-  const { t } = useText();
+  const { t, language } = useText();
   const settings = useQuery(queries.settings());
   const registration = settings.data?.find((it) => it.name === REGISTRATION);
   const columns = useMemo<Column<Setting>[]>(
@@ -28,9 +29,7 @@ export function Settings() {
         cell: (it) => (
           <>
             <code>{it.name}</code>
-            <div className="sub" lang="en">
-              {it.help}
-            </div>
+            <Explained setting={it} />
           </>
         ),
       },
@@ -74,11 +73,22 @@ export function Settings() {
             rows={settings.data}
             columns={columns}
             rowKey={(it) => it.name}
-            text={(it) => `${it.name} ${it.help} ${it.value ?? ""}`}
+            text={(it) => `${it.name} ${it.help} ${(language === "zh" && inChinese[it.name]) || ""} ${it.value ?? ""}`}
           />
         </Card>
       )}
     </>
+  );
+}
+
+/** What a setting does; in the server's words where Chinese ones are missing. */
+function Explained({ setting }: { setting: Setting }) {
+  const { language } = useText();
+  const known = language === "zh" ? inChinese[setting.name] : undefined;
+  return (
+    <div className="sub" lang={known ? undefined : "en"}>
+      {known ?? setting.help}
+    </div>
   );
 }
 
