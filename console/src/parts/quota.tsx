@@ -2,7 +2,8 @@
 import { useQuery } from "@tanstack/react-query";
 import { queries } from "../api/queries";
 import { useText } from "../i18n";
-import { Meter, Skeleton, Trouble } from "./basic";
+import { Skeleton, Trouble } from "./basic";
+import { Use } from "./use";
 
 export function Quota({ account }: { account: string }) {
   const { t, number, cores, bytes } = useText();
@@ -35,18 +36,6 @@ function Part({ name, used, limit, write }: PartProps) {
       ? t("quota.unlimited", { used: write(used) })
       : t("machine.used", { used: write(used), total: write(limit) });
   return (
-    <div>
-      <div className="row apart small">
-        <span>{name}</span>
-        <span className="soft">{words}</span>
-      </div>
-      {limit != null && (
-        <Meter
-          parts={[{ value: used, kind: used >= limit ? "warn" : undefined }]}
-          total={limit}
-          label={`${name}: ${words}`}
-        />
-      )}
-    </div>
+    <Use name={name} words={words} used={used} limit={limit ?? undefined} isFull={limit != null && used >= limit} />
   );
 }

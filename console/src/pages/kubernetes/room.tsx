@@ -4,8 +4,9 @@ import type { Schemas } from "../../api/client";
 import { queries } from "../../api/queries";
 import { shellWord } from "../../format";
 import { useText } from "../../i18n";
-import { Badge, Card, Foreign, Meter, Skeleton, Trouble, When } from "../../parts/basic";
+import { Badge, Card, Foreign, Skeleton, Trouble, When } from "../../parts/basic";
 import { CommandLine } from "../../parts/command";
+import { Use } from "../../parts/use";
 import { FIRST, isBytes, quantity } from "./quantity";
 
 type Row = Schemas["NamespaceQuotaView"];
@@ -58,17 +59,13 @@ function Part({ row: it }: { row: Row }) {
       ? `${it.used} / ${it.limit}`
       : t("machine.used", { used: write(used), total: write(limit) });
   return (
-    <div>
-      <div className="row apart small">
-        <span>{name}</span>
-        <span className="soft">{words}</span>
-      </div>
-      <Meter
-        parts={[{ value: used ?? 0, kind: used !== undefined && used >= (limit ?? 0) ? "warn" : undefined }]}
-        total={limit ?? 0}
-        label={`${name}: ${words}`}
-      />
-    </div>
+    <Use
+      name={name}
+      words={words}
+      used={used ?? 0}
+      limit={limit ?? 0}
+      isFull={used !== undefined && used >= (limit ?? 0)}
+    />
   );
 }
 
