@@ -59,7 +59,7 @@ interface ConfirmProps {
   /** What is done shows itself in the same place. */
   staysOpen?: boolean;
   /** The same on the command line. */
-  command?: string;
+  command: string;
 }
 
 /** Asks before something is done, and shows why it could not be. */
@@ -85,7 +85,7 @@ export function Confirm({ title, children, act, onAct, onClose, danger, why, sta
       <form className="stack" onSubmit={submit}>
         {children}
         {error !== undefined && <Trouble error={error} />}
-        {command && <Code text={command} label={t("cli.title")} />}
+        <Code text={command} label={t("cli.title")} />
         <div className="dialog-acts">
           <Button onClick={onClose}>{t("act.cancel")}</Button>
           <Button type="submit" kind={danger ? "danger main" : "main"} busy={isBusy} why={why}>

@@ -3,6 +3,7 @@ import { useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { useNavigate } from "react-router";
 import { api, call, type Schemas } from "../../api/client";
+import { shellWord } from "../../format";
 import { useText } from "../../i18n";
 import { Confirm } from "../../parts/dialog";
 import { AreaField, CheckField, SelectField, TextField } from "../../parts/field";
@@ -23,6 +24,15 @@ export function named(url: string): string {
   } catch {
     return "";
   }
+}
+
+/** The same by the command line; what it has no word for is in the API. */
+function commandOf(repo: ChartRepo | undefined, draft: { name: string; url: string; is_public: boolean }): string {
+  const [name, url] = [draft.name.trim(), draft.url.trim()];
+  if (!repo)
+    return `longshore k8s-repo-create ${draft.is_public ? "--public " : ""}${shellWord(name || "NAME")} ${shellWord(url || "URL")}`;
+  const changes = [url !== repo.url && `--url ${shellWord(url)} `, name !== repo.name && `--name ${shellWord(name)} `];
+  return `longshore k8s-repo-update ${changes.filter(Boolean).join("")}${shellWord(repo.name)}`;
 }
 
 export function RepoDialog({ repo, onClose }: { repo?: ChartRepo; onClose: () => void }) {
@@ -88,6 +98,7 @@ export function RepoDialog({ repo, onClose }: { repo?: ChartRepo; onClose: () =>
     <Confirm
       title={repo ? t("chart.edit") : t("chart.add")}
       act={repo ? t("act.save") : t("chart.add")}
+      command={commandOf(repo, draft)}
       onClose={onClose}
       why={!isWhole ? t("git.url_first") : (wrongUrl ?? wrongName ?? wrongMinutes)}
       onAct={act}

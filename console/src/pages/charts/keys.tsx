@@ -26,7 +26,7 @@ export function ChartKeys({ repo, mayAdd }: { repo?: string; mayAdd: boolean }) 
       action={
         <span className="row">
           <CommandLine
-            command={`longshore chart-key list${repo ? ` --repo ${shellWord(repo)}` : ""}`}
+            command={`longshore chart key list${repo ? ` --repo ${shellWord(repo)}` : ""}`}
             request={{ method: "GET", path: `/api/v1/chart-keys${repo ? `?repo=${encodeURIComponent(repo)}` : ""}` }}
           />
           <Button small icon="plus" why={mayAdd ? undefined : t("image.not_yours")} onClick={() => setAdding(true)}>

@@ -222,6 +222,9 @@ export function Files({ container }: { container: Container }) {
       )}
       {isMaking && (
         <NewFolder
+          command={(name) =>
+            `longshore container file mkdir ${shellWord(container.name)} ${shellWord(inside(path, name))}`
+          }
           onClose={() => setMaking(false)}
           onMake={async (name) => {
             await done(
@@ -260,13 +263,22 @@ function Crumbs({ path, onGo }: { path: string; onGo: (path: string) => void }) 
   );
 }
 
-function NewFolder({ onClose, onMake }: { onClose: () => void; onMake: (name: string) => Promise<void> }) {
+function NewFolder({
+  command,
+  onClose,
+  onMake,
+}: {
+  command: (name: string) => string;
+  onClose: () => void;
+  onMake: (name: string) => Promise<void>;
+}) {
   const { t } = useText();
   const [name, setName] = useState("");
   return (
     <Confirm
       title={t("files.mkdir")}
       act={t("files.mkdir")}
+      command={command(name || "NAME")}
       onClose={onClose}
       why={name && !name.includes("/") ? undefined : t("files.mkdir_name")}
       onAct={() => onMake(name)}

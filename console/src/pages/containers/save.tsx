@@ -6,7 +6,6 @@ import { api, type Container, call } from "../../api/client";
 import { shellWord } from "../../format";
 import { useText } from "../../i18n";
 import { Foreign, Meter, Notice, Skeleton, Trouble } from "../../parts/basic";
-import { Code } from "../../parts/code";
 import { Confirm } from "../../parts/dialog";
 import { CheckField, TextField } from "../../parts/field";
 import { paths } from "../../paths";
@@ -30,6 +29,13 @@ export function SaveDialog({ container, onClose }: { container: Container; onClo
     <Confirm
       title={t("save.title", { name: container.display_name || container.name })}
       act={t("save.begin")}
+      command={[
+        `longshore container save ${shellWord(container.name)} ${shellWord(image.trim() || "IMAGE")}`,
+        message.trim() && `--message ${shellWord(message.trim())}`,
+        !pause && "--no-pause",
+      ]
+        .filter(Boolean)
+        .join(" ")}
       onClose={onClose}
       why={isTooBig ? t("save.too_big") : image.trim() ? undefined : t("upload.name_first")}
       onAct={async () => {
@@ -83,7 +89,6 @@ export function SaveDialog({ container, onClose }: { container: Container; onClo
       />
       <TextField label={t("save.message")} value={message} onChange={setMessage} maxLength={500} />
       <CheckField label={t("save.pause")} checked={pause} onChange={setPause} />
-      <Code text={`longshore container save ${shellWord(container.name)} ${shellWord(image || "my-box:v1")}`} />
     </Confirm>
   );
 }

@@ -57,7 +57,7 @@ export function Automation({ repo }: { repo: GitRepo }) {
       title={t("auto.title")}
       action={
         <span className="row">
-          <CommandLine command={commandFor(repo)} />
+          <CommandLine command={commandFor(repo.repo_name, repo.options)} />
           <Button small onClick={() => setOpen(true)}>
             {t("act.edit")}
           </Button>
@@ -100,8 +100,8 @@ export function Automation({ repo }: { repo: GitRepo }) {
 }
 
 /** The same by the command line. */
-function commandFor(repo: GitRepo): string {
-  const { branches, paths, poll, schedule, executor, deploy } = whole(repo.options);
+function commandFor(name: string, options: Options, hasToken = false): string {
+  const { branches, paths, poll, schedule, submodules, executor, deploy } = whole(options);
   const given = [
     ...branches.flatMap((it) => ["--on-branch", it]),
     ...paths.flatMap((it) => ["--on-path", it]),
@@ -111,8 +111,13 @@ function commandFor(repo: GitRepo): string {
     ...(deploy?.workload ? ["--deploy", deploy.workload] : []),
     ...(deploy?.container ? ["--deploy", `container/${deploy.container}`] : []),
     ...(deploy?.namespace ? ["--deploy-namespace", deploy.namespace] : []),
+    ...(deploy?.pod_container ? ["--deploy-container", deploy.pod_container] : []),
+    ...(deploy?.timeout_secs ? ["--deploy-timeout", String(deploy.timeout_secs)] : []),
+    ...(submodules ? ["--submodules", "true"] : []),
+    ...(options.provider ? ["--provider", options.provider] : []),
+    ...(hasToken ? ["--status-token", "FILE"] : []),
   ];
-  return ["longshore repo set", ...[repo.repo_name, ...given].map(shellWord)].join(" ");
+  return ["longshore git-repo set", ...[name, ...given].map(shellWord)].join(" ");
 }
 
 function AutomationDialog({ repo, onClose }: { repo: GitRepo; onClose: () => void }) {
@@ -156,25 +161,28 @@ function AutomationDialog({ repo, onClose }: { repo: GitRepo; onClose: () => voi
     };
   };
 
+  const changed = {
+    ...options,
+    branches: words(branches),
+    paths: words(files),
+    poll_minutes: Number(minutes.trim() || 0),
+    deploy: chosen(),
+  };
+
   return (
     <Confirm
       title={t("auto.change")}
       act={t("act.save")}
+      command={commandFor(repo.repo_name, changed, token.trim() !== "")}
       why={why}
       onClose={onClose}
       onAct={async () => {
         const body = {
-          options: {
-            ...options,
-            branches: words(branches),
-            paths: words(files),
-            poll_minutes: Number(minutes.trim() || 0),
-            deploy: chosen(),
-          },
+          options: changed,
           ...(token.trim() ? { status_token: token.trim() } : {}),
         };
-        const changed = await call(api.PATCH("/api/v1/git-repos/{id}", { params: { path: { id: repo.id } }, body }));
-        client.setQueryData(["git-repo", String(repo.id)], changed);
+        const saved = await call(api.PATCH("/api/v1/git-repos/{id}", { params: { path: { id: repo.id } }, body }));
+        client.setQueryData(["git-repo", String(repo.id)], saved);
         client.invalidateQueries({ queryKey: ["git-repos"] });
       }}
     >

@@ -3,6 +3,7 @@ import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { api, call, done, type Schemas } from "../../api/client";
 import { queries } from "../../api/queries";
+import { shellWord } from "../../format";
 import { useText } from "../../i18n";
 import { Badge, Button, Card, Foreign, Trouble, When } from "../../parts/basic";
 import { Confirm } from "../../parts/dialog";
@@ -13,7 +14,7 @@ type Target = Schemas["NotificationTargetView"];
 type Kind = Schemas["NotificationKind"];
 const kinds: Kind[] = ["feishu", "dingtalk", "wecom", "email", "webhook"];
 
-export function Notifications({ id }: { id: number }) {
+export function Notifications({ id, repo }: { id: number; repo: string }) {
   const { t } = useText();
   const client = useQueryClient();
   const complain = useComplaint();
@@ -63,11 +64,12 @@ export function Notifications({ id }: { id: number }) {
           </li>
         ))}
       </ul>
-      {isAdding && <AddDialog id={id} onClose={() => setAdding(false)} onAdded={refresh} />}
+      {isAdding && <AddDialog id={id} repo={repo} onClose={() => setAdding(false)} onAdded={refresh} />}
       {leaving && (
         <Confirm
           title={t("notify.delete", { address: leaving.address })}
           act={t("act.delete")}
+          command={`longshore notification remove ${shellWord(repo)} ${leaving.id}`}
           danger
           onClose={() => setLeaving(undefined)}
           onAct={async () => {
@@ -82,7 +84,14 @@ export function Notifications({ id }: { id: number }) {
   );
 }
 
-function AddDialog({ id, onClose, onAdded }: { id: number; onClose: () => void; onAdded: () => void }) {
+interface AddProps {
+  id: number;
+  repo: string;
+  onClose: () => void;
+  onAdded: () => void;
+}
+
+function AddDialog({ id, repo, onClose, onAdded }: AddProps) {
   const { t } = useText();
   const [kind, setKind] = useState<Kind>("feishu");
   const [address, setAddress] = useState("");
@@ -91,6 +100,7 @@ function AddDialog({ id, onClose, onAdded }: { id: number; onClose: () => void; 
     <Confirm
       title={t("notify.add")}
       act={t("notify.add")}
+      command={`longshore notification add ${shellWord(repo)} ${kind}${secret.trim() ? " --secret FILE" : ""} <ADDRESS_FILE`}
       why={address.trim() ? undefined : t("notify.address_first")}
       onClose={onClose}
       onAct={async () => {

@@ -56,7 +56,7 @@ export function GitRepoDetail() {
             {runs.data && <RunList runs={runs.data.data} />}
           </Card>
           <Automation repo={it} />
-          <Notifications id={id} />
+          <Notifications id={id} repo={it.repo_name} />
           <Deliveries id={id} />
         </div>
         <div className="stack">

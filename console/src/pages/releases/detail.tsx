@@ -184,6 +184,7 @@ export function ReleaseDetail() {
       {typeof open === "number" && (
         <Rollback
           id={it.id}
+          name={it.name}
           revision={open}
           onClose={() => setOpen(undefined)}
           onDone={() => {
@@ -291,11 +292,13 @@ function Values({ id, revision }: { id: string; revision: number }) {
 /** Back to an earlier revision; what that changes is shown before. */
 function Rollback({
   id,
+  name,
   revision,
   onClose,
   onDone,
 }: {
   id: string;
+  name: string;
   revision: number;
   onClose: () => void;
   onDone: () => void;
@@ -312,6 +315,7 @@ function Rollback({
     <Confirm
       title={t("release.back", { number: revision })}
       act={t("kube.undo")}
+      command={`longshore release rollback ${shellWord(name)} --to ${revision}`}
       onClose={onClose}
       onAct={async () => {
         await call(api.POST("/api/releases/{id}/rollback", { params, body: { revision } }));
