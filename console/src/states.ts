@@ -84,11 +84,30 @@ export function progress(build: Build): number {
   return built * 0.6;
 }
 
+const HERE = "127.0.0.1";
+
+/** Whether this host name leads nowhere but to the machine itself. */
+export const isLoopback = (host: string) => host === "localhost" || host === "[::1]" || /^127\./.test(host);
+
 /** Where a container answers on this computer, if it does: a port on loopback is only of use to whoever sits at the machine. */
-export function address(it: Container, host: string): string | undefined {
+export function address(
+  it: Pick<Container, "machine_id" | "ports" | "state">,
+  host: string,
+  machines: Pick<Machine, "machine_id" | "ip" | "joined_at">[] | undefined,
+): string | undefined {
   const port = it.ports.find((port) => port.protocol === "tcp");
-  if (!port || it.state !== "running") return undefined;
-  const isHere = host === "127.0.0.1" || host === "localhost" || host === "[::1]";
+  const machine = machines?.find((machine) => machine.machine_id === it.machine_id);
+  if (!port || !machine || it.state !== "running") return undefined;
+  // A machine that joined is another one than that whose console this is.
+  if (machine.joined_at)
+    return port.bind === "lan" && machine.ip ? `http://${inUrl(machine.ip)}:${port.host}` : undefined;
+  const isHere = isLoopback(host);
   if (port.bind === "loopback" && !isHere) return undefined;
-  return `http://${isHere ? "127.0.0.1" : host}:${port.host}`;
+  return isHere ? urlHere(port.host) : `http://${host}:${port.host}`;
 }
+
+/** A port of the computer at which somebody sits. */
+export const urlHere = (port: number) => `http://${HERE}:${port}`;
+
+/** An address of a machine as it stands in a URL. */
+const inUrl = (ip: string) => (ip.includes(":") ? `[${ip}]` : ip);

@@ -108,7 +108,9 @@ export function Overview() {
                     <Link to={paths.container(it.id)}>
                       <Foreign text={it.display_name || it.name} />
                     </Link>
-                    <div className="soft small clip">{address(it, window.location.hostname) ?? it.image}</div>
+                    <div className="soft small clip">
+                      {address(it, window.location.hostname, machines.data?.data) ?? it.image}
+                    </div>
                   </div>
                   <StateBadge container={it} />
                   <ContainerActions container={it} small />

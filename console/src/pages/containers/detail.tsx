@@ -8,10 +8,11 @@ import { queries } from "../../api/queries";
 import { shellWord } from "../../format";
 import { useText } from "../../i18n";
 import { Badge, Button, Card, Empty, Foreign, Notice, PageHead, Skeleton, Trouble, When } from "../../parts/basic";
+import { Code } from "../../parts/code";
 import { CommandLine } from "../../parts/command";
 import { Pull } from "../../parts/pull";
 import { paths } from "../../paths";
-import { address, containerTone, machineName } from "../../states";
+import { address, containerTone, machineName, urlHere } from "../../states";
 import { ContainerActions } from "./actions";
 import { ContainerLog } from "./log";
 import { StateBadge } from "./state";
@@ -29,6 +30,7 @@ export function ContainerDetail() {
     ...queries.container(id),
     refetchInterval: (query) => (query.state.data?.state === "deleting" ? 1000 : false),
   });
+  const machines = useQuery(queries.machines());
   const tabs = useRef<HTMLElement>(null);
   const isThere = container.data !== undefined;
   // On a phone the tabs are wider than the screen.
@@ -56,7 +58,7 @@ export function ContainerDetail() {
   if (container.error && !container.data) return <Trouble error={container.error} onRetry={container.refetch} />;
   const it = container.data;
   if (!it) return <Skeleton />;
-  const url = address(it, window.location.hostname);
+  const url = address(it, window.location.hostname, machines.data?.data);
   const name = it.display_name || it.name;
 
   return (
@@ -109,16 +111,24 @@ export function ContainerDetail() {
         </Card>
       )}
       <nav className="tabs" ref={tabs} aria-label={t("container.tabs")}>
-        <NavLink to={paths.container(id)} end>
+        <NavLink to={paths.container(id)} end preventScrollReset>
           {t("container.overview")}
         </NavLink>
-        <NavLink to={paths.container(id, "log")}>{t("container.log")}</NavLink>
-        <NavLink to={paths.container(id, "terminal")}>{t("container.terminal")}</NavLink>
-        <NavLink to={paths.container(id, "stats")}>{t("container.stats")}</NavLink>
-        <NavLink to={paths.container(id, "files")}>{t("container.files")}</NavLink>
+        <NavLink to={paths.container(id, "log")} preventScrollReset>
+          {t("container.log")}
+        </NavLink>
+        <NavLink to={paths.container(id, "terminal")} preventScrollReset>
+          {t("container.terminal")}
+        </NavLink>
+        <NavLink to={paths.container(id, "stats")} preventScrollReset>
+          {t("container.stats")}
+        </NavLink>
+        <NavLink to={paths.container(id, "files")} preventScrollReset>
+          {t("container.files")}
+        </NavLink>
       </nav>
       <Suspense fallback={<Skeleton />}>
-        {tab === "" && <About container={it} />}
+        {tab === "" && <About container={it} url={url} />}
         {tab === "log" && <ContainerLog key={id} container={it} />}
         {tab === "terminal" && <Terminals key={id} container={it} />}
         {tab === "stats" && <Statistics key={id} container={it} />}
@@ -128,11 +138,14 @@ export function ContainerDetail() {
   );
 }
 
-function About({ container: it }: { container: Container }) {
+function About({ container: it, url }: { container: Container; url?: string }) {
   const { t, word, bytes, cores, moment } = useText();
   const machines = useQuery(queries.machines());
   const machine = machines.data?.data.find((machine) => machine.machine_id === it.machine_id);
+  const gpus = useQuery({ ...queries.gpus(), enabled: Boolean(it.gpu_ids?.length) });
   const env = Object.entries(it.env ?? {});
+  const place = machine ? machineName(machine) : (it.machine_id ?? "");
+  const shut = it.ports.find((port) => port.protocol === "tcp" && port.bind === "loopback");
   return (
     <div className="grid-2">
       <Card title={t("container.about")}>
@@ -179,9 +192,12 @@ function About({ container: it }: { container: Container }) {
               <dt>GPU</dt>
               <dd>
                 {it.gpus.count} {it.gpus.model && <Foreign text={it.gpus.model} />}
-                {it.gpu_ids?.map((gpu) => (
-                  <div key={gpu} className="mono small">
-                    {gpu}
+                {it.gpu_ids?.map((id) => (
+                  <div key={id} className="small">
+                    <Foreign
+                      text={gpus.data?.data.find((gpu) => gpu.uuid === id)?.type.replace(/^NVIDIA /, "") ?? ""}
+                    />{" "}
+                    <span className="mono soft">{id}</span>
                   </div>
                 ))}
               </dd>
@@ -227,11 +243,19 @@ function About({ container: it }: { container: Container }) {
                     </code>
                   </span>
                   <Badge tone="idle" bare>
-                    {t(`bind.${port.bind}`)}
+                    {t(`bind.${port.bind}`, { machine: place || "–" })}
                   </Badge>
                 </li>
               ))}
             </ul>
+          )}
+          {shut && !url && machine && it.state === "running" && (
+            <div className="stack">
+              <p className="soft small">{t("bind.elsewhere", { machine: place, url: urlHere(shut.host) })}</p>
+              <Code
+                text={`ssh -N -L ${shut.host}:127.0.0.1:${shut.host} ${shellWord(machine.ip || machine.hostname)}`}
+              />
+            </div>
           )}
         </Card>
         <Events container={it} />

@@ -21,6 +21,7 @@ export function Containers() {
   const [search, setSearch] = useSearchParams();
   const isAll = isAdmin && search.get("all") === "true";
   const containers = useQuery(queries.containers(isAll));
+  const machines = useQuery(queries.machines());
   const uses = useQuery(queries.containerUses(isAll));
   const samples = useMemo(() => new Map(uses.data?.map((it) => [it.container_id, it.sample])), [uses.data]);
   const columns = useMemo<Column<Container>[]>(
@@ -45,7 +46,7 @@ export function Containers() {
         title: t("field.address"),
         className: "wide-only",
         cell: (it) => {
-          const url = address(it, window.location.hostname);
+          const url = address(it, window.location.hostname, machines.data?.data);
           if (url)
             return (
               <a href={url} target="_blank" rel="noreferrer">
@@ -82,7 +83,7 @@ export function Containers() {
       },
       { id: "acts", title: "", className: "acts", cell: (it) => <ContainerActions container={it} small /> },
     ],
-    [t, isAll, samples, bytes, cores],
+    [t, isAll, samples, machines.data, bytes, cores],
   );
   return (
     <>
