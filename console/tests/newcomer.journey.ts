@@ -79,7 +79,7 @@ test("a newcomer who has no mouse gets to a container that runs, and stops it", 
   await visitor.tabTo("door.no_account");
   await keyboard.press("Enter");
   await page.getByRole("button", { name: visitor.t("door.sign_up") }).waitFor();
-  await page.getByLabel(visitor.t("field.account")).focus();
+  await page.getByLabel(visitor.t("door.account")).focus();
   await keyboard.type("mouseless");
   await keyboard.press("Tab");
   await keyboard.type("correct horse");

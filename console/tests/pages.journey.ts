@@ -111,7 +111,7 @@ test.each(looks)("every page is in order ($language, $theme, $width)", async (lo
   const visitor = await Visitor.arrive(look);
   const { page } = visitor;
   await page.goto("/");
-  await visitor.fill("field.account", "admin");
+  await visitor.fill("door.account", "admin");
   await visitor.fill("field.password", ADMIN_PASSWORD);
   await visitor.press("door.sign_in");
   await page.locator("#page h1").waitFor();
@@ -140,7 +140,7 @@ test("the whole console can be used with the keyboard alone", async () => {
   const visitor = await Visitor.arrive({ language: "en" });
   const { page } = visitor;
   await page.goto("/");
-  await page.getByLabel(visitor.t("field.account")).focus();
+  await page.getByLabel(visitor.t("door.account")).focus();
   await page.keyboard.type("admin");
   await page.keyboard.press("Tab");
   await page.keyboard.type(ADMIN_PASSWORD);
@@ -166,7 +166,7 @@ test("an admin invites a machine with one line, and takes the invitation back", 
   const visitor = await Visitor.arrive({ language: "zh" });
   const { page } = visitor;
   await page.goto("/");
-  await visitor.fill("field.account", "admin");
+  await visitor.fill("door.account", "admin");
   await visitor.fill("field.password", ADMIN_PASSWORD);
   await visitor.press("door.sign_in");
   await page.locator("#page h1").waitFor();
@@ -194,7 +194,7 @@ test("an admin closes registration, which holds at once, and takes that back", a
   const visitor = await Visitor.arrive({ language: "en" });
   const { page } = visitor;
   await page.goto("/");
-  await visitor.fill("field.account", "admin");
+  await visitor.fill("door.account", "admin");
   await visitor.fill("field.password", ADMIN_PASSWORD);
   await visitor.press("door.sign_in");
   await page.locator("#page h1").waitFor();

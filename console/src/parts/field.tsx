@@ -15,7 +15,7 @@ interface Around {
 
 function useField(note: ReactNode, wrong: string | undefined) {
   const id = useId();
-  const described = [note && `${id}-note`, wrong && `${id}-wrong`].filter(Boolean).join(" ") || undefined;
+  const described = wrong ? `${id}-wrong` : note ? `${id}-note` : undefined;
   return {
     id,
     props: { id, className: "input", "aria-describedby": described, "aria-invalid": wrong ? true : undefined },
@@ -27,15 +27,16 @@ function Frame({ id, label, note, wrong, children }: Around & { id: string; chil
     <div className="field">
       <label htmlFor={id}>{label}</label>
       {children}
-      {wrong && (
+      {wrong ? (
         <span className="wrong" id={`${id}-wrong`} role="alert">
           {wrong}
         </span>
-      )}
-      {note && (
-        <span className="note" id={`${id}-note`}>
-          {note}
-        </span>
+      ) : (
+        note && (
+          <span className="note" id={`${id}-note`}>
+            {note}
+          </span>
+        )
       )}
     </div>
   );

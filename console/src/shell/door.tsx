@@ -95,7 +95,7 @@ export function SignInForm({ account: known = "", onDone }: { account?: string; 
   return (
     <form className="stack" onSubmit={submit}>
       <TextField
-        label={t("field.account")}
+        label={t("door.account")}
         name="account"
         value={account}
         onChange={setAccount}
@@ -158,7 +158,7 @@ function SignUpForm({ onDone, needsApproval }: { onDone: () => void; needsApprov
   return (
     <form className="stack" onSubmit={submit}>
       <TextField
-        label={t("field.account")}
+        label={t("door.account")}
         name="account"
         value={account}
         onChange={setAccount}

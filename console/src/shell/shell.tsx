@@ -1,6 +1,6 @@
 /** The frame around every page: where one can go, whether the connection lives, and the palette. */
 import { useCallback, useEffect, useState } from "react";
-import { Link, NavLink, Outlet, useLocation } from "react-router";
+import { Link, NavLink, Outlet, ScrollRestoration, useLocation } from "react-router";
 import { useLink } from "../api/live";
 import mark from "../assets/longshore.svg";
 import { type Key, languages, setLanguage, useText } from "../i18n";
@@ -128,6 +128,7 @@ export function Shell() {
           <LinkBar />
           <main className="page" id="page" tabIndex={-1}>
             <Outlet />
+            <ScrollRestoration />
           </main>
         </div>
       </div>

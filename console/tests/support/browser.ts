@@ -148,7 +148,7 @@ export class Visitor {
   async register(account: string, password: string) {
     await this.page.goto("/");
     await this.press("door.no_account");
-    await this.fill("field.account", account);
+    await this.fill("door.account", account);
     await this.fill("field.password", password);
     await this.press("door.sign_up");
     await this.page.getByRole("heading", { level: 1, name: this.t("overview.hello", { name: account }) }).waitFor();
@@ -156,7 +156,7 @@ export class Visitor {
 
   async signIn(account: string, password: string) {
     await this.page.goto("/");
-    await this.fill("field.account", account);
+    await this.fill("door.account", account);
     await this.fill("field.password", password);
     await this.press("door.sign_in");
     await this.page.getByRole("heading", { level: 1, name: this.t("overview.hello", { name: account }) }).waitFor();

@@ -9,6 +9,7 @@ import { Skeleton } from "../../parts/basic";
 import { Confirm, Dialog } from "../../parts/dialog";
 import { SelectField, TextField } from "../../parts/field";
 import { Quota } from "../../parts/quota";
+import { useToast } from "../../parts/toasts";
 
 type Class = Schemas["AccountClass"];
 const classes: Class[] = ["high", "normal", "low"];
@@ -34,6 +35,7 @@ function whole(text: string): number | null | undefined {
 function QuotaForm({ quota, onClose }: { quota: Schemas["QuotaView"]; onClose: () => void }) {
   const { t } = useText();
   const client = useQueryClient();
+  const toast = useToast();
   const { own } = quota;
   const [group, setGroup] = useState<Class>(quota.class);
   const [gpus, setGpus] = useState(own.gpus?.toString() ?? "");
@@ -71,16 +73,47 @@ function QuotaForm({ quota, onClose }: { quota: Schemas["QuotaView"]; onClose: (
         const params = { path: { account: quota.account } };
         await call(api.PUT("/api/v1/accounts/{account}/quota", { params, body: { class: group, ...limits } }));
         client.invalidateQueries({ queryKey: ["quota", quota.account] });
+        toast(t("said.saved"));
       }}
     >
       <Quota account={quota.account} />
       <p className="soft small">{t("quota.note")}</p>
       <div className="form-row">
-        <TextField label="GPU" value={gpus} onChange={setGpus} inputMode="numeric" />
-        <TextField label={t("create.cpus")} value={cpus} onChange={setCpus} inputMode="decimal" />
-        <TextField label={t("create.memory")} value={memory} onChange={setMemory} placeholder="16g" />
-        <TextField label={t("quota.disk")} value={disk} onChange={setDisk} placeholder="200g" />
-        <TextField label={t("quota.running")} value={running} onChange={setRunning} inputMode="numeric" />
+        <TextField
+          label="GPU"
+          value={gpus}
+          onChange={setGpus}
+          wrong={limits.gpus === undefined ? t("quota.whole") : undefined}
+          inputMode="numeric"
+        />
+        <TextField
+          label={t("create.cpus")}
+          value={cpus}
+          onChange={setCpus}
+          wrong={limits.cpu_millis === undefined ? t("create.wrong_cores") : undefined}
+          inputMode="decimal"
+        />
+        <TextField
+          label={t("create.memory")}
+          value={memory}
+          onChange={setMemory}
+          wrong={limits.memory_bytes === undefined ? t("create.wrong_size") : undefined}
+          placeholder="16g"
+        />
+        <TextField
+          label={t("quota.disk")}
+          value={disk}
+          onChange={setDisk}
+          wrong={limits.disk_bytes === undefined ? t("create.wrong_size") : undefined}
+          placeholder="200g"
+        />
+        <TextField
+          label={t("quota.running")}
+          value={running}
+          onChange={setRunning}
+          wrong={limits.running_containers === undefined ? t("quota.whole") : undefined}
+          inputMode="numeric"
+        />
       </div>
       <SelectField
         label={t("quota.class")}

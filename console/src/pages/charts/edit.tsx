@@ -8,23 +8,12 @@ import { useText } from "../../i18n";
 import { Confirm } from "../../parts/dialog";
 import { AreaField, CheckField, SelectField, TextField } from "../../parts/field";
 import { paths } from "../../paths";
+import { named } from "./named";
 
 type ChartRepo = Schemas["ChartRepoView"];
 
 /** As the server has it. */
 const NAME = /^[^\s/\\?#%]{1,128}$/;
-
-/** What the name is where nobody has typed one: the part of the host that tells it from others. */
-export function named(url: string): string {
-  try {
-    const { hostname, pathname } = new URL(url);
-    const words = [...hostname.split(".").slice(0, -1), ...pathname.split("/")];
-    const dull = new Set(["www", "charts", "chart", "helm", "github", "githubusercontent", "raw", "index", "yaml", ""]);
-    return words.find((word) => !dull.has(word.toLowerCase()))?.toLowerCase() ?? "";
-  } catch {
-    return "";
-  }
-}
 
 /** The same by the command line; what it has no word for is in the API. */
 function commandOf(repo: ChartRepo | undefined, draft: { name: string; url: string; is_public: boolean }): string {

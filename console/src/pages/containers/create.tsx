@@ -5,12 +5,15 @@ import { useNavigate, useSearchParams } from "react-router";
 import { api, call, Failure, type Gpu } from "../../api/client";
 import { queries } from "../../api/queries";
 import { useText } from "../../i18n";
-import { Button, Card, Notice, PageHead, Trouble } from "../../parts/basic";
+import { Button, Card, Foreign, Notice, PageHead, Trouble } from "../../parts/basic";
 import { CommandLine } from "../../parts/command";
 import { AreaField, CheckField, SelectField, TextField } from "../../parts/field";
 import { paths } from "../../paths";
 import { machineName } from "../../states";
 import { check, commandLine, type Draft } from "./draft";
+
+/** Images that are a press away; all of them are offered while one types. */
+const OFFERED = 6;
 
 export function ContainerNew() {
   const { t, word, problem } = useText();
@@ -41,6 +44,7 @@ export function ContainerNew() {
   const [error, setError] = useState<unknown>();
   const [isBusy, setBusy] = useState(false);
 
+  const offered = images.data?.data.filter((it) => it.tag != null) ?? [];
   const image = images.data?.data.find((it) => it.name === draft.image);
   const exposed = image?.create_parameters.exposed_ports?.map((port) => port.replace("/tcp", "")).join(" ") ?? "";
   // Until somebody types there, the ports are those that the image names.
@@ -106,12 +110,19 @@ export function ContainerNew() {
             spellCheck={false}
           />
           <datalist id="images">
-            {images.data?.data
-              .filter((it) => it.tag != null)
-              .map((it) => (
-                <option key={it.id} value={it.name} />
-              ))}
+            {offered.map((it) => (
+              <option key={it.id} value={it.name} />
+            ))}
           </datalist>
+          {draft.image === "" && offered.length > 0 && (
+            <fieldset className="row offered" aria-label={t("create.offered")}>
+              {offered.slice(0, OFFERED).map((it) => (
+                <Button key={it.id} small onClick={() => set({ image: it.name })}>
+                  <Foreign text={it.name} />
+                </Button>
+              ))}
+            </fieldset>
+          )}
           <div className="form-row">
             <TextField
               label={t("field.name")}

@@ -111,7 +111,7 @@ export function Upload() {
             onDragLeave={() => setOver(false)}
             onDrop={drop}
           >
-            <Icon name="cloud" size={40} />
+            <Icon name={chosen ? "check" : "cloud"} size={40} />
             {chosen ? (
               <strong>
                 {chosen.name || t("upload.files")} ·{" "}
@@ -121,7 +121,7 @@ export function Upload() {
             ) : (
               <strong>{t("upload.drop")}</strong>
             )}
-            <span>{t("upload.drop_note")}</span>
+            <span>{t(chosen?.files && !refused ? "upload.has_dockerfile" : "upload.drop_note")}</span>
             <div className="row">
               <Button icon="folder" onClick={() => folder.current?.click()}>
                 {t("upload.choose_folder")}

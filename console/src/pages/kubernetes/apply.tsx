@@ -29,8 +29,11 @@ export function Apply() {
   const [search] = useSearchParams();
   const namespaces = useQuery(queries.namespaces());
   const images = useQuery(queries.images());
+  const clusters = useQuery(queries.clusters());
   const [namespace, setNamespace] = useState(search.get("namespace") ?? "");
-  const [manifest, setManifest] = useState("");
+  const asked = search.get("image");
+  // Whoever comes with an image finds it in a text to begin with.
+  const [manifest, setManifest] = useState(asked ? examples.service(asked) : "");
   const [file, setFile] = useState("");
   const [tried, setTried] = useState<Applied[]>();
   const [before, setBefore] = useState<string>();
@@ -52,6 +55,8 @@ export function Apply() {
   const [isBusy, setBusy] = useState(false);
   const picker = useRef<HTMLInputElement>(null);
   const imageNames = images.data?.data.map((it) => it.name) ?? [];
+  const exampleOf = (name: Example) => examples[name](asked ?? imageNames[0] ?? "my-account/my-app:v1");
+  const isOurs = manifest === "" || EXAMPLES.some((name) => exampleOf(name) === manifest);
   const names = namespaces.data?.data.map((it) => it.name) ?? [];
   const write = (text: string) => {
     setManifest(text);
@@ -113,7 +118,8 @@ export function Apply() {
           request={{ method: "POST", path: "/api/v1/workloads", body: { manifest: "…" } }}
         />
       </PageHead>
-      {namespaces.data?.total === 0 && (
+      {clusters.data?.total === 0 && <Notice tone="warn" title={t("kube.no_clusters")} />}
+      {namespaces.data?.total === 0 && clusters.data?.total !== 0 && (
         <Notice
           title={t("kube.no_namespaces")}
           action={
@@ -165,13 +171,9 @@ export function Apply() {
             note={t("kube.manifest_note")}
           />
           <div className="row">
-            {manifest === "" &&
+            {isOurs &&
               EXAMPLES.map((name) => (
-                <Button
-                  key={name}
-                  small
-                  onClick={() => write(examples[name](search.get("image") ?? imageNames[0] ?? "my-account/my-app:v1"))}
-                >
+                <Button key={name} small onClick={() => write(exampleOf(name))}>
                   {t(`kube.example_${name}`)}
                 </Button>
               ))}

@@ -1,13 +1,14 @@
 /** Two manifests beside each other. */
 import type { Schemas } from "../../api/client";
 import { Foreign } from "../../parts/basic";
-import { changes } from "./diff";
+import { changes, nearby } from "./diff";
 
 /** What changes from one text to another, line by line. */
 export function Changes({ before, after }: { before?: string; after: string }) {
+  const lines = changes(before?.split("\n") ?? [], after.split("\n"), before === undefined);
   return (
     <pre className="code">
-      {changes(before?.split("\n") ?? [], after.split("\n"), before === undefined).map((line, index) => (
+      {nearby(lines).map((line, index) => (
         // biome-ignore lint/suspicious/noArrayIndexKey: lines have nothing but their place
         <div key={index} className={line.startsWith("+") ? "added" : line.startsWith("-") ? "removed" : ""}>
           <Foreign text={line || " "} />

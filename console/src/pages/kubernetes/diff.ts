@@ -34,3 +34,14 @@ export function changes(before: string[], after: string[], isFirst = false): str
   }
   return found;
 }
+
+/** How many lines that stay are shown beside one that does not. */
+const BESIDE = 3;
+
+/** What changes, with a few lines around it; `⋯` stands for the others. All lines where nothing does. */
+export function nearby(lines: string[]): string[] {
+  const isChanged = (line: string | undefined) => line?.startsWith("+") || line?.startsWith("-");
+  if (!lines.some(isChanged)) return lines;
+  const isShown = lines.map((_, at) => lines.slice(Math.max(at - BESIDE, 0), at + BESIDE + 1).some(isChanged));
+  return lines.flatMap((line, at) => (isShown[at] ? [line] : isShown[at - 1] || at === 0 ? [" ⋯"] : []));
+}

@@ -90,8 +90,8 @@ export function WorkloadDetail() {
           {revisions.error && <Trouble error={revisions.error} onRetry={revisions.refetch} />}
           <ul className="lines">
             {revisions.data?.map((revision) => (
-              <li key={revision.revision}>
-                <details>
+              <li key={revision.revision} className="row">
+                <details className="grow">
                   <summary>
                     {t("kube.revision", { number: revision.revision })} · <When at={revision.created_at} />
                     {revision.revision === it.revision && ` · ${t("kube.now")}`}
@@ -100,14 +100,12 @@ export function WorkloadDetail() {
                     before={revisions.data.find((other) => other.revision === revision.revision - 1)?.manifest}
                     after={revision.manifest}
                   />
-                  {revision.revision !== it.revision && (
-                    <div className="row">
-                      <Button small icon="restart" onClick={() => setOpen(revision)}>
-                        {t("kube.undo")}
-                      </Button>
-                    </div>
-                  )}
                 </details>
+                {revision.revision !== it.revision && (
+                  <Button small icon="restart" onClick={() => setOpen(revision)}>
+                    {t("kube.undo")}
+                  </Button>
+                )}
               </li>
             ))}
           </ul>

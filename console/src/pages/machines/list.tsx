@@ -27,7 +27,7 @@ import { Lost } from "../../parts/lost";
 import { useComplaint, useToast } from "../../parts/toasts";
 import { paths } from "../../paths";
 import { useIsAdmin } from "../../shell/session";
-import { machineName, machineTone } from "../../states";
+import { isLoopback, machineName, machineTone } from "../../states";
 
 export function Machines() {
   const { t } = useText();
@@ -314,6 +314,7 @@ function AddMachine({ onClose }: { onClose: () => void }) {
   return (
     <Dialog title={t("machine.add")} wide onClose={onClose}>
       <p>{t("machine.line_note", { until: moment(made.expires_at) })}</p>
+      {isLoopback(new URL(made.url).hostname) && <Notice tone="warn" title={t("machine.line_loopback")} />}
       <Code text={`longshore agent join ${made.url} ${made.token} --service`} label={t("machine.line_service")} />
       <details>
         <summary>{t("machine.without_service")}</summary>

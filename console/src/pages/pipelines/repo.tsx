@@ -66,6 +66,13 @@ export function GitRepoDetail() {
               <p className="soft">{t("git.webhook_note")}</p>
               <Code text={`${window.location.origin}${it.webhook_path}`} label={t("git.webhook")} />
               <p className="soft small">{it.has_webhook_secret ? t("git.has_secret") : t("git.no_secret")}</p>
+              {!it.has_webhook_secret && (
+                <div className="row">
+                  <Button small onClick={() => setOpen("edit")}>
+                    {t("git.set_secret")}
+                  </Button>
+                </div>
+              )}
             </div>
           </Card>
           <Card title={t("git.about")}>
@@ -133,7 +140,7 @@ export function GitRepoDetail() {
             label={t("run.ref")}
             value={ref}
             onChange={setRef}
-            note={t("run.ref_note", { branch: it.branch })}
+            note={t("run.ref_note", { branch: it.branch || t("run.ref_default") })}
             spellCheck={false}
           />
         </Confirm>

@@ -91,7 +91,7 @@ export function RunDetail() {
         )}
         {it.state === "succeeded" && (
           <Button kind="main" icon="play" to={paths.containerNew(`${it.image}:${it.image_tag}`)}>
-            {t("act.run")}
+            {t("run.container")}
           </Button>
         )}
       </PageHead>
