@@ -48,7 +48,7 @@ private_config_create() {
 
 # The engine has a driver for GPUs when it finds this program, and has runc call it before each container that got some. It
 # writes down for which GPUs, and refuses those whose name says that they are broken, as the real one does with unknown ones.
-# PRIVATE_ENGINE_GPUS=no leaves it out.
+# PRIVATE_ENGINE_GPUS=no leaves it out, and =own too, for a real one that is installed here.
 private_toolkit_create() {
   local run=$1 hook=$1/bin/nvidia-container-runtime-hook
   mkdir -p "$run/bin"

@@ -64,6 +64,7 @@ mod provenance;
 mod pushed_releases;
 mod quotas;
 mod reach;
+mod real_gpus;
 mod registry;
 mod registry_tls;
 mod release_faults;

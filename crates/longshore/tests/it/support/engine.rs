@@ -11,6 +11,8 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::nvidia_smi::has_toolkit;
+
 /// Ends with the test, and with it all of its containers and images.
 pub(crate) struct PrivateEngine {
     /// Short, because Unix socket paths are.
@@ -25,9 +27,18 @@ impl PrivateEngine {
         Self::start_with("yes")
     }
 
-    /// Without NVIDIA's toolkit, as on a machine where nobody has installed it.
+    /// Without NVIDIA's toolkit, as on a machine where nobody has installed it; none where somebody has.
     pub(crate) fn without_gpus() -> Option<Self> {
+        if has_toolkit() {
+            eprintln!("left out: an engine finds the toolkit that is installed here");
+            return None;
+        }
         Self::start_with("no")
+    }
+
+    /// With the toolkit that is installed here, instead of what stands in for it.
+    pub(crate) fn with_own_toolkit() -> Option<Self> {
+        Self::start_with("own")
     }
 
     fn start_with(gpus: &'static str) -> Option<Self> {

@@ -2,7 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that fails is a test that fails")]
 
-use std::path::PathBuf;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
@@ -21,6 +22,11 @@ impl Driver {
         let built = std::env::current_exe().unwrap().with_file_name("libnvidia_ml.so");
         std::fs::copy(&built, driver.path()).unwrap_or_else(|error| panic!("{}: {error}", built.display()));
         driver
+    }
+
+    /// Where it and its scenario are.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Where it is, for `machine.nvml`.
@@ -57,12 +63,42 @@ pub(crate) fn used_by(mut gpu: Value, processes: &[u32]) -> Value {
     gpu
 }
 
+/// Takes memory of a graphics processor as any program does that computes on one, and keeps it until its input ends.
+const COMPUTING: &str = r#"
+import ctypes, sys
+cuda = ctypes.CDLL("libcuda.so.1")
+def must(code):
+    if code: sys.exit(f"CUDA answers {code}")
+device, context, memory = ctypes.c_int(), ctypes.c_void_p(), ctypes.c_uint64()
+must(cuda.cuInit(0))
+must(cuda.cuDeviceGet(ctypes.byref(device), 0))
+must(cuda.cuCtxCreate_v2(ctypes.byref(context), 0, device))
+must(cuda.cuMemAlloc_v2(ctypes.byref(memory), ctypes.c_size_t(256 << 20)))
+print("ready", flush=True)
+sys.stdin.read()
+"#;
+
 /// A process of the machine's own; ended with the test.
 pub(crate) struct Outsider(Child);
 
 impl Outsider {
     pub(crate) fn start() -> Self {
         Self(Command::new("sleep").arg("600").stdin(Stdio::null()).spawn().unwrap())
+    }
+
+    /// One that computes on a real graphics processor, or why none can here.
+    pub(crate) fn computing() -> Result<Self, String> {
+        let mut python = Command::new("python3");
+        python.args(["-c", COMPUTING]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut process = Self(python.spawn().map_err(|error| format!("python3: {error}"))?);
+        let mut said = String::new();
+        BufReader::new(process.0.stdout.take().unwrap()).read_line(&mut said).unwrap();
+        if said == "ready\n" {
+            return Ok(process);
+        }
+        let mut problem = String::new();
+        process.0.stderr.take().unwrap().read_to_string(&mut problem).unwrap();
+        Err(problem)
     }
 
     pub(crate) fn pid(&self) -> u32 {

@@ -16,6 +16,7 @@ pub(crate) mod machine;
 pub(crate) mod meddler;
 pub(crate) mod names;
 pub(crate) mod network;
+pub(crate) mod nvidia_smi;
 pub(crate) mod process;
 pub(crate) mod registry;
 pub(crate) mod releases;
