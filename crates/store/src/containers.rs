@@ -27,6 +27,8 @@ const TABLE: &str = "containers";
 const PORTS: &str = "container_ports";
 /// Until somebody says otherwise.
 const STOP_TIMEOUT_SECS: u32 = 10;
+/// Machines in one question; every database takes so many parameters.
+const MACHINES_ASKED_TOGETHER: usize = 500;
 const COLUMNS: &[&str] = &[
     "id",
     "account_id",
@@ -916,10 +918,18 @@ pub async fn count_of_account(c: &dyn Conn, account: AccountId) -> Result<u64> {
     count_of(&c.on(), &query).await
 }
 
-/// The containers of a machine that are not as their owner wants, by number: to be restarted or deleted, wanted running and neither
+/// The containers of these machines that are not as their owner wants, by number: to be restarted or deleted, wanted running and neither
 /// running nor failed, wanted stopped and neither stopped nor failed or with graphics processors that they do not need, or with
 /// other limits than they are to have. Failed ones wait for their owner, and those in the line for their turn.
-pub async fn unsettled(c: &dyn Conn, machine: &MachineId) -> Result<Vec<Row>> {
+pub async fn unsettled(c: &dyn Conn, machines: &[MachineId]) -> Result<Vec<Row>> {
+    let mut unsettled = Vec::new();
+    for some in machines.chunks(MACHINES_ASKED_TOGETHER) {
+        unsettled.extend(unsettled_of(c, some).await?);
+    }
+    Ok(unsettled)
+}
+
+async fn unsettled_of(c: &dyn Conn, machines: &[MachineId]) -> Result<Vec<Row>> {
     use ContainerState::{Failed, Running, Stopped};
 
     let is_not = |wanted: Desired, settled: [ContainerState; 2]| {
@@ -929,7 +939,7 @@ pub async fn unsettled(c: &dyn Conn, machine: &MachineId) -> Result<Vec<Row>> {
     };
     let mut query = select(TABLE, COLUMNS);
     query
-        .and_where(Expr::col("machine_id").eq(machine.as_str()))
+        .and_where(Expr::col("machine_id").is_in(machines.iter().map(MachineId::as_str)))
         .cond_where(
             Cond::any()
                 .add(Expr::col("restart_requested").eq(true))
@@ -948,14 +958,33 @@ pub async fn unsettled(c: &dyn Conn, machine: &MachineId) -> Result<Vec<Row>> {
     rows(c, &query).await
 }
 
+/// What a container is in whose machine is known to do something with it.
+fn is_known() -> Cond {
+    use ContainerState::{Pulling, Running, Starting, Stopping};
+
+    Cond::all().add(Expr::col("state").is_in([Pulling, Starting, Running, Stopping].map(Word::text)))
+}
+
+/// The machines of whose containers something is known that [`mark_unknown`] would change.
+pub async fn known_machines(c: &dyn Conn) -> Result<Vec<MachineId>> {
+    let mut query = select(TABLE, &["machine_id"]);
+    query
+        .distinct()
+        .cond_where(is_known())
+        // Every container wants one of these; the index begins with it.
+        .and_where(
+            Expr::col("desired")
+                .is_in([Desired::Running, Desired::Stopped, Desired::Deleted].map(Word::text)),
+        );
+    c.on().rows(&query).await?.iter().map(|row| Cells(row).parsed("machine_id")).collect()
+}
+
 /// Notes that a machine cannot be reached: what its containers do that were asked to do something is not known any
 /// more. Those not yet made, stopped, failed or being deleted stay as they are. How many there were.
 pub async fn mark_unknown(c: &dyn Conn, machine: &MachineId, now: Timestamp) -> Result<u64> {
-    use ContainerState::{Pulling, Running, Starting, Stopping, Unknown};
+    use ContainerState::Unknown;
 
-    let known = Cond::all()
-        .add(Expr::col("machine_id").eq(machine.as_str()))
-        .add(Expr::col("state").is_in([Pulling, Starting, Running, Stopping].map(Word::text)));
+    let known = is_known().add(Expr::col("machine_id").eq(machine.as_str()));
     let on = c.on();
     let scope = on.scope().await?;
     let mut lost = select(TABLE, &["id"]);

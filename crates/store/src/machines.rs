@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use sea_orm::QueryResult;
-use sea_orm::sea_query::{Expr, ExprTrait, Query};
+use sea_orm::sea_query::{Expr, ExprTrait, Order, Query};
 use wire::gpus::{GPUS_MAX, INSTANCES_MAX, NAME_CHARS_MAX};
 use wire::ids::MachineId;
 use wire::machines::{CpuFacts, GpuFacts, GpuInstanceFacts, MachineFacts, MachineState};
@@ -205,6 +205,16 @@ pub async fn get(c: &dyn Conn, id: &MachineId) -> Result<Option<Row>> {
     let mut query = select(TABLE, COLUMNS);
     query.and_where(Expr::col("id").eq(id.as_str()));
     c.on().row(&query).await?.as_ref().map(row).transpose()
+}
+
+/// Whether each machine can be used, and nothing else of it; by id.
+pub async fn states(c: &dyn Conn) -> Result<Vec<(MachineId, MachineState)>> {
+    let state = |row: &QueryResult| {
+        let cells = Cells(row);
+        Ok((cells.parsed("id")?, cells.word("state")?))
+    };
+    let query = select(TABLE, &["id", "state"]).order_by("id", Order::Asc).take();
+    c.on().rows(&query).await?.iter().map(state).collect()
 }
 
 /// Machines by id.

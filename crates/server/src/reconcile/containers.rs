@@ -121,10 +121,7 @@ impl Reconciler {
     /// Starts work on everything that is not as it should be.
     async fn look(self: &Arc<Self>) -> Result<()> {
         // First what can fail, so that nothing marked is lost with it.
-        let mut rows = Vec::new();
-        for machine in self.world.reachable() {
-            rows.extend(containers::unsettled(&self.app.db, &machine).await?);
-        }
+        let rows = containers::unsettled(&self.app.db, &self.world.reachable()).await?;
         let unsettled =
             rows.into_iter().filter(|row| !self.is_paused(row)).map(|row| (row.machine_id, row.id));
         let keys: HashSet<Key> = unsettled.chain(self.world.take_marked()).collect();

@@ -355,6 +355,8 @@ db_test! {
         assert_eq!((found.state_since, found.last_seen_at), (later(5), later(7)));
         assert!(machines::set_state(c, &id, MachineState::Unknown, later(8)).await.unwrap());
         assert!(!machines::set_state(c, &id, MachineState::Unknown, later(9)).await.unwrap());
+        let states = [(id, MachineState::Unknown), ("m-2".parse().unwrap(), MachineState::Online)];
+        assert_eq!(machines::states(c).await.unwrap(), states);
         let list = machines::list(c, page(10, 0)).await.unwrap();
         let ids: Vec<_> = list.rows.iter().map(|row| row.facts.machine_id.as_str()).collect();
         assert_eq!((ids, list.total), (vec!["m-1", "m-2"], 2));

@@ -240,19 +240,22 @@ db_test! {
         containers::set_restart(c, to_restart, true).await.unwrap();
 
         let ids = async || {
-            let rows = containers::unsettled(c, &machine).await.unwrap();
+            let rows = containers::unsettled(c, std::slice::from_ref(&machine)).await.unwrap();
             rows.iter().map(|row| row.id).collect::<Vec<_>>()
         };
 
         assert_eq!(ids().await, [new, to_stop, to_delete, to_restart]);
-        assert_eq!(containers::unsettled(c, &"m-9".parse().unwrap()).await.unwrap(), []);
+        assert_eq!(containers::unsettled(c, &["m-9".parse().unwrap()]).await.unwrap(), []);
+        assert_eq!(containers::unsettled(c, &[]).await.unwrap(), []);
         assert!(containers::set_stop_timeout(c, to_stop, 30).await.unwrap());
         let tx = db.begin().await.unwrap();
         let locked = containers::locked(&tx, to_stop).await.unwrap().unwrap();
         assert_eq!((locked.id, locked.stop_timeout_secs), (to_stop, 30));
         assert!(store::accounts::locked(&tx, alice).await.unwrap().is_some());
         drop(tx);
+        assert_eq!(containers::known_machines(c).await.unwrap(), std::slice::from_ref(&machine));
         assert_eq!(containers::mark_unknown(c, &machine, later(2)).await.unwrap(), 3);
+        assert_eq!(containers::known_machines(c).await.unwrap(), []);
         assert_eq!(containers::mark_unknown(c, &"m-9".parse().unwrap(), later(2)).await.unwrap(), 0);
         assert_eq!(ids().await, [new, running, to_stop, to_delete, to_restart]);
         let found = containers::get(c, running).await.unwrap().unwrap();

@@ -114,7 +114,7 @@ db_test! {
         assert_eq!((late.gpu_wish.as_ref(), late.queued_at, late.placement), (Some(&wish), Some(later(2)), Placement::Any));
         assert_eq!(containers::line_ids(c).await.unwrap(), [early.id, late.id]);
         assert_eq!(containers::line(c).await.unwrap(), [early.clone(), late.clone()]);
-        assert!(containers::unsettled(c, &m1).await.unwrap().iter().all(|row| row.id == holder.id));
+        assert!(containers::unsettled(c, std::slice::from_ref(&m1)).await.unwrap().iter().all(|row| row.id == holder.id));
 
         let place = async |row: &containers::Row, machine: &MachineId, host| {
             let spec = ContainerSpec { ports: vec![port(host)], gpus: gpus(&["a"]), ..row.spec.clone() };
@@ -151,14 +151,14 @@ db_test! {
         let new = containers::New { desired: Desired::Stopped, ..new_container(alice, "box", &machine, image, &[]) };
         let row = containers::insert(c, &new).await.unwrap();
         containers::set_state(c, row.id, &row.change(ContainerState::Stopped), later(1)).await.unwrap();
-        assert_eq!(containers::unsettled(c, &machine).await.unwrap(), []);
+        assert_eq!(containers::unsettled(c, std::slice::from_ref(&machine)).await.unwrap(), []);
 
         let tx = c.begin().await.unwrap();
         gpu_leases::take(&tx, row.id, &machine, &gpus(&["a"]), later(2)).await.unwrap();
         tx.commit().await.unwrap();
         assert!(containers::set_copy_of(c, row.id, Some("0123abcd")).await.unwrap());
 
-        let found = containers::unsettled(c, &machine).await.unwrap();
+        let found = containers::unsettled(c, std::slice::from_ref(&machine)).await.unwrap();
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].copy_of.as_deref(), Some("0123abcd"));
         let behind = |ids: &'static [&'static str]| containers::behind(c, &machine, ids);

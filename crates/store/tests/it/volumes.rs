@@ -59,12 +59,12 @@ db_test! {
         let image = images::insert(c, &new_image("alice/app:v1", 1)).await.unwrap().id;
         let row = containers::insert(c, &new_container(alice, "web", &here, image, &[20_001])).await.unwrap();
         containers::set_state(c, row.id, &row.change(wire::containers::ContainerState::Running), NOW).await.unwrap();
-        assert!(containers::unsettled(c, &here).await.unwrap().is_empty());
+        assert!(containers::unsettled(c, std::slice::from_ref(&here)).await.unwrap().is_empty());
         let limits = Limits { memory_bytes: 64 << 20, cpu_millis: 250, pids: 7 };
         let wished = WishedLimits { limits, message: Some("it uses \u{1F680}".to_owned()) };
 
         assert!(containers::set_wished_limits(c, row.id, Some(&wished), later(1)).await.unwrap());
-        let now = containers::unsettled(c, &here).await.unwrap().remove(0);
+        let now = containers::unsettled(c, std::slice::from_ref(&here)).await.unwrap().remove(0);
         assert_eq!((now.wished_limits, &now.spec), (Some(wished), &row.spec));
         let tx = c.begin().await.unwrap();
         containers::set_limits(&tx, row.id, limits, later(2)).await.unwrap();
@@ -72,6 +72,6 @@ db_test! {
 
         let now = containers::get(c, row.id).await.unwrap().unwrap();
         assert_eq!((now.wished_limits, now.spec.limits(), &now.spec.ports), (None, limits, &row.spec.ports));
-        assert!(containers::unsettled(c, &here).await.unwrap().is_empty());
+        assert!(containers::unsettled(c, std::slice::from_ref(&here)).await.unwrap().is_empty());
     }
 }
