@@ -38,8 +38,8 @@ use wire::link::{
 use wire::problem::Problem;
 
 use crate::backoff::Backoff;
-use crate::door::{self, Door};
-use crate::serve::CONTROL_PING_TIMEOUT;
+use crate::door;
+use crate::serve::{CONTROL_PING_EVERY, CONTROL_PING_TIMEOUT};
 use crate::{Agent, MachineKey, tls};
 
 /// HTTP/2 frames are far smaller; what is larger is not ours.
@@ -63,14 +63,15 @@ const GOOD_CONNECTION: Duration = Duration::from_secs(30);
 /// leaves two of the ten seconds within which everything is known again for connecting and telling.
 const BEGIN_AGAIN: Duration = Duration::from_secs(8);
 
-// What a machine may be at: it waits for a sign of life on a connection that has ended, for an answer that is lost, or for its
-// next try. What is sent again by TCP doubles its waits, so that an exchange that gets `CONNECT_TIMEOUT` in all goes on, or is
+// What a machine may be at: it waits for a sign of life on a connection that has ended, or does not ask for one yet; it waits for an
+// answer that is lost, or for its next try. What is sent again by TCP doubles its waits, so that an exchange that gets `CONNECT_TIMEOUT` in all goes on, or is
 // given up, within less than half of that after its network is mended.
 const _: () = {
     let deaf = CONTROL_PING_TIMEOUT.as_millis() + WAIT_UNHEARD.as_millis();
+    let quiet = CONTROL_PING_EVERY.as_millis() + WAIT_UNHEARD.as_millis();
     let reaching = REACH_TIMEOUT.as_millis() + WAIT_UNHEARD.as_millis();
     let proving = CONNECT_TIMEOUT.as_millis() / 2 + WAIT_UNHEARD.as_millis();
-    assert!(deaf <= BEGIN_AGAIN.as_millis());
+    assert!(deaf <= BEGIN_AGAIN.as_millis() && quiet <= BEGIN_AGAIN.as_millis());
     assert!(reaching <= BEGIN_AGAIN.as_millis() && proving <= BEGIN_AGAIN.as_millis());
 };
 
@@ -127,7 +128,6 @@ struct Dialing<'a> {
     server: &'a Server,
     process: AgentProcessId,
     tls: TlsConnector,
-    door: Door,
     /// Held while the way to the registry is opened, so that it is opened once; when that failed last.
     opening_door: tokio::sync::Mutex<Option<Instant>>,
 }
@@ -189,8 +189,8 @@ impl Agent {
     pub async fn dial(&self, server: &Server, door: TcpListener) -> Result<(), String> {
         let tls = TlsConnector::from(Arc::new(tls::client_config(server.fingerprint.as_deref())?));
         let process = AgentProcessId(uuid::Uuid::now_v7());
-        let (way, opening_door) = (Door::default(), tokio::sync::Mutex::default());
-        let dialing = Dialing { agent: self, server, process, tls, door: way, opening_door };
+        let dialing =
+            Dialing { agent: self, server, process, tls, opening_door: tokio::sync::Mutex::default() };
         let (sender, wanted) = mpsc::channel(WANTED_WAITING);
         let opener = Opener(sender);
         if self.inner.opener.set(opener.clone()).is_err() {
@@ -274,14 +274,14 @@ impl Dialing<'_> {
         // A try that failed while this one waited speaks for it, too.
         let is_hopeless = failed_at.is_some_and(|failed_at| failed_at >= asked_at);
         let mut carried = None;
-        if self.door.way().is_none()
+        if self.agent.inner.door.way().is_none()
             && !is_hopeless
             && let Some(Ok(pipe)) =
                 self.agent.shutdown().run_until_cancelled(self.connect_in_time(Channel::Registry)).await
         {
-            carried = self.door.open(self.agent, pipe).await;
+            carried = self.agent.inner.door.open(self.agent, pipe).await;
         }
-        let way = self.door.way();
+        let way = self.agent.inner.door.way();
         if way.is_none() {
             *failed_at = Some(Instant::now());
         }

@@ -2,7 +2,7 @@
 //! becomes a stream to the server, byte for byte. So an engine needs no certificate, no setting and no open port.
 
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -50,7 +50,7 @@ impl Door {
     /// Makes a connection to the server the way, which it is until it ends, or nobody used it for a while and what is under way
     /// on it has come to its end. None when the server does not speak as it should.
     pub(crate) async fn open(
-        &self,
+        self: &Arc<Self>,
         agent: &Agent,
         pipe: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     ) -> Option<impl Future<Output = ()>> {
@@ -73,18 +73,20 @@ impl Door {
         };
         *self.locked() = Some(Way { sender, used_at: Instant::now() });
         let shutdown = agent.shutdown().clone();
+        let door = Arc::clone(self);
         Some(async move {
-            let unused = async {
-                self.unused().await;
-                // Without the last way to it a connection ends by itself, after what is under way on it.
-                *self.locked() = None;
+            let let_go = async {
+                while let Some(due) = door.unused_at() {
+                    tokio::time::sleep_until(due).await;
+                    door.let_go_of_unused(Instant::now());
+                }
                 std::future::pending::<()>().await;
             };
             tokio::select! {
                 ended = connection => if let Err(error) = ended {
                     tracing::debug!("the way to the registry ended: {error}");
                 },
-                () = unused => {}
+                () = let_go => {}
                 () = shutdown.cancelled() => {}
             }
         })
@@ -98,15 +100,15 @@ impl Door {
         Some(way.sender.clone())
     }
 
-    /// Returns when nobody has taken the way for [`UNUSED`].
-    async fn unused(&self) {
-        loop {
-            let due = self.locked().as_ref().map(|way| way.used_at + UNUSED);
-            match due {
-                Some(due) if due > Instant::now() => tokio::time::sleep_until(due).await,
-                Some(_) | None => return,
-            }
-        }
+    /// When the way is let go of if nobody takes it until then; none when there is none.
+    fn unused_at(&self) -> Option<Instant> {
+        self.locked().as_ref().map(|way| way.used_at + UNUSED)
+    }
+
+    /// Lets go of a way that nobody has taken for five minutes at this moment. Without the last way to it a connection ends by itself,
+    /// after what is under way on it.
+    pub(crate) fn let_go_of_unused(&self, now: Instant) {
+        self.locked().take_if(|way| now.saturating_duration_since(way.used_at) >= UNUSED);
     }
 
     fn locked(&self) -> MutexGuard<'_, Option<Way>> {

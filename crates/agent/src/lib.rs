@@ -28,6 +28,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use wire::ids::MachineId;
@@ -36,6 +37,7 @@ use wire::policy::Policy;
 
 use crate::dial::Opener;
 pub use crate::dial::Server;
+use crate::door::Door;
 use crate::engine::Engine;
 use crate::engine::exec::Execs;
 use crate::engine::stats::Pasts;
@@ -109,6 +111,7 @@ struct Inner {
     shutdown: CancellationToken,
     /// Once the agent dials a server.
     opener: OnceLock<Opener>,
+    door: Arc<Door>,
 }
 
 impl Agent {
@@ -133,6 +136,7 @@ impl Agent {
             tasks,
             shutdown,
             opener: OnceLock::new(),
+            door: Arc::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -160,6 +164,12 @@ impl Agent {
     /// Whether the agent was told to stop.
     pub fn is_stopping(&self) -> bool {
         self.inner.shutdown.is_cancelled()
+    }
+
+    /// Lets go of the connection to the registry if nobody has needed it for five minutes at this moment; the next who does has
+    /// another opened.
+    pub fn let_go_of_unused(&self, now: Instant) {
+        self.inner.door.let_go_of_unused(now);
     }
 
     /// Waits until everything that the agent had begun is given up and cleaned, at most some seconds. Call it after the

@@ -2,15 +2,16 @@
 //! reader is gone, so that it can clean behind itself.
 
 use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use axum::{Extension, Router};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -19,6 +20,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc::{self, Sender};
+use tokio::time::Instant;
+use tokio_util::io::InspectWriter;
 use tokio_util::task::TaskTracker;
 use wire::container_uses::{ReadUses, ReadUsesDone};
 use wire::disk_uses::{MeasureDisk, MeasureDiskDone};
@@ -30,8 +33,9 @@ use wire::limits::{LimitContainer, LimitContainerDone};
 use wire::link::{
     BuildImage, ByteCall, CALL_HEADER, Call, Channel, CleanBuilds, CleanBuildsDone, ContainerAction,
     ContainerActionDone, ContainerLogs, ContainerStats, CopyContainer, CopyContainerDone, CreateContainer,
-    Exec, GetFacts, LEVEL_HEADER, LINK_LEVEL, LinkError, LinkErrorCode, ObservedContainer, OpenBulk,
-    OpenBulkDone, PullImage, PushBuild, RemoveImage, RemoveImageDone, StatsEvent, StreamCall, Watch,
+    Exec, GetFacts, HEARS_HEADER, LEVEL_HEADER, LINK_LEVEL, LinkError, LinkErrorCode, ObservedContainer,
+    OpenBulk, OpenBulkDone, PullImage, PushBuild, RemoveImage, RemoveImageDone, StatsEvent, StreamCall,
+    Watch,
 };
 use wire::machine_images::{CleanImages, CleanImagesDone, ListImages, ListImagesDone};
 use wire::machines::MachineFacts;
@@ -58,8 +62,9 @@ const FRAME_BYTES: u32 = 64 << 10;
 /// A call that travels in a header is longer than headers usually are.
 const HEADER_BYTES: u32 = 256 << 10;
 const STREAMS_MAX: u32 = 1024;
-/// How often a server is asked whether it still hears us, and how long it may take, where little is ever on its way.
-const CONTROL_PING_EVERY: Duration = Duration::from_secs(5);
+/// How often a server is asked whether it still hears us, and how long it may take, where little is ever on its way. It is this
+/// machine's sign of life, too: a server that hears nothing for fifteen seconds takes the machine for lost.
+pub(crate) const CONTROL_PING_EVERY: Duration = Duration::from_secs(6);
 pub(crate) const CONTROL_PING_TIMEOUT: Duration = Duration::from_secs(6);
 /// The same where what was sent before may take long on a slow line.
 const BULK_PING_EVERY: Duration = Duration::from_secs(10);
@@ -77,7 +82,9 @@ impl Agent {
             Channel::Control => (CONTROL_PING_EVERY, CONTROL_PING_TIMEOUT),
             Channel::Bulk | Channel::Registry => (BULK_PING_EVERY, BULK_PING_TIMEOUT),
         };
-        let service = TowerToHyperService::new(self.router());
+        let said = Said::default();
+        let io = InspectWriter::new(io, said.noting());
+        let service = TowerToHyperService::new(self.router().layer(Extension(said)));
         let mut builder = hyper::server::conn::http2::Builder::new(Tracked(self.tasks().clone()));
         builder
             .timer(TokioTimer::new())
@@ -135,6 +142,28 @@ impl Agent {
             .fallback(unknown_call)
             .layer(middleware::from_fn(check_level))
             .with_state(self.clone())
+    }
+}
+
+/// When something was last sent over a connection. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Said(Arc<Mutex<Instant>>);
+
+impl Default for Said {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(Instant::now())))
+    }
+}
+
+impl Said {
+    pub(crate) fn at(&self) -> Instant {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that something is sent.
+    fn noting(&self) -> impl FnMut(&[u8]) + Send + use<> {
+        let said = self.clone();
+        move |_: &[u8]| *said.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now()
     }
 }
 
@@ -293,11 +322,17 @@ async fn open_bulk(State(agent): State<Agent>, body: Body) -> Result<axum::Json<
     Ok(axum::Json(OpenBulkDone {}))
 }
 
-async fn watch_machine(State(agent): State<Agent>, body: Body) -> Result<Response, Refusal> {
+async fn watch_machine(
+    State(agent): State<Agent>,
+    Extension(said): Extension<Said>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
     let call: Watch = read_call(body).await?;
+    let said = headers.contains_key(HEARS_HEADER).then_some(said);
     Ok(stream(&agent, |agent, events| async move {
         tokio::select! {
-            () = watch::watch(&agent, call, &events) => {}
+            () = watch::watch(&agent, call, &events, said.as_ref()) => {}
             () = abandoned(&agent, &events) => {}
         }
     }))

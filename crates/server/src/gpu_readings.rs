@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use wire::gpus::{GPUS_MAX, GpuReading, INSTANCES_MAX, NAME_CHARS_MAX, PROCESSES_MAX};
-use wire::ids::MachineId;
+use wire::gpus::{GPUS_MAX, GpuProcess, GpuReading, INSTANCES_MAX, NAME_CHARS_MAX, PROCESSES_MAX};
+use wire::ids::{GpuId, MachineId};
 
 /// Of a problem in words.
 const PROBLEM_CHARS_MAX: usize = 1_000;
@@ -19,9 +19,12 @@ pub struct GpuReadings {
 }
 
 impl GpuReadings {
-    /// Keeps what a machine says; it replaces what was known of it.
-    pub fn put(&self, machine: &MachineId, reading: GpuReading) {
-        self.machines().insert(machine.clone(), Arc::new(bounded(reading)));
+    /// Keeps what a machine says; it replaces what was known of it. Whether somebody else uses one, or there are others: how hot one is
+    /// changes every few seconds, and makes no room for anybody.
+    pub fn put(&self, machine: &MachineId, reading: GpuReading) -> bool {
+        let reading = Arc::new(bounded(reading));
+        let before = self.machines().insert(machine.clone(), Arc::clone(&reading));
+        before.is_none_or(|before| uses(&before) != uses(&reading))
     }
 
     /// A machine cannot be seen any more.
@@ -37,6 +40,16 @@ impl GpuReadings {
     fn machines(&self) -> MutexGuard<'_, HashMap<MachineId, Arc<GpuReading>>> {
         self.machines.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+type User<'a> = (u32, Option<&'a str>);
+
+/// Which there are, and who uses them.
+fn uses(reading: &GpuReading) -> Vec<(&GpuId, Vec<User<'_>>)> {
+    fn user(process: &GpuProcess) -> User<'_> {
+        (process.pid, process.engine_id.as_deref())
+    }
+    reading.gpus.iter().map(|gpu| (&gpu.uuid, gpu.processes.iter().map(user).collect())).collect()
 }
 
 /// An agent is not trusted to be brief.
@@ -72,7 +85,7 @@ fn clip(text: &mut String, chars: usize) {
 
 #[cfg(test)]
 mod tests {
-    use wire::gpus::{GpuProcess, GpuSample};
+    use wire::gpus::GpuSample;
 
     use super::*;
 
@@ -101,7 +114,7 @@ mod tests {
         let machine: MachineId = "m".parse().unwrap();
         assert_eq!(readings.get(&machine), None);
 
-        readings.put(&machine, GpuReading { gpus, problem: Some("p".repeat(1 << 20)) });
+        assert!(readings.put(&machine, GpuReading { gpus, problem: Some("p".repeat(1 << 20)) }));
 
         let kept = readings.get(&machine).unwrap();
         assert_eq!(kept.gpus.len(), GPUS_MAX * (INSTANCES_MAX + 1));
@@ -116,5 +129,30 @@ mod tests {
         assert_eq!(kept.problem.as_ref().unwrap().len(), PROBLEM_CHARS_MAX);
         readings.forget(&machine);
         assert_eq!(readings.get(&machine), None);
+    }
+
+    #[test]
+    fn only_who_uses_a_gpu_is_news_for_those_who_wait() {
+        let process = GpuProcess { pid: 7, name: "x".into(), user: None, memory: Some(1), engine_id: None };
+        let sample = GpuSample {
+            uuid: "GPU-1".parse().unwrap(),
+            memory_used: 1,
+            utilization_percent: Some(1),
+            temperature_celsius: Some(40),
+            power_watts: Some(50),
+            processes: vec![process.clone()],
+        };
+        let (readings, machine) = (GpuReadings::default(), "m".parse().unwrap());
+        let put =
+            |gpus: &[GpuSample]| readings.put(&machine, GpuReading { gpus: gpus.to_vec(), problem: None });
+
+        assert!(put(std::slice::from_ref(&sample)));
+        let busier = GpuProcess { memory: Some(2), ..process.clone() };
+        let hotter = GpuSample { temperature_celsius: Some(90), processes: vec![busier], ..sample.clone() };
+        assert!(!put(&[hotter]));
+        let other = GpuProcess { pid: 8, ..process };
+        assert!(put(&[GpuSample { processes: vec![other], ..sample.clone() }]));
+        assert!(put(&[GpuSample { processes: Vec::new(), ..sample }]));
+        assert!(put(&[]));
     }
 }

@@ -28,6 +28,9 @@ pub const MACHINE_HEADER: &str = "longshore-machine";
 pub const LINK_LEVEL: u32 = 2;
 /// Header with the sender's [`LINK_LEVEL`].
 pub const LEVEL_HEADER: &str = "longshore-link-level";
+/// Header of a [`Watch`] whose server takes whatever comes over the connection for a sign of life. One that does not send it waits
+/// for [`WatchEvent::Alive`], whatever else it hears.
+pub const HEARS_HEADER: &str = "longshore-hears";
 /// Header with the call's JSON in base64, for calls whose body is something else.
 pub const CALL_HEADER: &str = "longshore-call";
 /// The first path segment of every call; the last number is the level.
@@ -292,7 +295,7 @@ pub enum WatchEvent {
         /// In plain words.
         message: String,
     },
-    /// Sent every few seconds, so that a dead link is noticed.
+    /// Sent every few seconds, so that a dead link is noticed; to servers that hear everything only where nothing else was sent.
     Alive,
     /// What the machine's graphics processors do: at the beginning if there are any, then when it changes.
     Gpus(Box<GpuReading>),

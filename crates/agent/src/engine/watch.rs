@@ -11,7 +11,7 @@ use futures::StreamExt;
 use futures::future::join_all;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::Sender;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use wire::ids::InstanceId;
 use wire::link::{LinkError, LinkErrorCode, ObservedContainer, ObservedState, Watch, WatchEvent};
 use wire::time::Timestamp;
@@ -19,9 +19,13 @@ use wire::time::Timestamp;
 use super::{LABEL_INSTANCE, containers, engine_down, exec, link_error, stats};
 use crate::backoff::Backoff;
 use crate::gpu::Found;
+use crate::serve::Said;
 use crate::{Agent, facts};
 
 const ALIVE_EVERY: Duration = Duration::from_secs(5);
+/// The same to a server to which everything that is sent is a sign of life. The connection asks by itself more often than that, but not
+/// while it hears from the server.
+const QUIET_MAX: Duration = Duration::from_secs(8);
 const FACTS_EVERY: Duration = Duration::from_secs(30);
 const LIST_EVERY: Duration = Duration::from_mins(1);
 /// An engine says nothing of a container while it reads or writes its files. Others do not wait for that one for longer;
@@ -34,8 +38,8 @@ const INSPECTED_TOGETHER: usize = 8;
 const ACTIONS: [&str; 9] =
     ["create", "start", "restart", "die", "oom", "stop", "pause", "unpause", "destroy"];
 
-/// Reports until nobody listens.
-pub(crate) async fn watch(agent: &Agent, call: Watch, events: &Sender<WatchEvent>) {
+/// Reports until nobody listens. `said` tells when something was last sent to a server to which that is a sign of life.
+pub(crate) async fn watch(agent: &Agent, call: Watch, events: &Sender<WatchEvent>, said: Option<&Said>) {
     let machine = facts::gather(agent).await;
     if events.send(WatchEvent::Facts(Box::new(machine.clone()))).await.is_err() {
         return;
@@ -58,7 +62,7 @@ pub(crate) async fn watch(agent: &Agent, call: Watch, events: &Sender<WatchEvent
     };
     // Each ends only when nobody listens.
     tokio::select! {
-        () = stay_alive(events) => {}
+        () = stay_alive(events, said) => {}
         () = tell_facts(agent, machine, events, &is_news) => {}
         () = stats::remember(agent, call.instance) => {}
         () = tell_gpus(agent, events, &is_news) => {}
@@ -66,14 +70,25 @@ pub(crate) async fn watch(agent: &Agent, call: Watch, events: &Sender<WatchEvent
     }
 }
 
-async fn stay_alive(events: &Sender<WatchEvent>) {
-    let mut tick = interval(ALIVE_EVERY);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+async fn stay_alive(events: &Sender<WatchEvent>, said: Option<&Said>) {
     loop {
-        tick.tick().await;
         if events.send(WatchEvent::Alive).await.is_err() {
             return;
         }
+        match said {
+            None => tokio::time::sleep(ALIVE_EVERY).await,
+            Some(said) => until_quiet(said).await,
+        }
+    }
+}
+
+/// Returns when nothing was sent for a while.
+async fn until_quiet(said: &Said) {
+    // What was just said is on its way.
+    let mut due = Instant::now() + QUIET_MAX;
+    while due > Instant::now() {
+        tokio::time::sleep_until(due).await;
+        due = said.at() + QUIET_MAX;
     }
 }
 

@@ -5,8 +5,8 @@
 use std::convert::Infallible;
 use std::path::Path;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use agent::{Agent, Config};
@@ -31,13 +31,14 @@ use wire::link::{
 use wire::machines::MachineFacts;
 use wire::terminals::{ExecSpec, TerminalSize};
 
+use crate::connections::Passage;
 use crate::support::machine::{Machine, dial, free_port, refusal, serve_link_at};
 use crate::support::server::TestServer;
 use crate::support::{Wait, eventually};
 
 const PATIENCE: Duration = Duration::from_mins(2);
 
-fn machine_id() -> MachineId {
+pub(crate) fn machine_id() -> MachineId {
     "m1".parse().unwrap()
 }
 
@@ -46,7 +47,7 @@ fn hub() -> Hub {
 }
 
 /// An agent whose engine does not exist: the link works all the same.
-fn agent_without_engine(folder: &Path, stop: &CancellationToken) -> Agent {
+pub(crate) fn agent_without_engine(folder: &Path, stop: &CancellationToken) -> Agent {
     let config = Config {
         docker: Some("unix:///nonexistent/docker.sock".into()),
         registry: "127.0.0.1:5000".into(),
@@ -60,11 +61,14 @@ fn agent_without_engine(folder: &Path, stop: &CancellationToken) -> Agent {
 
 /// Serves some routes as an agent would, on both connections of `m1`.
 async fn fake_agent(hub: &Hub, routes: Router) {
+    let changes = hub.subscribe();
+    let before = *changes.borrow();
     for channel in [Channel::Control, Channel::Bulk] {
         connect_fake(hub, &machine_id(), channel, routes.clone());
     }
-    let is_connected = || async { (hub.connected() == [machine_id()]).then_some(()) };
-    eventually("the fake agent is connected", 10, is_connected).await;
+    // Both, or a call finds that there is no way yet.
+    let are_connected = || async { (*changes.borrow() >= before + 2).then_some(()) };
+    eventually("the fake agent is connected", 10, are_connected).await;
 }
 
 fn connect_fake(hub: &Hub, machine: &MachineId, channel: Channel, routes: Router) {
@@ -79,7 +83,7 @@ fn connect_fake(hub: &Hub, machine: &MachineId, channel: Channel, routes: Router
     TaskTracker::new().spawn(serving);
 }
 
-fn logs_call() -> ContainerLogs {
+pub(crate) fn logs_call() -> ContainerLogs {
     ContainerLogs {
         instance: InstanceId(Uuid::now_v7()),
         container: ContainerId(1),
@@ -451,47 +455,12 @@ async fn an_agent_comes_back_after_its_server_was_away() {
     agent.stopped().await;
 }
 
-/// A way to a port that counts who comes, and can cut them off.
-struct Way {
-    port: u16,
-    open: Arc<Mutex<Vec<tokio::task::AbortHandle>>>,
-}
-
-impl Way {
-    async fn to(port: u16) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let way = Self { port: listener.local_addr().unwrap().port(), open: Arc::default() };
-        let open = Arc::clone(&way.open);
-        TaskTracker::new().spawn(async move {
-            loop {
-                let mut client = listener.accept().await.unwrap().0;
-                let carried = TaskTracker::new().spawn(async move {
-                    let mut server = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-                    drop(tokio::io::copy_bidirectional(&mut client, &mut server).await);
-                });
-                open.lock().unwrap().push(carried.abort_handle());
-            }
-        });
-        way
-    }
-
-    /// How many have come.
-    fn count(&self) -> usize {
-        self.open.lock().unwrap().len()
-    }
-
-    /// Cuts off the one with this number.
-    fn cut(&self, number: usize) {
-        self.open.lock().unwrap()[number].abort();
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_idle_machine_has_one_connection_and_opens_another_when_it_is_needed_and_once() {
     let (folder, stop) = (tempfile::tempdir().unwrap(), CancellationToken::new());
     let agent = agent_without_engine(folder.path(), &stop);
     let hub = Hub::new(TaskTracker::new(), stop.clone());
-    let way = Way::to(serve_link_at(0, hub.clone(), stop.clone()).await).await;
+    let way = Passage::to(serve_link_at(0, hub.clone(), stop.clone()).await).await;
     dial(&agent, format!("http://127.0.0.1:{}", way.port)).await;
     let is_there = || async { (!hub.connected().is_empty()).then_some(()) };
     // What moves much, of an engine that is not there; whether the agent was reached.

@@ -5,6 +5,7 @@ use std::process::{Command, Output};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use hyper_util::rt::TokioIo;
 use reqwest::header::{CONNECTION, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -211,12 +212,20 @@ async fn knock(
     channel: Channel,
     answer: impl FnOnce(&Challenge) -> Vec<u8>,
 ) -> Option<Verdict> {
+    enter(server, machine, channel, answer).await.map(|(verdict, _)| verdict)
+}
+
+/// The same; the verdict, and the socket to go on with.
+async fn enter(
+    server: &TestServer,
+    machine: &str,
+    channel: Channel,
+    answer: impl FnOnce(&Challenge) -> Vec<u8>,
+) -> Option<(Verdict, TokioIo<hyper::upgrade::Upgraded>)> {
     let address = server.url.strip_prefix("http://").unwrap();
     let stream = tokio::net::TcpStream::connect(address).await.unwrap();
     let (mut sender, connection) =
-        hyper::client::conn::http1::handshake::<_, axum::body::Body>(hyper_util::rt::TokioIo::new(stream))
-            .await
-            .unwrap();
+        hyper::client::conn::http1::handshake::<_, axum::body::Body>(TokioIo::new(stream)).await.unwrap();
     TaskTracker::new().spawn(async move { drop(connection.with_upgrades().await) });
     let request = axum::http::Request::get(format!("{SOCKET_PATH}?channel={}", channel.as_str()))
         .header("host", address)
@@ -230,10 +239,72 @@ async fn knock(
         .unwrap();
     let response = sender.send_request(request).await.unwrap();
     assert_eq!(response.status(), 101);
-    let mut socket = hyper_util::rt::TokioIo::new(hyper::upgrade::on(response).await.unwrap());
+    let mut socket = TokioIo::new(hyper::upgrade::on(response).await.unwrap());
     let challenge = serde_json::from_slice(&read_frame(&mut socket).await?).unwrap();
     write_frame(&mut socket, &answer(&challenge)).await;
-    serde_json::from_slice(&read_frame(&mut socket).await?).ok()
+    let verdict = serde_json::from_slice(&read_frame(&mut socket).await?).ok()?;
+    Some((verdict, socket))
+}
+
+/// The same as a machine that has joined; its socket.
+async fn enter_as(server: &TestServer, remote: &Remote) -> TokioIo<hyper::upgrade::Upgraded> {
+    let (_, key) = agent::membership::load(Path::new(&remote.state())).unwrap();
+    let (machine, process) = (remote.machine.parse().unwrap(), wire::ids::AgentProcessId(Uuid::from_u128(7)));
+    let entered = enter(server, &remote.machine, Channel::Control, |challenge| {
+        let statement = proof_statement(&challenge.nonce, &machine, Channel::Control, process);
+        serde_json::to_vec(&Proof { process, signature: key.sign(&statement) }).unwrap()
+    });
+    let (verdict, socket) = entered.await.unwrap();
+    assert_eq!(code_of(Some(&verdict)), "welcome");
+    socket
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_that_sends_what_no_agent_sends_is_cut_off_and_nobody_else() {
+    let server = TestServer::without_engine(&[]).await;
+    let admin = server.admin().await;
+    let quiet = Remote::new().joined(&server.url, &invite(&admin).await);
+    let loud = Remote::new().joined(&server.url, &invite(&admin).await);
+    let (quiet_machine, loud_machine) = (quiet.machine.parse().unwrap(), loud.machine.parse().unwrap());
+    let is_connected = |machine: &wire::ids::MachineId| server.app.hub.connected().contains(machine);
+    // A message of a client, masked with zeros; HTTP/2's frames come in such.
+    let message = |payload: &[u8]| {
+        let length = 0x80 | u8::try_from(payload.len()).unwrap();
+        [&[0x82, length, 0, 0, 0, 0], payload].concat()
+    };
+    let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+
+    for (what, bytes) in [
+        ("text", vec![0x81, 0x80, 0, 0, 0, 0]),
+        ("a message that is not masked", vec![0x82, 0x01, 0]),
+        ("a message of two megabytes", vec![0x82, 0xff, 0, 0, 0, 0, 0, 0x20, 0, 0, 0, 0, 0, 0]),
+        ("a message of an exabyte", vec![0x82, 0xff, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+        (
+            "a frame of sixteen megabytes",
+            message(&[&settings[..], &[0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 1]].concat()),
+        ),
+        (
+            "an answer to a call that was not made",
+            message(&[&settings[..], &[0, 0, 1, 1, 5, 0, 0, 0, 99, 0x88]].concat()),
+        ),
+        ("something else than HTTP/2", message(b"GET / HTTP/1.1\r\n\r\n")),
+    ] {
+        // Who says nothing is cut off after a while, too; this one would be the first.
+        let kept = enter_as(&server, &quiet).await;
+        eventually("it is connected", 30, || async { is_connected(&quiet_machine).then_some(()) }).await;
+        let mut socket = enter_as(&server, &loud).await;
+        eventually("it is connected", 30, || async { is_connected(&loud_machine).then_some(()) }).await;
+
+        socket.write_all(&bytes).await.unwrap();
+        // How it ends, orderly or not, is the server's choice.
+        drop(socket.read_to_end(&mut Vec::new()).await);
+
+        eventually(what, 30, || async { (!is_connected(&loud_machine)).then_some(()) }).await;
+        assert!(is_connected(&quiet_machine), "{what} ends only the connection that it comes by");
+        drop(kept);
+        eventually("it has gone", 30, || async { (!is_connected(&quiet_machine)).then_some(()) }).await;
+    }
+    server.stop().await;
 }
 
 /// One whole binary message of a server; none when it closes.

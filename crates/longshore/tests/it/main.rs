@@ -25,6 +25,7 @@ mod cluster_builds;
 mod cluster_restarts;
 mod clusters;
 mod collections;
+mod connections;
 mod console;
 mod containers;
 mod database;

@@ -65,7 +65,8 @@ pub async fn connect(
     })?;
     let caller = Agent { app, machine, channel, peer };
     Ok(accept::bounded(upgrade, channel).on_upgrade(async move |mut socket| {
-        let proved = caller.prove(&mut socket).await;
+        // What proving takes is not kept for as long as the connection is.
+        let proved = Box::pin(caller.prove(&mut socket)).await;
         drop(place);
         if let Some((process, welcome)) = proved {
             welcome.run_until_cancelled(caller.serve(process, socket)).await;
@@ -106,7 +107,8 @@ impl Agent {
     async fn serve(self, process: AgentProcessId, socket: WebSocket) {
         let pipe = accept::pipe(socket);
         if self.channel == Channel::Registry {
-            machine_door::serve(&self.app, &self.machine, self.peer, pipe).await;
+            let serving = Box::pin(machine_door::serve(&self.app, &self.machine, self.peer, pipe));
+            self.app.hub.attach_registry(&self.machine, process, serving).await;
             return;
         }
         let attached = self.app.hub.attach_process(self.machine, self.channel, Some(process), pipe).await;

@@ -1,18 +1,16 @@
-//! Removes what builds left on a machine or in a cluster: after each that has ended, and whenever a machine (re)appears, because
-//! nobody knows what was cut off when it went.
+//! Removes what builds left on a machine or in a cluster: after each that has ended, and whenever a machine or its engine
+//! (re)appears, because nobody knows what was cut off when it went. `reconcile::machines` sees that.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use store::builds;
 use store::jobs::Row;
 use wire::builds::OperationState;
 use wire::ids::{BuildId, MachineId};
-use wire::link::CleanBuilds;
+use wire::link::{CleanBuilds, LinkErrorCode};
 use wire::time::Timestamp;
 
 use super::Shared;
-use super::worker::persist;
 use crate::app::App;
 use crate::blobs::{BlobKind, blocking};
 use crate::domain;
@@ -40,33 +38,10 @@ pub(super) async fn run(app: &App, shared: &Shared, job: &Row) -> Result<()> {
             tracing::debug!(machine.id = %machine, containers = done.containers, tags = done.tags, "cleaned up behind builds");
             Ok(())
         }
-        // The machine is cleaned when it is back.
+        // The machine is cleaned when it is back, or its engine is.
         Err(CallError::NotConnected) => Ok(()),
+        Err(CallError::Refused(error)) if error.code == LinkErrorCode::EngineDown => Ok(()),
         Err(error) => Err(error.into()),
-    }
-}
-
-/// Enqueues a cleaning for every machine that appears.
-pub(super) async fn watch_machines(app: App) {
-    let mut hub = app.hub.subscribe();
-    let mut known = BTreeSet::new();
-    loop {
-        let connected: BTreeSet<MachineId> = app.hub.connected().into_iter().collect();
-        for machine in connected.difference(&known) {
-            let enqueued = persist(&app, || domain::builds::enqueue_cleaning(&app, &app.db, machine));
-            tokio::select! {
-                () = app.shutdown.cancelled() => return,
-                result = enqueued => match result {
-                    Ok(()) => app.signals.jobs.notify_one(),
-                    Err(error) => tracing::error!(%error, machine.id = %machine, "cannot enqueue a cleaning"),
-                },
-            }
-        }
-        known = connected;
-        tokio::select! {
-            () = app.shutdown.cancelled() => return,
-            changed = hub.changed() => if changed.is_err() { return },
-        }
     }
 }
 

@@ -40,7 +40,6 @@ const KEEP_DONE_SECS: i64 = 24 * 3600;
 pub fn start(app: &App) {
     let shared = Arc::new(Shared::default());
     app.spawn(dispatch(app.clone(), Arc::clone(&shared)));
-    app.spawn(clean_builds::watch_machines(app.clone()));
     app.spawn(sweep(app.clone()));
 }
 

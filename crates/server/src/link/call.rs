@@ -16,7 +16,8 @@ use serde::de::DeserializeOwned;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use wire::ids::MachineId;
 use wire::link::{
-    ByteCall, CALL_HEADER, Call, Channel, LEVEL_HEADER, LINE_BYTES_MAX, LINK_LEVEL, LinkError, StreamCall,
+    ByteCall, CALL_HEADER, Call, Channel, HEARS_HEADER, LEVEL_HEADER, LINE_BYTES_MAX, LINK_LEVEL, LinkError,
+    StreamCall, Watch, WatchEvent,
 };
 
 use super::Hub;
@@ -77,9 +78,30 @@ impl Hub {
         let request = match body {
             None => request(S::PATH, None, Body::from(json)),
             Some(_) if json.len() > HEADER_CALL_BYTES_MAX => return Err(too_long(json.len())),
-            Some(body) => request(S::PATH, Some(&json), until_cancelled(body, cancelled.clone())),
+            Some(body) => request(S::PATH, Some(&json), until_cancelled(body, cancelled)),
         };
-        let begin = self.send(machine, S::CHANNEL, request);
+        self.begin(machine, S::CHANNEL, request, cancel).await
+    }
+
+    /// Begins to watch a machine. Whatever comes over its connection is taken for a sign of life, and its agent is told so.
+    pub async fn watch(
+        &self,
+        machine: &MachineId,
+        call: &Watch,
+    ) -> Result<EventStream<WatchEvent>, CallError> {
+        let mut request = request(Watch::PATH, None, Body::from(to_json(call)));
+        request.headers_mut().insert(HEARS_HEADER, HeaderValue::from_static("everything"));
+        self.begin(machine, Watch::CHANNEL, request, CancellationToken::new().drop_guard()).await
+    }
+
+    async fn begin<E>(
+        &self,
+        machine: &MachineId,
+        channel: Channel,
+        request: Request<Body>,
+        cancel: DropGuard,
+    ) -> Result<EventStream<E>, CallError> {
+        let begin = self.send(machine, channel, request);
         let response =
             tokio::time::timeout(BEGIN_TIMEOUT, begin).await.map_err(|_| CallError::TimedOut)??;
         let body = response.into_body();

@@ -1,9 +1,10 @@
 //! The connections to agents, each an HTTP/2 client on a pipe: control, which is there all the time, and bulk, which the agent
 //! is asked for when it is needed. A newer connection of a machine replaces the older one, which may be half open and not know
-//! it yet.
+//! it yet; another process of its agent ends everything that the former one held. One look a second over all of them finds who is
+//! silent and what nobody needs, because a timer for each of a thousand would cost more than all else that they do.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -12,6 +13,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
+use tokio_util::io::InspectReader;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use wire::ids::{AgentProcessId, MachineId};
@@ -27,7 +29,14 @@ const CONNECTION_WINDOW: u32 = 16 << 20;
 /// Of a build context on its way to a slow machine.
 const SEND_BUFFER: usize = 1 << 20;
 const FRAME_BYTES: u32 = 64 << 10;
-/// A pipe that answers no ping is dead, whatever its socket says.
+/// A machine over whose control connection nothing comes for so long cannot be reached: agents ask every six seconds whether they
+/// are heard, or tell that they live.
+const SILENCE: Duration = Duration::from_secs(15);
+/// How often it is looked who is silent, and what nobody needs.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A look that comes so late was held up together with everything else, and what machines said meanwhile may not be read yet.
+const LATE: Duration = Duration::from_secs(3);
+/// A pipe that answers no ping is dead, whatever its socket says. For the other connections, on which agents may say nothing.
 const PING_EVERY: Duration = Duration::from_secs(10);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -58,6 +67,8 @@ struct Connections {
     /// Given to the next connection.
     epoch: u64,
     by_machine: BTreeMap<(MachineId, Channel), Connection>,
+    /// Those on which nobody calls, by epoch: the registry's, and what is to come to its end.
+    others: BTreeMap<u64, Other>,
     /// This host's own machine, whose agent is in this process.
     host: Option<MachineId>,
     /// Cancelled when a machine is expelled.
@@ -73,9 +84,44 @@ struct Connection {
     sender: SendRequest<Body>,
     /// When it was last asked for.
     used_at: Instant,
-    /// Ends this connection when a newer one has come.
-    replaced: CancellationToken,
+    /// When something last came over it; none where that is not asked.
+    heard_at: Option<Moment>,
+    cut: Cut,
 }
+
+type Moment = Arc<Mutex<Instant>>;
+
+/// A connection on which nobody calls.
+struct Other {
+    machine: MachineId,
+    process: Option<AgentProcessId>,
+    cut: Cut,
+}
+
+/// Ends a connection, and says why.
+#[derive(Clone, Default)]
+struct Cut {
+    reason: Arc<OnceLock<&'static str>>,
+    token: CancellationToken,
+}
+
+impl Cut {
+    fn because(&self, reason: &'static str) {
+        self.reason.get_or_init(|| reason);
+        self.token.cancel();
+    }
+
+    async fn reason(&self) -> &'static str {
+        self.token.cancelled().await;
+        self.reason.get().copied().unwrap_or_default()
+    }
+}
+
+/// Why connections are ended from this side.
+const REPLACED: &str = "a newer one replaced it";
+const OTHER_PROCESS: &str = "another process of the machine's agent has connected";
+const NOT_WELCOME: &str = "its machine may not connect any more";
+const SILENT: &str = "its machine was silent for 15 seconds";
 
 /// Why a pipe did not become a connection.
 #[derive(Debug, thiserror::Error)]
@@ -86,12 +132,14 @@ pub struct AttachError {
 }
 
 impl Hub {
-    /// A hub without machines. Its connections end with `shutdown`; their tasks are counted in `tasks`.
+    /// A hub without machines. Its connections end with `shutdown`; their tasks and its own are counted in `tasks`.
     pub fn new(tasks: TaskTracker, shutdown: CancellationToken) -> Self {
         let connections = Mutex::new(Connections::default());
         let changes = watch::Sender::new(0);
         let unproven = Arc::new(Semaphore::new(MAX_UNPROVEN));
-        Self { inner: Arc::new(Inner { connections, changes, unproven, tasks, shutdown }) }
+        let inner = Arc::new(Inner { connections, changes, unproven, tasks, shutdown });
+        inner.tasks.spawn(look_after(Arc::downgrade(&inner), inner.shutdown.clone()));
+        Self { inner }
     }
 
     /// Uses a pipe to an agent in this process, which is this host's.
@@ -117,44 +165,82 @@ impl Hub {
         let refuse = |reason: String| AttachError { machine: machine.clone(), reason };
         let ended = CancellationToken::new();
         let _end = ended.clone().drop_guard();
-        let mut builder = Builder::new(Tracked { tasks: self.inner.tasks.clone(), ended });
+        let running = TaskTracker::new();
+        let tracked = Tracked { tasks: self.inner.tasks.clone(), running: running.clone(), ended };
+        let mut builder = Builder::new(tracked);
         builder
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_send_buf_size(SEND_BUFFER)
-            .max_frame_size(FRAME_BYTES)
-            .keep_alive_interval(PING_EVERY)
-            .keep_alive_timeout(PING_TIMEOUT)
-            .keep_alive_while_idle(true);
+            .max_frame_size(FRAME_BYTES);
+        // An agent of another process asks on control itself, and that is its sign of life.
+        let is_listened_to = channel == Channel::Control && process.is_some();
+        if !is_listened_to {
+            builder
+                .keep_alive_interval(PING_EVERY)
+                .keep_alive_timeout(PING_TIMEOUT)
+                .keep_alive_while_idle(true);
+        }
+        let heard_at = Arc::new(Mutex::new(Instant::now()));
+        let hearing = Arc::clone(&heard_at);
+        let io = InspectReader::new(io, move |_: &[u8]| *locked(&hearing) = Instant::now());
         let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, builder.handshake(TokioIo::new(io)));
         let (sender, connection) = handshake
             .await
             .map_err(|_| refuse(format!("it was silent for {} seconds", HANDSHAKE_TIMEOUT.as_secs())))?
             .map_err(|error| refuse(error.to_string()))?;
 
-        let replaced = CancellationToken::new();
-        let epoch = self.insert(&machine, channel, process, sender, replaced.clone());
+        let cut = Cut::default();
+        let heard_at = is_listened_to.then_some(heard_at);
+        let used_at = Instant::now();
+        let made = Connection { epoch: 0, process, sender, used_at, heard_at, cut: cut.clone() };
+        let epoch = self.insert(&machine, channel, made);
         let name = channel.as_str();
         tracing::info!(machine.id = %machine, link.channel = name, link.epoch = epoch, "machine connected");
-        let is_opened_on_demand = channel == Channel::Bulk && process.is_some();
-        let unused = async {
-            if is_opened_on_demand {
-                self.unused(&machine, channel, epoch).await;
-                // Without the last way to it a connection ends by itself, after what is under way on it.
-                self.remove(&machine, channel, epoch);
-            }
-            std::future::pending::<()>().await;
+        let carried = async {
+            let ended = connection.await;
+            // Nobody can call on it any more: it is closed, or it was let go of. What is under way on it comes to its end.
+            self.retire(&machine, channel, epoch);
+            running.close();
+            running.wait().await;
+            ended.map_or_else(|error| error.to_string(), |()| "it said goodbye".to_owned())
         };
         let reason = tokio::select! {
-            ended = connection => ended.map_or_else(|error| error.to_string(), |()| "it said goodbye".to_owned()),
-            () = replaced.cancelled() => "a newer one replaced it, or its machine may not connect any more".to_owned(),
+            reason = carried => reason,
+            reason = cut.reason() => reason.to_owned(),
             () = self.inner.shutdown.cancelled() => "the server stops".to_owned(),
-            () = unused => "nobody used it".to_owned(),
         };
         self.remove(&machine, channel, epoch);
         tracing::info!(machine.id = %machine, link.channel = name, link.epoch = epoch, "connection ended: {reason}");
         Ok(())
+    }
+
+    /// Lets a machine's registry connection be served until that ends, another process of its agent has connected, or the machine
+    /// may not connect any more. Whoever calls this has made sure that it is that machine's agent.
+    pub async fn attach_registry(
+        &self,
+        machine: &MachineId,
+        process: AgentProcessId,
+        serving: impl Future<Output = ()>,
+    ) {
+        let cut = Cut::default();
+        let other = Other { machine: machine.clone(), process: Some(process), cut: cut.clone() };
+        let epoch = {
+            let mut connections = self.connections();
+            if connections.is_of_another_process(machine, Some(process)) {
+                cut.because(OTHER_PROCESS);
+            }
+            connections.next_epoch_of(other)
+        };
+        tokio::select! {
+            biased;
+            reason = cut.reason() => {
+                tracing::info!(machine.id = %machine, link.epoch = epoch, "registry connection ended: {reason}");
+            }
+            () = serving => {}
+        }
+        self.connections().others.remove(&epoch);
     }
 
     /// The machines that can be called.
@@ -192,7 +278,7 @@ impl Hub {
 
     /// Ends the connections that a process of a machine's agent holds.
     pub fn disconnect(&self, machine: &MachineId, process: AgentProcessId) {
-        self.end(|holder, connection| holder == machine && connection.process == Some(process));
+        self.end(OTHER_PROCESS, |holder, of| holder == machine && of == Some(process));
     }
 
     /// Ends all connections of a machine that is not this host's own, and those that are just being made: it may not
@@ -201,7 +287,7 @@ impl Hub {
         if let Some(welcome) = self.connections().welcomes.remove(machine) {
             welcome.cancel();
         }
-        self.end(|holder, connection| holder == machine && connection.process.is_some());
+        self.end(NOT_WELCOME, |holder, of| holder == machine && of.is_some());
     }
 
     /// What is cancelled when a machine is expelled. Taken before it is read whether the machine may connect, it leaves no
@@ -210,13 +296,18 @@ impl Hub {
         self.connections().welcomes.entry(machine.clone()).or_default().clone()
     }
 
-    fn end(&self, is_meant: impl Fn(&MachineId, &Connection) -> bool) {
+    fn end(&self, reason: &'static str, is_meant: impl Fn(&MachineId, Option<AgentProcessId>) -> bool) {
+        self.connections().cut_others(reason, &is_meant);
+        self.cut(reason, |machine, connection| is_meant(machine, connection.process));
+    }
+
+    fn cut(&self, reason: &'static str, is_meant: impl Fn(&MachineId, &Connection) -> bool) {
         let mut connections = self.connections();
         let before = connections.by_machine.len();
-        connections.by_machine.retain(|(holder, _), connection| {
-            let is_meant = is_meant(holder, connection);
+        connections.by_machine.retain(|(machine, _), connection| {
+            let is_meant = is_meant(machine, connection);
             if is_meant {
-                connection.replaced.cancel();
+                connection.cut.because(reason);
             }
             !is_meant
         });
@@ -224,6 +315,30 @@ impl Hub {
         drop(connections);
         if has_changed {
             self.inner.changes.send_modify(|count| *count += 1);
+        }
+    }
+
+    /// Ends the control connections over which nothing has come for fifteen seconds at this moment.
+    pub fn end_silent(&self, now: Instant) {
+        let is_silent = |heard_at: &Moment| now.saturating_duration_since(*locked(heard_at)) >= SILENCE;
+        self.cut(SILENT, |_, connection| connection.heard_at.as_ref().is_some_and(is_silent));
+    }
+
+    /// Lets go of the bulk connections that nobody has asked for in five minutes at this moment. What is under way on one comes to
+    /// its end.
+    pub fn let_go_of_unused(&self, now: Instant) {
+        let mut connections = self.connections();
+        let is_unused = |channel: Channel, connection: &Connection| {
+            // The one in this process costs nothing.
+            let is_opened_on_demand = channel == Channel::Bulk && connection.process.is_some();
+            is_opened_on_demand && now.saturating_duration_since(connection.used_at) >= UNUSED
+        };
+        let unused = connections.by_machine.extract_if(.., |(_, channel), held| is_unused(*channel, held));
+        let unused: Vec<_> = unused.collect();
+        for ((machine, _), connection) in unused {
+            tracing::debug!(machine.id = %machine, link.epoch = connection.epoch, "nobody needs a bulk connection any more");
+            // Without the last way to it a connection ends by itself, after what is under way on it.
+            connections.leave(machine, connection);
         }
     }
 
@@ -280,65 +395,116 @@ impl Hub {
         Some(connection.sender.clone())
     }
 
-    /// Returns when nobody has asked for a connection for [`UNUSED`].
-    async fn unused(&self, machine: &MachineId, channel: Channel, epoch: u64) {
-        let key = (machine.clone(), channel);
-        loop {
-            let used_at = {
-                let connections = self.connections();
-                connections.by_machine.get(&key).filter(|it| it.epoch == epoch).map(|it| it.used_at)
-            };
-            match used_at.map(|used_at| used_at + UNUSED) {
-                Some(due) if due > Instant::now() => tokio::time::sleep_until(due).await,
-                Some(_) | None => return,
-            }
-        }
-    }
-
-    fn insert(
-        &self,
-        machine: &MachineId,
-        channel: Channel,
-        process: Option<AgentProcessId>,
-        sender: SendRequest<Body>,
-        replaced: CancellationToken,
-    ) -> u64 {
+    fn insert(&self, machine: &MachineId, channel: Channel, made: Connection) -> u64 {
         let mut connections = self.connections();
         connections.epoch += 1;
-        let epoch = connections.epoch;
-        let connection = Connection { epoch, process, sender, used_at: Instant::now(), replaced };
-        if let Some(older) = connections.by_machine.insert((machine.clone(), channel), connection) {
-            older.replaced.cancel();
+        let (epoch, process) = (connections.epoch, made.process);
+        let made = Connection { epoch, ..made };
+        let is_control = channel == Channel::Control;
+        if !is_control && connections.is_of_another_process(machine, process) {
+            // It was on its way when its process's successor came.
+            made.cut.because(OTHER_PROCESS);
+            connections.leave(machine.clone(), made);
+            return epoch;
+        }
+        if let Some(older) = connections.by_machine.insert((machine.clone(), channel), made) {
+            older.cut.because(REPLACED);
         }
         // A machine that connects anew has lost what it had, or will notice that it has: what is new does not go that way. What is
         // under way on it may come to its end, unless that was another process.
-        let bulk = (machine.clone(), Channel::Bulk);
-        let is_new = channel == Channel::Control && process.is_some();
-        if is_new
-            && let Some(left) = connections.by_machine.remove(&bulk).filter(|left| left.process != process)
-        {
-            left.replaced.cancel();
+        if is_control && process.is_some() {
+            let bulk = (machine.clone(), Channel::Bulk);
+            if let Some(left) = connections.by_machine.remove(&bulk) {
+                connections.leave(machine.clone(), left);
+            }
+            connections.cut_others(OTHER_PROCESS, &|holder, of| holder == machine && of != process);
         }
         drop(connections);
         self.inner.changes.send_modify(|count| *count += 1);
         epoch
     }
 
-    fn remove(&self, machine: &MachineId, channel: Channel, epoch: u64) {
-        let key = (machine.clone(), channel);
+    /// Makes a connection one on which nobody calls.
+    fn retire(&self, machine: &MachineId, channel: Channel, epoch: u64) {
         let mut connections = self.connections();
-        // A newer one may have taken its place.
-        if connections.by_machine.get(&key).is_none_or(|connection| connection.epoch != epoch) {
+        let Some(held) = connections.take(machine, channel, epoch) else { return };
+        connections.leave(machine.clone(), held);
+        drop(connections);
+        self.inner.changes.send_modify(|count| *count += 1);
+    }
+
+    fn remove(&self, machine: &MachineId, channel: Channel, epoch: u64) {
+        let mut connections = self.connections();
+        connections.others.remove(&epoch);
+        if connections.take(machine, channel, epoch).is_none() {
             return;
         }
-        connections.by_machine.remove(&key);
         drop(connections);
         self.inner.changes.send_modify(|count| *count += 1);
     }
 
     fn connections(&self) -> MutexGuard<'_, Connections> {
-        self.inner.connections.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.inner.connections)
     }
+}
+
+impl Connections {
+    /// Whether a machine's control connection is held by another process than this one.
+    fn is_of_another_process(&self, machine: &MachineId, process: Option<AgentProcessId>) -> bool {
+        let control = self.by_machine.get(&(machine.clone(), Channel::Control));
+        control.is_some_and(|control| control.process != process)
+    }
+
+    /// Takes out a connection; none when a newer one has taken its place.
+    fn take(&mut self, machine: &MachineId, channel: Channel, epoch: u64) -> Option<Connection> {
+        let key = (machine.clone(), channel);
+        self.by_machine.get(&key).filter(|held| held.epoch == epoch)?;
+        self.by_machine.remove(&key)
+    }
+
+    /// Nobody calls on a connection any more.
+    fn leave(&mut self, machine: MachineId, Connection { epoch, process, cut, .. }: Connection) {
+        self.others.insert(epoch, Other { machine, process, cut });
+    }
+
+    /// Takes in a connection on which nobody calls; its epoch.
+    fn next_epoch_of(&mut self, other: Other) -> u64 {
+        self.epoch += 1;
+        self.others.insert(self.epoch, other);
+        self.epoch
+    }
+
+    fn cut_others(
+        &self,
+        reason: &'static str,
+        is_meant: &dyn Fn(&MachineId, Option<AgentProcessId>) -> bool,
+    ) {
+        self.others
+            .values()
+            .filter(|other| is_meant(&other.machine, other.process))
+            .for_each(|other| other.cut.because(reason));
+    }
+}
+
+/// Looks once a second at all connections of a hub, as long as there is one.
+async fn look_after(hub: Weak<Inner>, shutdown: CancellationToken) {
+    loop {
+        let due = Instant::now() + LOOK_EVERY;
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep_until(due) => {}
+        }
+        let Some(inner) = hub.upgrade() else { return };
+        let (hub, now) = (Hub { inner }, Instant::now());
+        if now < due + LATE {
+            hub.end_silent(now);
+            hub.let_go_of_unused(now);
+        }
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Runs hyper's own tasks among the hub's and ends them with their connection: they hold the pipe, and a call that waits
@@ -346,6 +512,8 @@ impl Hub {
 #[derive(Clone)]
 struct Tracked {
     tasks: TaskTracker,
+    /// Those of this connection alone.
+    running: TaskTracker,
     ended: CancellationToken,
 }
 
@@ -355,6 +523,6 @@ where
 {
     fn execute(&self, task: F) {
         let ended = self.ended.clone();
-        self.tasks.spawn(async move { ended.run_until_cancelled(task).await });
+        self.tasks.spawn(self.running.track_future(async move { ended.run_until_cancelled(task).await }));
     }
 }

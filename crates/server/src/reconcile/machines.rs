@@ -10,17 +10,17 @@ use store::{containers, machines};
 use wire::ids::MachineId;
 use wire::link::{ObservedContainer, Watch, WatchEvent};
 use wire::machines::{MachineFacts, MachineState};
-use wire::page::{MAX_LIMIT, PageQuery};
 
 use super::backoff;
 use super::observed::{View, World, is_plausible};
 use super::plan::{Step, plan};
 use crate::app::App;
+use crate::domain::builds;
 use crate::error::{Error, Result};
 
-/// A watch that is silent for so long is dead: agents send something every five seconds. What a machine does is then called
-/// unknown, and known again as soon as it speaks.
-const SILENCE: Duration = Duration::from_secs(15);
+/// A watch that does not begin for so long never does. That its machine is silent later is the hub's to notice, which then ends the
+/// connection and the watch with it: what the machine does is called unknown, and known again as soon as it is back.
+const BEGINNING: Duration = Duration::from_secs(15);
 /// How long machines have to connect after the server's start before they count as lost.
 const GRACE: Duration = Duration::from_secs(10);
 /// Tries after which the next one is not waited for any longer: two seconds at most, because what a machine does is not known until
@@ -81,7 +81,7 @@ async fn follow(app: App, world: Arc<World>, machine: MachineId, watched: Arc<Mu
         tracing::warn!(machine.id = %machine, %error, is_connected, "lost sight of a machine");
         world.lost(&machine);
         app.gpu_readings.forget(&machine);
-        if let Err(error) = set_unreachable(&app, &machine, MachineState::Unknown).await {
+        if let Err(error) = Box::pin(set_unreachable(&app, &machine, MachineState::Unknown)).await {
             tracing::warn!(machine.id = %machine, %error, "cannot note that a machine is out of reach; tried again soon");
         }
         if !is_connected {
@@ -111,51 +111,70 @@ async fn watch(
     machine: &MachineId,
     attempt: &mut u32,
 ) -> Result<std::convert::Infallible> {
-    let mut events = app.hub.stream(machine, &Watch { instance: app.instance }, None).await?;
+    let mut events = Box::pin(app.hub.watch(machine, &Watch { instance: app.instance })).await?;
     // What the watch itself has shown of the engine is newer than what the facts say.
     let mut has_engine = None;
+    let silent = |_| Error::unavailable("machine_silent", "the machine says nothing of itself");
+    let mut event = tokio::time::timeout(BEGINNING, events.next()).await.map_err(silent)?;
     loop {
-        let silent = |_| Error::unavailable("machine_silent", "the machine says nothing any more");
-        let event = tokio::time::timeout(SILENCE, events.next()).await.map_err(silent)?;
         let broken = || Error::unavailable("machine_unreachable", "the watch of the machine has ended");
-        match event.ok_or_else(broken)?? {
-            WatchEvent::Facts(facts) => {
-                check_facts(&facts, machine)?;
-                let is_up = has_engine.unwrap_or(facts.engine_version.is_some());
-                let state = if is_up { MachineState::Online } else { MachineState::EngineDown };
-                machines::upsert(&app.db, &facts, state, app.now()).await?;
-            }
-            WatchEvent::Containers(containers) => {
-                containers.iter().try_for_each(check_container)?;
-                *attempt = 0;
-                has_engine = Some(true);
-                let count = containers.len();
-                world.list(machine, containers);
-                check_count(world, machine)?;
-                machines::set_state(&app.db, machine, MachineState::Online, app.now()).await?;
-                mark_all(app, world, machine).await?;
-                app.signals.line.notify_one();
-                tracing::info!(machine.id = %machine, containers = count, "sees a machine");
-            }
-            WatchEvent::Changed(container) => {
-                check_container(&container)?;
-                world.changed(machine, container);
-                check_count(world, machine)?;
-            }
-            WatchEvent::Removed { container, engine_id } => world.removed(machine, container, &engine_id),
-            WatchEvent::EngineDown { message } => {
-                tracing::warn!(machine.id = %machine, message, "a machine's engine does not answer");
-                has_engine = Some(false);
-                world.lost(machine);
-                set_unreachable(app, machine, MachineState::EngineDown).await?;
-            }
-            WatchEvent::Alive => {}
-            WatchEvent::Gpus(reading) => {
-                app.gpu_readings.put(machine, *reading);
+        let said = event.ok_or_else(broken)??;
+        // What taking it in needs is not kept while nothing happens, which is nearly always.
+        Box::pin(take(app, world, machine, said, &mut has_engine, attempt)).await?;
+        event = events.next().await;
+    }
+}
+
+/// Takes in what a machine says.
+async fn take(
+    app: &App,
+    world: &World,
+    machine: &MachineId,
+    event: WatchEvent,
+    has_engine: &mut Option<bool>,
+    attempt: &mut u32,
+) -> Result<()> {
+    match event {
+        WatchEvent::Facts(facts) => {
+            check_facts(&facts, machine)?;
+            let is_up = has_engine.unwrap_or(facts.engine_version.is_some());
+            let state = if is_up { MachineState::Online } else { MachineState::EngineDown };
+            machines::upsert(&app.db, &facts, state, app.now()).await?;
+        }
+        WatchEvent::Containers(containers) => {
+            containers.iter().try_for_each(check_container)?;
+            *attempt = 0;
+            *has_engine = Some(true);
+            let count = containers.len();
+            world.list(machine, containers);
+            check_count(world, machine)?;
+            machines::set_state(&app.db, machine, MachineState::Online, app.now()).await?;
+            mark_all(app, world, machine).await?;
+            builds::enqueue_cleaning(app, &app.db, machine).await?;
+            app.signals.jobs.notify_one();
+            app.signals.line.notify_one();
+            tracing::info!(machine.id = %machine, containers = count, "sees a machine");
+        }
+        WatchEvent::Changed(container) => {
+            check_container(&container)?;
+            world.changed(machine, container);
+            check_count(world, machine)?;
+        }
+        WatchEvent::Removed { container, engine_id } => world.removed(machine, container, &engine_id),
+        WatchEvent::EngineDown { message } => {
+            tracing::warn!(machine.id = %machine, message, "a machine's engine does not answer");
+            *has_engine = Some(false);
+            world.lost(machine);
+            set_unreachable(app, machine, MachineState::EngineDown).await?;
+        }
+        WatchEvent::Alive => {}
+        WatchEvent::Gpus(reading) => {
+            if app.gpu_readings.put(machine, *reading) {
                 app.signals.line.notify_one();
             }
         }
     }
+    Ok(())
 }
 
 fn lie(what: &str) -> Error {
@@ -211,17 +230,22 @@ async fn set_unreachable(app: &App, machine: &MachineId, state: MachineState) ->
     Ok(())
 }
 
-/// Machines that were left `online` by an earlier server or by a failed write.
+/// Machines that were left `online` by an earlier server or by a failed write. Only what is not as it should be is touched: with a
+/// thousand machines whose engines are down, anything else would be most of what an idle server does.
 async fn note_lost(app: &App, world: &World) -> Result<()> {
-    let page = PageQuery { limit: Some(MAX_LIMIT), offset: None };
-    for row in machines::list(&app.db, page).await?.rows {
-        let machine = &row.facts.machine_id;
-        if !world.is_reachable(machine) {
-            let state = match row.state {
-                MachineState::EngineDown if app.hub.connected().contains(machine) => MachineState::EngineDown,
-                _ => MachineState::Unknown,
-            };
-            set_unreachable(app, machine, state).await?;
+    let connected: HashSet<MachineId> = app.hub.connected().into_iter().collect();
+    let mut running: HashSet<MachineId> = containers::known_machines(&app.db).await?.into_iter().collect();
+    for (machine, state) in machines::states(&app.db).await? {
+        let runs = running.remove(&machine);
+        if world.is_reachable(&machine) {
+            continue;
+        }
+        let wanted = match state {
+            MachineState::EngineDown if connected.contains(&machine) => MachineState::EngineDown,
+            _ => MachineState::Unknown,
+        };
+        if runs || state != wanted {
+            set_unreachable(app, &machine, wanted).await?;
         }
     }
     Ok(())
