@@ -347,3 +347,27 @@ async fn accounts_get_no_kubeconfig_where_the_cluster_does_not_hold_them_to_the_
     assert_eq!(tokens(), 1);
     room.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_server_that_has_just_begun_is_away_and_forbids_nothing() {
+    let Some(cluster) = cluster() else { return };
+    let meddler = Meddler::before(&cluster).await;
+    let room = Room::by_way_of(cluster.clone(), &meddler.through(cluster.least_kubeconfig())).await;
+    let try_out = async || {
+        let body = json!({"manifest": service("one"), "namespace": "test", "dry_run": true});
+        room.henry.post("/api/v1/workloads", body).await
+    };
+    try_out().await.expect(200);
+
+    meddler.begin_anew(true);
+    let refused = try_out().await.expect(503);
+    assert_eq!(refused.code(), "cluster_unreachable");
+    meddler.begin_anew(false);
+    eventually("it has begun", 40, || async { (try_out().await.status == 200).then_some(()) }).await;
+
+    // It was not ready when it was asked for something, and is when it is asked whether it is.
+    meddler.forbid_once();
+    try_out().await.expect(200);
+    assert!(meddler.has_forbidden());
+    room.close().await;
+}

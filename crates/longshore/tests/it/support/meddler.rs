@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use bytes::Bytes;
@@ -46,6 +46,10 @@ struct Plan {
     delay: Duration,
     /// Whether everything that is stored is out of reach.
     has_no_store: bool,
+    /// Whether it does not know yet who may do what.
+    is_beginning: bool,
+    /// Changes of objects that are still to be forbidden.
+    forbidden: u32,
     /// What was asked for: method and path with query.
     asked: Vec<String>,
 }
@@ -139,6 +143,21 @@ impl Meddler {
         self.inner.course.send_replace(Course::Through);
     }
 
+    /// Lets the API server do as one does that has just begun: it says that it is not ready, and forbids everybody everything.
+    pub(crate) fn begin_anew(&self, is_beginning: bool) {
+        self.inner.plan.lock().unwrap().is_beginning = is_beginning;
+    }
+
+    /// Forbids the next change of an object, as one does that is ready a moment later.
+    pub(crate) fn forbid_once(&self) {
+        self.inner.plan.lock().unwrap().forbidden = 1;
+    }
+
+    /// Whether what was to be forbidden was.
+    pub(crate) fn has_forbidden(&self) -> bool {
+        self.inner.plan.lock().unwrap().forbidden == 0
+    }
+
     /// Lets every request wait from now on.
     pub(crate) fn slow_down(&self, delay: Duration) {
         self.inner.plan.lock().unwrap().delay = delay;
@@ -149,6 +168,12 @@ impl Meddler {
 fn no_store() -> Value {
     json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "reason": "InternalError", "code": 500,
         "message": "etcdserver: request timed out"})
+}
+
+/// What an API server says that does not know of a right.
+fn forbidden() -> Value {
+    json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "reason": "Forbidden", "code": 403,
+        "message": "it is forbidden"})
 }
 
 /// What an API server says of a watch that begins too long ago.
@@ -174,6 +199,15 @@ async fn answer(State(inner): State<Inner>, request: Request) -> Response {
         plan.asked.push(format!("{} {target}", parts.method));
         if plan.has_no_store && parts.uri.path().starts_with("/api") {
             return (StatusCode::INTERNAL_SERVER_ERROR, axum::Json(no_store())).into_response();
+        }
+        let is_stored = parts.uri.path().starts_with("/api");
+        if plan.is_beginning && parts.uri.path() == "/readyz" {
+            return (StatusCode::INTERNAL_SERVER_ERROR, "[-]informer-sync failed").into_response();
+        }
+        let is_once = parts.method == Method::PATCH && plan.forbidden > 0;
+        if is_stored && (plan.is_beginning || is_once) {
+            plan.forbidden -= u32::from(is_once);
+            return (StatusCode::FORBIDDEN, axum::Json(forbidden())).into_response();
         }
         plan.delay
     };

@@ -244,8 +244,29 @@ impl Cluster {
         path: &str,
         body: Option<(&'static str, &Value)>,
     ) -> Result<Answer, Failure> {
-        let request = request(who, method, path, body)?;
-        tokio::time::timeout(PATIENCE, self.exchange(request)).await.map_err(|_| too_slow())?
+        let send = async || {
+            let request = request(who, method.clone(), path, body)?;
+            tokio::time::timeout(PATIENCE, self.exchange(request)).await.map_err(|_| too_slow())?
+        };
+        match send().await {
+            Err(failure) if failure.is_forbidden() => {
+                self.has_begun().await?;
+                send().await
+            }
+            answer => answer,
+        }
+    }
+
+    /// Fails where the API server has only just begun: until it has read who may do what, it forbids everybody everything. Whoever was
+    /// forbidden something asks this and then once more.
+    async fn has_begun(&self) -> Result<(), Failure> {
+        let request = request(As::Longshore, Method::GET, "/readyz", None)?;
+        let sent = tokio::time::timeout(PATIENCE, self.client.send(request)).await;
+        if sent.map_err(|_| too_slow())??.status().is_server_error() {
+            let detail = "it has just begun, and does not know yet who may do what";
+            return Err(Failure::Unreachable(detail.to_owned()));
+        }
+        Ok(())
     }
 
     async fn exchange(&self, request: Request<Body>) -> Result<Answer, Failure> {
