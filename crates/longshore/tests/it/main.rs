@@ -39,6 +39,7 @@ mod faults;
 mod files;
 mod first_deploys;
 mod git_repo_secrets;
+mod gitea;
 mod gpu_platform;
 mod gpus;
 mod hosted_charts;

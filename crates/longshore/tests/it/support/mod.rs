@@ -11,6 +11,7 @@ pub(crate) mod control_plane;
 pub(crate) mod disk;
 pub(crate) mod engine;
 pub(crate) mod git;
+pub(crate) mod gitea;
 pub(crate) mod gpus;
 pub(crate) mod machine;
 pub(crate) mod meddler;
