@@ -1,6 +1,8 @@
 //! Jobs: one-shot work that outlives a request and a restart. A row is written in the transaction of its cause and
 //! claimed by one worker at a time; every claim raises the epoch, and whoever holds an older one is refused.
 
+use std::collections::HashMap;
+
 use sea_orm::sea_query::{Cond, Condition, Expr, ExprTrait, Order, Query, UpdateStatement};
 use sea_orm::{QueryResult, Value};
 use uuid::{NoContext, Timestamp as UuidTimestamp, Uuid};
@@ -173,19 +175,21 @@ pub async fn get(c: &dyn Conn, id: JobId) -> Result<Option<Row>> {
     c.on().row(&query).await?.as_ref().map(row).transpose()
 }
 
-/// Takes the oldest job that is due, of one of these kinds: a queued one, or a running one whose lease has ended.
-/// Accounts that already have `per_account_limit` jobs of its kind running are passed over. Writes nothing when there
-/// is nothing to take.
+/// Takes a job that is due, of one of these kinds: a queued one, or a running one whose lease has ended. Accounts that already
+/// have `per_account_limit` jobs of its kind running are passed over. Of the others the one comes first whose turn was longest
+/// ago (`turns`), then the one that has waited longest: who asks for a hundred at once holds up nobody. Writes nothing when
+/// there is nothing to take.
 pub async fn claim(
     c: &dyn Conn,
     kinds: &[Kind],
     owner: &str,
     lease_secs: i64,
     per_account_limit: u32,
+    turns: &Turns,
     now: Timestamp,
 ) -> Result<Option<Row>> {
     let on = c.on();
-    if next(&on, kinds, per_account_limit, now).await?.is_none() {
+    if next(&on, kinds, per_account_limit, turns, now).await?.is_none() {
         return Ok(None);
     }
     // One claim at a time, or two workers could each take an account's last place.
@@ -197,7 +201,9 @@ pub async fn claim(
         .lock_exclusive()
         .take();
     scope.on().rows(&lock).await?;
-    let Some(found) = next(&scope.on(), kinds, per_account_limit, now).await? else { return Ok(None) };
+    let Some(found) = next(&scope.on(), kinds, per_account_limit, turns, now).await? else {
+        return Ok(None);
+    };
 
     let lease_until = now.plus_secs(lease_secs);
     let claimed = Row {
@@ -229,41 +235,100 @@ pub async fn claim(
     Ok(Some(claimed))
 }
 
-async fn next(on: &On<'_>, kinds: &[Kind], per_account_limit: u32, now: Timestamp) -> Result<Option<Row>> {
-    let running = Query::select()
-        .expr(Expr::col(("running", "id")).count())
-        .from_as(TABLE, "running")
-        .and_where(Expr::col(("running", "account_id")).equals((TABLE, "account_id")))
-        .and_where(Expr::col(("running", "kind")).equals((TABLE, "kind")))
-        .and_where(Expr::col(("running", "state")).eq(State::Running.text()))
-        .and_where(Expr::col(("running", "lease_until")).gte(now.0))
-        .take();
-    let has_place = Cond::any()
-        .add(Expr::col((TABLE, "account_id")).is_null())
-        .add(Expr::SubQuery(None, Box::new(running.into())).lt(i64::from(per_account_limit)));
+/// When accounts had their last turn, by a count of turns; kept by whoever claims, in memory.
+#[derive(Debug, Default)]
+pub struct Turns {
+    count: u64,
+    last: HashMap<Option<AccountId>, u64>,
+}
+
+/// Accounts that are remembered; with more all are forgotten, and who has waited longest comes first once.
+const ACCOUNTS_REMEMBERED: usize = 4_096;
+
+impl Turns {
+    /// Notes that a job of an account was taken.
+    pub fn note(&mut self, account: Option<AccountId>) {
+        if self.last.len() >= ACCOUNTS_REMEMBERED && !self.last.contains_key(&account) {
+            self.last.clear();
+        }
+        self.count += 1;
+        self.last.insert(account, self.count);
+    }
+
+    fn of(&self, account: Option<AccountId>) -> u64 {
+        self.last.get(&account).copied().unwrap_or(0)
+    }
+}
+
+/// Whose turn it is, and with what; read by account, however many jobs wait.
+async fn next(
+    on: &On<'_>,
+    kinds: &[Kind],
+    per_account_limit: u32,
+    turns: &Turns,
+    now: Timestamp,
+) -> Result<Option<Row>> {
+    let of_kinds = || Expr::col("kind").is_in(kinds.iter().map(|kind| kind.text()));
+    let mut waiting = Query::select();
+    waiting
+        .columns(["account_id", "kind"])
+        .expr_as(Expr::col("created_at").min(), "oldest")
+        .from(TABLE)
+        .cond_where(Cond::all().add(of_kinds()).add(is_due(now)))
+        .group_by_columns(["account_id", "kind"]);
+    let waiting = on.rows(&waiting).await?;
+    if waiting.is_empty() {
+        return Ok(None);
+    }
+    let mut running = Query::select();
+    running
+        .columns(["account_id", "kind"])
+        .expr_as(Expr::col("id").count(), "places")
+        .from(TABLE)
+        .and_where(Expr::col("state").eq(State::Running.text()))
+        .and_where(of_kinds())
+        .and_where(Expr::col("lease_until").gte(now.0))
+        .group_by_columns(["account_id", "kind"]);
+    let whose = |cells: &Cells<'_>| -> Result<(Option<AccountId>, Kind)> {
+        Ok((cells.opt_int("account_id")?.map(AccountId), cells.word("kind")?))
+    };
+    let mut places = HashMap::new();
+    for row in &on.rows(&running).await? {
+        let cells = Cells(row);
+        places.insert(whose(&cells)?, cells.int("places")?);
+    }
+    let mut first: Option<((u64, i64), Option<AccountId>, Kind)> = None;
+    for row in &waiting {
+        let cells = Cells(row);
+        let (account, kind) = whose(&cells)?;
+        let taken = places.get(&(account, kind)).copied().unwrap_or(0);
+        if account.is_some() && taken >= i64::from(per_account_limit) {
+            continue;
+        }
+        let place = (turns.of(account), cells.int("oldest")?);
+        if first.as_ref().is_none_or(|(before, ..)| place < *before) {
+            first = Some((place, account, kind));
+        }
+    }
+    let Some((_, account, kind)) = first else { return Ok(None) };
+    let of_account = match account {
+        Some(account) => Expr::col("account_id").eq(account.0),
+        None => Expr::col("account_id").is_null(),
+    };
     let mut query = select(TABLE, COLUMNS);
     query
-        .cond_where(
-            Cond::all()
-                .add(Expr::col((TABLE, "kind")).is_in(kinds.iter().map(|kind| kind.text())))
-                .add(is_due(now))
-                .add(has_place),
-        )
-        .order_by((TABLE, "created_at"), Order::Asc)
-        .order_by((TABLE, "id"), Order::Asc)
+        .cond_where(Cond::all().add(Expr::col("kind").eq(kind.text())).add(of_account).add(is_due(now)))
+        .order_by("created_at", Order::Asc)
+        .order_by("id", Order::Asc)
         .limit(1);
     on.row(&query).await?.as_ref().map(row).transpose()
 }
 
 fn is_due(now: Timestamp) -> Condition {
-    let state = || Expr::col((TABLE, "state"));
+    let state = || Expr::col("state");
     Cond::any()
-        .add(Cond::all().add(state().eq(State::Queued.text())).add(Expr::col((TABLE, "run_at")).lte(now.0)))
-        .add(
-            Cond::all()
-                .add(state().eq(State::Running.text()))
-                .add(Expr::col((TABLE, "lease_until")).lt(now.0)),
-        )
+        .add(Cond::all().add(state().eq(State::Queued.text())).add(Expr::col("run_at").lte(now.0)))
+        .add(Cond::all().add(state().eq(State::Running.text())).add(Expr::col("lease_until").lt(now.0)))
 }
 
 /// Rows that a worker still holds.

@@ -1,5 +1,7 @@
 //! Runs of pipelines (the table `event` of seed 002). A run's uuid is the id of its build.
 
+use std::collections::HashSet;
+
 use sea_orm::QueryResult;
 use sea_orm::sea_query::{Expr, ExprTrait, Order, Query, UpdateStatement};
 use wire::builds::OperationState;
@@ -228,11 +230,11 @@ pub async fn insert(c: &dyn Conn, new: &New<'_>) -> Result<RunId> {
     insert_numbered(&c.on(), TABLE, cells).await.map(RunId)
 }
 
-/// Whether an account has a run of this name.
-pub async fn has_name(c: &dyn Conn, account: AccountId, name: &str) -> Result<bool> {
-    let mut query = count_query(TABLE);
-    query.and_where(Expr::col("account_id").eq(account.0)).and_where(Expr::col("name").eq(name));
-    Ok(count_of(&c.on(), &query).await? > 0)
+/// Which of these names runs of an account have.
+pub async fn taken_names(c: &dyn Conn, account: AccountId, names: &[String]) -> Result<HashSet<String>> {
+    let mut query = select(TABLE, &["name"]);
+    query.and_where(Expr::col("account_id").eq(account.0)).and_where(Expr::col("name").is_in(names));
+    c.on().rows(&query).await?.iter().map(|row| Cells(row).text("name")).collect()
 }
 
 /// Notes that a worker has the run, also again after a restart; false when it has ended.

@@ -225,7 +225,11 @@ async fn a_worker_that_lost_its_job_stops_and_ends_nothing() {
     // Somebody who is an hour ahead takes the job: its lease is over there.
     let later = server.app.now().plus_secs(3600);
     let kinds = [store::jobs::Kind::BuildImage];
-    let taken = store::jobs::claim(&server.app.db, &kinds, "another", 3600, 9, later).await.unwrap().unwrap();
+    let taken =
+        store::jobs::claim(&server.app.db, &kinds, "another", 3600, 9, &store::jobs::Turns::default(), later)
+            .await
+            .unwrap()
+            .unwrap();
     eventually("the step is ended here", 60, || async { (steps().await == 0).then_some(()) }).await;
     let meanwhile = alice.build_now(&id).await;
     let now = server.app.now();

@@ -175,8 +175,10 @@ async fn accept(
     let git_ref = ref_of(row, start);
     let now = app.now();
     let names = RunNames::new(&row.content.repo_name, now);
-    for twin in 1..=MAX_TWINS {
-        let (event, job, time_tag) = names.of(twin);
+    let twins: Vec<_> = (1..=MAX_TWINS).map(|twin| names.of(twin)).collect();
+    let events: Vec<String> = twins.iter().map(|(event, ..)| event.clone()).collect();
+    let taken = runs::taken_names(&app.db, row.account_id, &events).await?;
+    for (event, job, time_tag) in twins.into_iter().filter(|(event, ..)| !taken.contains(event)) {
         let image_tag = destination.tag.as_ref().map_or(time_tag, |tag| tag.as_str().to_owned());
         let kind = if start.kind.is_empty() { &row.content.kind } else { start.kind };
         let new = runs::New {
@@ -205,7 +207,7 @@ async fn accept(
                 app.signals.jobs.notify_one();
                 return Ok(Started { run: get(app, caller, id).await?, runner_uuid });
             }
-            // Somebody took the name in this very minute.
+            // Somebody took the name in this very moment.
             Ok(None) => {}
             Err(error) => return Err(error),
         }
@@ -239,9 +241,6 @@ async fn insert(
         let detail = format!("{waiting} runs of this account are waiting, and {limit} may");
         return Err(Error::new(ErrorKind::TooMany(30), "too_many_runs", detail)
             .hint("wait until one has ended, or cancel one"));
-    }
-    if runs::has_name(&tx, repo.account_id, new.name).await? {
-        return Ok(None);
     }
     let id = match runs::insert(&tx, new).await {
         Err(store::Error::Duplicate) => return Ok(None),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ring::rand::SecureRandom as _;
-use store::jobs::{self, Kind, Row};
+use store::jobs::{self, Kind, Row, Turns};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::Instrument as _;
 use wire::time::Timestamp;
@@ -48,34 +48,33 @@ struct Pool {
     kinds: &'static [Kind],
     slots: Arc<Semaphore>,
     per_account: u32,
+    turns: Turns,
 }
 
 async fn dispatch(app: App, shared: Arc<Shared>) {
     let owner = format!("{}-{}", std::process::id(), uuid::Uuid::now_v7().simple());
     let config = &app.config.builds;
-    let of_builds = |kinds, places: u32| Pool {
+    let pool = |kinds, places, per_account| Pool {
         kinds,
-        slots: Arc::new(Semaphore::new(places as usize)),
-        per_account: config.per_account,
+        slots: Arc::new(Semaphore::new(places)),
+        per_account,
+        turns: Turns::default(),
     };
+    let of_builds = |kinds, places: u32| pool(kinds, places as usize, config.per_account);
     let in_clusters = app.config.pipelines.cluster_workers;
-    let builds = [of_builds(BUILD_KINDS, config.workers), of_builds(CLUSTER_BUILD_KINDS, in_clusters)];
-    let runs = [of_builds(RUN_KINDS, config.workers), of_builds(CLUSTER_RUN_KINDS, in_clusters)];
-    let releases = Pool {
-        kinds: RELEASE_KINDS,
-        slots: Arc::new(Semaphore::new(RELEASES)),
-        per_account: RELEASES_OF_ACCOUNT,
-    };
-    let tells = Pool { kinds: TELL_KINDS, slots: Arc::new(Semaphore::new(4)), per_account: 4 };
-    let others = Pool { kinds: OTHER_KINDS, slots: Arc::new(Semaphore::new(1)), per_account: 1 };
+    let mut builds = [of_builds(BUILD_KINDS, config.workers), of_builds(CLUSTER_BUILD_KINDS, in_clusters)];
+    let mut runs = [of_builds(RUN_KINDS, config.workers), of_builds(CLUSTER_RUN_KINDS, in_clusters)];
+    let mut releases = pool(RELEASE_KINDS, RELEASES, RELEASES_OF_ACCOUNT);
+    let mut tells = pool(TELL_KINDS, 4, 4);
+    let mut others = pool(OTHER_KINDS, 1, 1);
     take_back(&app).await;
     loop {
-        claim_all(&app, &shared, &others, &owner).await;
-        for pool in builds.iter().chain(&runs) {
+        claim_all(&app, &shared, &mut others, &owner).await;
+        for pool in builds.iter_mut().chain(&mut runs) {
             claim_all(&app, &shared, pool, &owner).await;
         }
-        claim_all(&app, &shared, &releases, &owner).await;
-        claim_all(&app, &shared, &tells, &owner).await;
+        claim_all(&app, &shared, &mut releases, &owner).await;
+        claim_all(&app, &shared, &mut tells, &owner).await;
         tokio::select! {
             () = app.shutdown.cancelled() => return,
             () = app.signals.jobs.notified() => {}
@@ -103,12 +102,13 @@ async fn take_back(app: &App) {
     }
 }
 
-async fn claim_all(app: &App, shared: &Arc<Shared>, pool: &Pool, owner: &str) {
+async fn claim_all(app: &App, shared: &Arc<Shared>, pool: &mut Pool, owner: &str) {
     while !app.shutdown.is_cancelled()
         && let Ok(slot) = Arc::clone(&pool.slots).try_acquire_owned()
     {
-        let job = match jobs::claim(&app.db, pool.kinds, owner, LEASE_SECS, pool.per_account, app.now()).await
-        {
+        let claimed =
+            jobs::claim(&app.db, pool.kinds, owner, LEASE_SECS, pool.per_account, &pool.turns, app.now());
+        let job = match claimed.await {
             Ok(Some(job)) => job,
             Ok(None) => return,
             Err(error) => {
@@ -116,6 +116,7 @@ async fn claim_all(app: &App, shared: &Arc<Shared>, pool: &Pool, owner: &str) {
                 return;
             }
         };
+        pool.turns.note(job.account_id);
         let span =
             tracing::info_span!("job", job.id = %job.id, job.kind = ?job.kind, job.target = %job.target);
         app.spawn(work(app.clone(), Arc::clone(shared), job, slot).instrument(span));

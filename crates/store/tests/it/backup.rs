@@ -113,7 +113,10 @@ async fn fill(c: &Db) {
         let new = jobs::New { kind, target: &target, account_id: Some(alice), run_at: NOW, now: later(secs) };
         jobs::enqueue(c, &new).await.unwrap();
     }
-    jobs::claim(c, &[jobs::Kind::BuildImage], "worker", 30, 9, later(9)).await.unwrap().unwrap();
+    jobs::claim(c, &[jobs::Kind::BuildImage], "worker", 30, 9, &jobs::Turns::default(), later(9))
+        .await
+        .unwrap()
+        .unwrap();
     let event = store::registry_events::New {
         at: NOW,
         event_id: "e-1".to_owned(),

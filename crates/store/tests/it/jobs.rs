@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use store::jobs::{self, Kind, New, Row, State};
+use store::jobs::{self, Kind, New, Row, State, Turns};
 use store::{Db, Error};
 use tokio::task::JoinSet;
 use wire::ids::{AccountId, JobId};
@@ -16,7 +16,11 @@ async fn enqueue(db: &Db, target: &str, account_id: Option<AccountId>, secs: i64
 }
 
 async fn claim(db: &Db, owner: &str, limit: u32, secs: i64) -> Option<Row> {
-    jobs::claim(db, &[Kind::BuildImage], owner, 30, limit, later(secs)).await.unwrap()
+    claim_in_turn(db, owner, limit, &Turns::default(), secs).await
+}
+
+async fn claim_in_turn(db: &Db, owner: &str, limit: u32, turns: &Turns, secs: i64) -> Option<Row> {
+    jobs::claim(db, &[Kind::BuildImage], owner, 30, limit, turns, later(secs)).await.unwrap()
 }
 
 db_test! {
@@ -99,8 +103,33 @@ db_test! {
         assert_eq!(claim(c, "w", 2, 1).await.unwrap().account_id, Some(alice));
         assert_eq!(claim(c, "w", 2, 1).await, None);
         assert_eq!(claim(c, "w", 0, 1).await, None);
-        assert_eq!(jobs::claim(c, &[Kind::DeleteImage], "w", 30, 9, later(1)).await.unwrap(), None);
-        assert_eq!(jobs::claim(c, &[], "w", 30, 9, later(1)).await.unwrap(), None);
+        assert_eq!(jobs::claim(c, &[Kind::DeleteImage], "w", 30, 9, &Turns::default(), later(1)).await.unwrap(), None);
+        assert_eq!(jobs::claim(c, &[], "w", 30, 9, &Turns::default(), later(1)).await.unwrap(), None);
+    }
+}
+
+db_test! {
+    async fn accounts_take_turns_however_much_one_asked_for_first(db: &TestDb) {
+        let c = &**db;
+        let (alice, bob) = (account(c, "alice").await, account(c, "bob").await);
+        for number in 0..5 {
+            enqueue(c, &format!("a-{number}"), Some(alice), 0).await;
+        }
+        for number in 0..2 {
+            enqueue(c, &format!("b-{number}"), Some(bob), 0).await;
+        }
+        let mut turns = Turns::default();
+
+        // One place: each job ends before the next one begins.
+        let mut taken = Vec::new();
+        while let Some(job) = claim_in_turn(c, "w", 1, &turns, 1).await {
+            turns.note(job.account_id);
+            taken.push(job.account_id);
+            assert!(jobs::done(c, job.id, job.epoch).await.unwrap());
+        }
+
+        assert_eq!(taken.len(), 7);
+        assert_eq!(taken[..4].iter().filter(|account| **account == Some(bob)).count(), 2, "{taken:?}");
     }
 }
 
@@ -125,7 +154,8 @@ db_test! {
             workers.spawn(async move {
                 let mut taken = Vec::new();
                 loop {
-                    match jobs::claim(&db, &[Kind::BuildImage], &worker.to_string(), 30, 1, NOW).await {
+                    let (who, none) = (worker.to_string(), Turns::default());
+                    match jobs::claim(&db, &[Kind::BuildImage], &who, 30, 1, &none, NOW).await {
                         Ok(Some(job)) => {
                             assert!(jobs::done(&db, job.id, job.epoch).await.unwrap());
                             taken.push(job.id);
