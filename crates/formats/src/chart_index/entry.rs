@@ -21,6 +21,26 @@ const LAST_SECOND: i64 = 253_402_300_799;
 /// Most of each list.
 pub(super) const MAX_ITEMS: usize = 32;
 
+/// Fields of which something is kept; of annotations it is the category.
+const FIELDS: [&str; 16] = [
+    "name",
+    "version",
+    "appVersion",
+    "created",
+    "digest",
+    "deprecated",
+    "description",
+    "home",
+    "icon",
+    "type",
+    "kubeVersion",
+    "urls",
+    "keywords",
+    "sources",
+    "maintainers",
+    "annotations",
+];
+
 /// What a chart is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -143,26 +163,14 @@ impl Entry {
         }
     }
 
-    /// Whether a field is one that is kept.
+    /// The name of a field of which something is kept.
+    pub(super) fn kept(field: &str) -> Option<&'static str> {
+        FIELDS.into_iter().find(|kept| *kept == field)
+    }
+
+    /// Whether a field is one that is kept itself.
     pub(super) fn is_kept(field: &str) -> bool {
-        matches!(
-            field,
-            "name"
-                | "version"
-                | "appVersion"
-                | "created"
-                | "digest"
-                | "deprecated"
-                | "description"
-                | "home"
-                | "icon"
-                | "type"
-                | "kubeVersion"
-                | "urls"
-                | "keywords"
-                | "sources"
-                | "maintainers"
-        )
+        Self::kept(field).is_some_and(|kept| kept != "annotations")
     }
 
     /// An entry from a tree.
@@ -198,8 +206,9 @@ impl Entry {
         Ok(entry)
     }
 
-    /// What is kept of an entry of this chart, or why it is left out.
-    pub(super) fn checked(self, chart: &str) -> Result<(Version, Parsed, Metadata), String> {
+    /// What is kept of an entry of this chart, or why it is left out. What the chart is comes as it was read: of
+    /// most entries it is not needed.
+    pub(super) fn checked(self, chart: &str) -> Result<(Version, Parsed, Unchecked), String> {
         check_name(chart)?;
         if let Some(name) = &self.name
             && name != chart
@@ -218,23 +227,33 @@ impl Entry {
             deprecated: self.deprecated,
             provenance: None,
         };
+        Ok((version, parsed, Unchecked(self.metadata)))
+    }
+}
+
+/// What a chart is, as it was read.
+pub(super) struct Unchecked(Metadata);
+
+impl Unchecked {
+    /// The same as it may be shown.
+    pub(super) fn checked(self) -> Metadata {
         let some =
             |text: Option<String>, max| text.map(|text| shown(&text, max)).filter(|text| !text.is_empty());
         let all = |list: Vec<String>| {
             list.iter().map(|text| shown(text, MAX_TEXT_CHARS)).filter(|text| !text.is_empty()).collect()
         };
-        let metadata = Metadata {
-            description: shown(&self.metadata.description, MAX_DESCRIPTION_CHARS),
-            home: self.metadata.home.filter(|url| is_page(url)),
-            icon: self.metadata.icon.filter(|url| is_address(url)),
-            keywords: all(self.metadata.keywords),
-            sources: self.metadata.sources.into_iter().filter(|url| is_page(url)).collect(),
-            maintainers: all(self.metadata.maintainers),
-            kind: some(self.metadata.kind, 20),
-            category: some(self.metadata.category, 100),
-            kube_version: some(self.metadata.kube_version, 100),
-        };
-        Ok((version, parsed, metadata))
+        let read = self.0;
+        Metadata {
+            description: shown(&read.description, MAX_DESCRIPTION_CHARS),
+            home: read.home.filter(|url| is_page(url)),
+            icon: read.icon.filter(|url| is_address(url)),
+            keywords: all(read.keywords),
+            sources: read.sources.into_iter().filter(|url| is_page(url)).collect(),
+            maintainers: all(read.maintainers),
+            kind: some(read.kind, 20),
+            category: some(read.category, 100),
+            kube_version: some(read.kube_version, 100),
+        }
     }
 }
 

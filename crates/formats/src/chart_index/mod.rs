@@ -66,7 +66,7 @@ pub fn chart_of(value: &serde_json::Value) -> Result<(String, Version, Metadata)
     let entry = Entry::from_value(value)?;
     let name = entry.name.clone().ok_or("it has no name")?;
     let (version, _, metadata) = entry.checked(&name)?;
-    Ok((name, version, metadata))
+    Ok((name, version, metadata.checked()))
 }
 
 impl Chart {
@@ -118,7 +118,7 @@ pub fn parse(file: &mut File, limits: Limits) -> Result<Index> {
     let first = start[..length].iter().find(|byte| !byte.is_ascii_whitespace());
     let mut collector = Collector::new(limits);
     if first == Some(&b'{') {
-        match json::read(open(file)?, &mut collector) {
+        match json::read(open(file)?.into_inner(), &mut collector) {
             // Flow style looks like JSON and is YAML.
             Err(IndexError::Malformed(_)) => collector = Collector::new(limits),
             result => return result.and_then(|()| collector.finish()),
@@ -185,7 +185,7 @@ impl Collector {
         let Some(into) = self.index.charts.get_mut(chart) else { return Ok(()) };
         if into.best.as_ref().is_none_or(|best| parsed.is_better_than(best)) {
             into.best = Some(parsed);
-            into.metadata = metadata;
+            into.metadata = metadata.checked();
         }
         into.versions.push(version);
         Ok(())
