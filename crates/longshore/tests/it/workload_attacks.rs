@@ -326,8 +326,75 @@ async fn what_would_break_walls_and_quotas_is_refused_though_an_administrator_co
     let all = attempts.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>().join("\n---\n");
     let done = administrator.could(&all).unwrap();
     assert_eq!(done.lines().count(), attempts.len(), "{done}");
+    // What the cluster would take in another way than by applying, or drop without a word, or never take.
+    let create = |text: &str| {
+        let arguments =
+            ["-n", &administrator.free, "create", "--dry-run=server", "--validate=false", "-f", "-"];
+        administrator.cluster.try_kubectl(&arguments, text)
+    };
+    for (what, path, text) in outside_of_what_can_be_applied() {
+        let answer = room.henry.post("/api/v1/workloads", json!({"manifest": text})).await.expect(422);
+        let violations = answer.json()["violations"].as_array().cloned().unwrap_or_default();
+        assert!(
+            violations.iter().any(|it| it["path"].as_str().unwrap().ends_with(path)),
+            "{what}: {}",
+            answer.text
+        );
+        match create(&text) {
+            Ok(_) => assert_ne!(path, NEVER_TAKEN, "{what}"),
+            Err(refused) => assert!(path == NEVER_TAKEN && refused.contains(path), "{what}: {refused}"),
+        }
+    }
+    assert_eq!(room.henry.get("/api/v1/workloads").await.expect(200).json()["total"], 0);
     administrator.leave();
     room.close().await;
+}
+
+/// Not even an administrator may put it into a template.
+const NEVER_TAKEN: &str = "ephemeralContainers";
+
+/// What is said where the cluster looks away: (what, the path at which it is refused, the file).
+fn outside_of_what_can_be_applied() -> Vec<(&'static str, &'static str, String)> {
+    let image = "nowhere.invalid/x:1";
+    let with_environment = |more: &str| {
+        deployment(image, "").replace("        ports:", &format!("        {more}\n        ports:"))
+    };
+    vec![
+        (
+            "a name that the cluster makes up",
+            "metadata.generateName",
+            deployment(image, "").replace("metadata: {name: web,", "metadata: {generateName: web-,"),
+        ),
+        (
+            "a container beside those of a template",
+            NEVER_TAKEN,
+            deployment(image, "ephemeralContainers: [{name: b, image: c}]"),
+        ),
+        (
+            "a secret of another namespace",
+            "secretKeyRef.namespace",
+            with_environment(
+                "env: [{name: A, valueFrom: {secretKeyRef: {name: a, key: b, namespace: kube-system}}}]",
+            ),
+        ),
+        (
+            "all secrets of another namespace",
+            "secretRef.namespace",
+            with_environment("envFrom: [{secretRef: {name: a, namespace: kube-system}}]"),
+        ),
+        (
+            "a setting of another namespace",
+            "configMapKeyRef.namespace",
+            with_environment(
+                "env: [{name: A, valueFrom: {configMapKeyRef: {name: a, key: b, namespace: kube-system}}}]",
+            ),
+        ),
+        (
+            "a volume of another namespace",
+            "secret.namespace",
+            deployment(image, "volumes: [{name: a, secret: {secretName: a, namespace: kube-system}}]"),
+        ),
+    ]
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
