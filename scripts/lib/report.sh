@@ -10,6 +10,9 @@ SECOND_TRIES=()
 SECOND_TRIES_MOST=5
 # Why tests failed, for the end: the beginning of what each one said.
 REASONS=$(mktemp)
+# How long each of cargo's tests took, for the end: seconds and name.
+TIMES=$(mktemp)
+SLOWEST=10
 
 # left_out NAME: the caller named this part in LONGSHORE_TEST_SKIP (separated by commas or spaces).
 left_out() { [[ " ${LONGSHORE_TEST_SKIP//,/ } " == *" $1 "* ]]; }
@@ -46,10 +49,11 @@ check_cargo_tests() {
   local log status=0 names=() again=()
   log=$(mktemp)
   step "cargo test $*"
-  cargo test "$@" 2>&1 | tee "$log" || status=$?
+  cargo_test_timed "$@" 2>&1 | tee "$log" || status=$?
   read -r passed wrong ignored < <(count_tests "$log")
   mapfile -t names < <(failed_tests "$log")
   reasons "$log" >>"$REASONS"
+  test_times "$log" >>"$TIMES"
   # Something that does not compile, or dies, fails without a line of its own.
   if [ "$status" -ne 0 ] && [ "$wrong" -eq 0 ]; then failed "cargo test (exit status $status)"; fi
   if [ "${#names[@]}" -gt 0 ] && [ "${#names[@]}" -eq "$wrong" ] && [ "$wrong" -le "$SECOND_TRIES_MOST" ]; then
@@ -73,6 +77,17 @@ check_cargo_tests() {
   rm -f "$log"
 }
 
+# cargo_test_timed ARGUMENT…, with `--` among them. Times are an unstable option of the tests' own harness, so it is told that it may
+# only when it runs: a compiler that is told so would compile some libraries anew.
+cargo_test_timed() {
+  local host
+  host=$(rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
+  env "CARGO_TARGET_${host}_RUNNER=env RUSTC_BOOTSTRAP=1" cargo test "$@" -Z unstable-options --report-time
+}
+
+# Of cargo's output: seconds and name of each test.
+test_times() { sed -n 's/^test \(.*\) \.\.\. .* <\([0-9.]*\)s>$/\2 \1/p' "$1"; }
+
 # Of cargo's output: tests passed, failed and left out.
 count_tests() {
   awk '
@@ -83,7 +98,7 @@ count_tests() {
     END { print passed + 0, failed + 0, ignored + 0 }' "$1"
 }
 
-failed_tests() { sed -n 's/^test \(.*\) \.\.\. FAILED$/\1/p' "$1"; }
+failed_tests() { sed -n 's/^test \(.*\) \.\.\. FAILED\( <[0-9.]*s>\)\{0,1\}$/\1/p' "$1"; }
 
 # What failed tests said, without the way to where they said it.
 reasons() {
@@ -98,7 +113,8 @@ finish() {
   local name
   printf '\n'
   cat "$REASONS"
-  rm -f "$REASONS"
+  sort -rn "$TIMES" | head -n "$SLOWEST" | while read -r seconds name; do printf 'slow: %s s, %s\n' "$seconds" "$name"; done
+  rm -f "$REASONS" "$TIMES"
   for name in "${SECOND_TRIES[@]}"; do printf 'only at the second try: %s\n' "$name"; done
   for name in "${FAILURES[@]}"; do printf 'failed: %s\n' "$name"; done
   printf '%d passed, %d failed' "$PASSED" "$FAILED"
