@@ -166,6 +166,11 @@ def create(server, token, name):
     return (time.monotonic() - began) * 1000
 
 
+def forget(server, token, name):
+    """Deletes a deployment as the seed's front end does."""
+    call(f"{server.url}/deploy/delete_deployment", "POST", {"namespace": "test", "deployment": name}, token)
+
+
 def apply(name):
     """Milliseconds of `kubectl apply --server-side`."""
     began = time.monotonic()
@@ -258,6 +263,9 @@ def main():
             if number >= 0:
                 ours.append(pair["longshore"])
                 theirs.append(pair["kubectl"])
+            # A namespace holds a few deployments only.
+            forget(server, token, f"by-longshore-{number + 1}")
+            kubectl("-n", NAMESPACE, "delete", "deployment", f"by-kubectl-{number + 1}")
         # The page of one pod is asked for as often as it goes, which that of a thousand would not allow.
         administrator.ask("DELETE", f"/api/v1/namespaces/{NAMESPACE}/pods?labelSelector=app%21%3Dweb-0", {"gracePeriodSeconds": 0})
         for number in range(1, min(20, PODS)):
