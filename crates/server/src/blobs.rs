@@ -25,6 +25,8 @@ pub struct Blobs {
 pub enum BlobKind {
     /// Safe tars of build contexts, by build id; deleted when the build has ended.
     Context,
+    /// The same of commits that were fetched, by what makes them; a cache of this process, because only it knows that they are whole.
+    CommitContext,
     /// Logs of builds, by build id.
     BuildLog,
     /// Accounts' pictures, by digest.
@@ -43,6 +45,7 @@ impl BlobKind {
     fn folder(self) -> &'static str {
         match self {
             Self::Context => "contexts",
+            Self::CommitContext => "commit-contexts",
             Self::BuildLog => "build-logs",
             Self::Picture => "pictures",
             Self::ContainerLog => "container-logs",
@@ -56,12 +59,17 @@ impl BlobKind {
 impl Blobs {
     /// Makes the folders and clears what an earlier process left half-written.
     pub fn open(root: &Path) -> std::io::Result<Self> {
-        use BlobKind::{BuildLog, ChartIcon, ChartPackage, ContainerLog, Context, HostedChart, Picture};
+        use BlobKind::{
+            BuildLog, ChartIcon, ChartPackage, CommitContext, ContainerLog, Context, HostedChart, Picture,
+        };
 
         let blobs = Self { root: root.to_owned() };
         let mut builder = std::fs::DirBuilder::new();
         builder.recursive(true).mode(0o700);
-        for kind in [Context, BuildLog, Picture, ContainerLog, ChartPackage, ChartIcon, HostedChart] {
+        remove_leftovers(&root.join(CommitContext.folder()))?;
+        for kind in
+            [Context, CommitContext, BuildLog, Picture, ContainerLog, ChartPackage, ChartIcon, HostedChart]
+        {
             builder.create(root.join(kind.folder()))?;
         }
         let incoming = root.join("incoming");
@@ -109,6 +117,18 @@ impl Blobs {
             File::open(self.root.join(kind.folder()))?.sync_all()?;
         }
         Ok(())
+    }
+
+    /// Gives a file a second name, under another kind; it is one file, which nobody changes. False when it is not there. It survives a
+    /// power cut from here on, if it did before.
+    pub fn share(&self, from: (BlobKind, &str), to: (BlobKind, &str)) -> std::io::Result<bool> {
+        match std::fs::hard_link(self.path(from.0, from.1), self.path(to.0, to.1)) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        File::open(self.root.join(to.0.folder()))?.sync_all()?;
+        Ok(true)
     }
 
     /// Stores bytes under their SHA-256 and returns it in hex.

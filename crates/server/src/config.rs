@@ -287,6 +287,12 @@ pub const SETTINGS: &[Setting] = &[
         "Largest commit that is fetched, packed as git sends it, in bytes.",
     ),
     setting(
+        "pipelines.commit_bytes",
+        Kind::Number,
+        Some("2147483648"),
+        "Disk space in bytes for what was fetched from git servers and is kept, so that the same commit is not fetched again. 0 for none.",
+    ),
+    setting(
         "pipelines.keep_days",
         Kind::Number,
         Some("90"),
@@ -768,6 +774,7 @@ pub struct BuildConfig {
 pub struct PipelineConfig {
     pub fetch_secs: u64,
     pub fetch_bytes: u64,
+    pub commit_bytes: u64,
     pub keep_days: u32,
     pub keep_bytes: u64,
     pub cluster_workers: u32,

@@ -466,6 +466,54 @@ async fn the_second_run_takes_what_the_first_one_made() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_is_fetched_once_and_only_what_it_is_made_of_is_taken_for_it() {
+    for (bytes, is_kept) in [("100000000", true), ("0", false)] {
+        let Some(server) = server_with(&[("pipelines.commit_bytes", bytes)]).await else { return };
+        let alice = server.account("alice").await;
+        let code = Repository::hello(&running(&["print", "one"]));
+        let other = running(&["print", "other"]);
+        let commit = code.commit(&[("Other", other.as_bytes())]);
+        let git_server = HttpServer::start(code.root(), Access::default()).await;
+        let repo =
+            json!({"repo_name": "app", "url": format!("{}/app.git", git_server.url), "branch": "main"});
+        let repo = alice.post("/api/v1/git-repos", repo).await.expect(201).json()["id"].clone();
+        let run = async |git_ref: &str| {
+            let wish = json!({"git_repo_id": repo, "git_ref": git_ref});
+            let run = alice.post("/api/v1/runs", wish).await.expect(202).json();
+            ended(&alice, &run["uuid"]).await
+        };
+        let first = run("main").await;
+        assert_eq!(first["status"], "3", "{}", log_of(&alice, &first).await);
+
+        // The git server has nothing any more.
+        std::fs::rename(code.root().join("app.git"), code.root().join("gone.git")).unwrap();
+        let again = run(&commit).await;
+        assert_eq!(again["status"], if is_kept { "3" } else { "4" }, "{}", log_of(&alice, &again).await);
+        assert_eq!(again["digest"] == first["digest"], is_kept);
+        assert_eq!(log_of(&alice, &again).await.contains("kept since it was fetched"), is_kept);
+        // A branch is asked for at its git server each time, and so is a commit of which something else is wanted.
+        assert_eq!(run("main").await["status"], "4");
+        alice.patch(&format!("/api/v1/git-repos/{repo}"), json!({"dockerfile": "Other"})).await.expect(200);
+        assert_eq!(run(&commit).await["status"], "4");
+        std::fs::rename(code.root().join("gone.git"), code.root().join("app.git")).unwrap();
+        let others = run(&commit).await;
+        assert_eq!(others["status"], "3", "{}", log_of(&alice, &others).await);
+        assert_ne!(others["digest"], first["digest"]);
+        // Somebody else's repository at the same address is another one.
+        let bob = server.account("bob").await;
+        let theirs =
+            json!({"repo_name": "app", "url": format!("{}/app.git", git_server.url), "branch": "main"});
+        let theirs = bob.post("/api/v1/git-repos", theirs).await.expect(201).json()["id"].clone();
+        let wish = json!({"git_repo_id": theirs, "git_ref": commit});
+        let theirs = bob.post("/api/v1/runs", wish).await.expect(202).json();
+        let theirs = ended(&bob, &theirs["uuid"]).await;
+        assert_eq!(theirs["status"], "3");
+        assert!(!log_of(&bob, &theirs).await.contains("kept since"));
+        server.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_clock_starts_runs_and_new_commits_are_found() {
     let Some(server) = server_with(&[]).await else { return };
     let alice = server.account("alice").await;

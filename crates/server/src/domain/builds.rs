@@ -145,20 +145,8 @@ pub async fn create_and_wait(
     ended
 }
 
-/// Accepts the build of a run, under the run's own uuid: whoever does it twice finds that it exists.
-pub(crate) async fn create_for_run(
-    app: &App,
-    caller: &Caller,
-    admission: Admission,
-    source: Source<'_>,
-) -> Result<()> {
-    let synced = accept(app, caller, admission, source, true).await?;
-    debug_assert!(synced.is_none(), "a durable context is synced before its row");
-    Ok(())
-}
-
 /// Makes the archive of a run the context of its build to come.
-pub(super) async fn keep_context(app: &App, id: BuildId, source: Source<'_>) -> Result<archive::Context> {
+pub(crate) async fn keep_context(app: &App, id: BuildId, source: Source<'_>) -> Result<archive::Context> {
     Ok(transcode(app, id, source, true).await?.0)
 }
 

@@ -5,6 +5,8 @@ use std::time::Duration;
 use store::jobs::Row;
 use store::{git_repos, runners, runs};
 
+use super::Shared;
+use super::commit_contexts::{Key, Known};
 use super::run_pipeline::{MAX_FETCHES, Stop, admitted, say, with_hint};
 use crate::app::App;
 use crate::blobs::{Upload, blocking};
@@ -19,13 +21,14 @@ use crate::error::{Error, ErrorKind};
 pub(super) struct Handed {
     pub(super) caller: Caller,
     pub(super) admission: Admission,
-    pub(super) upload: Upload,
+    /// What was fetched, and under what it is kept; none when it was kept before and is the build's context already.
+    pub(super) upload: Option<(Key, Upload)>,
     pub(super) dockerfile: String,
     pub(super) commit: String,
 }
 
-/// Fetches the commit and packs the folder. Everything that it leaves on the disk goes with it.
-pub(super) async fn fetch(app: &App, job: &Row, run: &runs::Row) -> Result<Handed, Stop> {
+/// Fetches the commit and packs the folder, unless an earlier run did. Everything else that it leaves on the disk goes with it.
+pub(super) async fn fetch(app: &App, shared: &Shared, job: &Row, run: &runs::Row) -> Result<Handed, Stop> {
     let repo = git_repos::get(&app.db, run.git_repo_id).await?;
     let Some(repo) = repo else {
         return Err(Stop::Failed("lost", "the git repository is gone".to_owned()));
@@ -49,26 +52,38 @@ pub(super) async fn fetch(app: &App, job: &Row, run: &runs::Row) -> Result<Hande
             }
             None => git::resolve(folder.path(), &remote, &run.git_ref, limits.time).await?,
         };
-        say(app, run.uuid, format!("[commit {}{}]\n", commit.id, shown_ref(&commit.git_ref))).await;
         let reach = Reach { outbound: &app.outbound, trust: Trust::from(&caller) };
         // As it was when the run was asked for: the runner has it from the repository, or from the one that it names.
         let runner =
             runners::of_run(&app.db, run.id).await.map_err(Error::from)?.map(|runner| runner.content);
         let runner = runner.unwrap_or_default();
+        let (path, dockerfile) = (&runner.build_path, &runner.repo_dockerfile);
+        let key = Key::of(&repo, remote.url.as_str(), &commit.id, path, dockerfile);
+        let known = shared.commit_contexts.take(app, &key, run.uuid).await;
+        let kept = if known.is_some() { ", kept since it was fetched" } else { "" };
+        say(app, run.uuid, format!("[commit {}{}{kept}]\n", commit.id, shown_ref(&commit.git_ref))).await;
+        if let Some(known) = known {
+            return Ok(Found::Kept(known));
+        }
         let wanted = Wanted {
             build_path: &runner.build_path,
             dockerfile: &runner.repo_dockerfile,
             submodules: repo.content.options.submodules.then_some(reach),
             lfs: repo.content.options.lfs.then_some(reach),
         };
-        Ok::<_, FetchError>(git::fetch(folder.path(), &remote, &commit, wanted, archive, &limits).await?)
+        let fetched = git::fetch(folder.path(), &remote, &commit, wanted, archive, &limits).await?;
+        Ok::<_, FetchError>(Found::Fetched(key, fetched))
     };
     match fetched.await {
-        Ok(fetched) => {
+        Ok(Found::Kept(known)) => {
+            let Known { commit, dockerfile } = known;
+            Ok(Handed { caller, admission, upload: None, dockerfile, commit })
+        }
+        Ok(Found::Fetched(key, fetched)) => {
             if let Some(known_hosts) = &fetched.known_hosts {
                 git_repos::set_known_hosts(&app.db, repo.id, known_hosts).await?;
             }
-            let upload = Upload { file: fetched.archive, bytes: fetched.bytes };
+            let upload = Some((key, Upload { file: fetched.archive, bytes: fetched.bytes }));
             Ok(Handed { caller, admission, upload, dockerfile: fetched.dockerfile, commit: fetched.commit })
         }
         Err(FetchError::Git(error)) if error.is_passing() && job.attempt < MAX_FETCHES => {
@@ -90,6 +105,13 @@ pub(super) async fn fetch(app: &App, job: &Row, run: &runs::Row) -> Result<Hande
         }
         Err(FetchError::Ours(error)) => Err(Stop::Again(error)),
     }
+}
+
+/// Where a commit's folder is.
+enum Found {
+    /// It is the build's context already.
+    Kept(Known),
+    Fetched(Key, git::Fetched),
 }
 
 /// What a short name may stand for, so that a server that gives no commits by their id is asked for a ref.

@@ -7,7 +7,7 @@
 //!   `bases.rs`: what it builds on; `clean_builds.rs`: what ended builds leave behind
 //! - `save_container.rs`: from a container to an image, where that differs
 //! - `delete_manifest.rs`: removes an image from the registry; `collect_registry.rs`: removes from it what no image needs
-//! - `run_pipeline.rs`: from a commit to a build and to its end; `fetch.rs`: its first step; `deploy.rs`: its last; `tell.rs`: notifications, and how commits fare
+//! - `run_pipeline.rs`: from a commit to a build and to its end; `fetch.rs`: its first step; `commit_contexts.rs`: what was fetched before; `deploy.rs`: its last; `tell.rs`: notifications, and how commits fare
 //! - `turns.rs`: who comes first where only one may
 //! - `change_release.rs`: installs, changes and removes releases, through Helm
 
@@ -19,6 +19,7 @@ mod change_release;
 mod clean_builds;
 mod cluster_build;
 mod collect_registry;
+mod commit_contexts;
 mod delete_manifest;
 mod deploy;
 mod executor;
@@ -70,6 +71,8 @@ struct Shared {
     fetching: tokio::sync::Semaphore,
     /// Turns of runs that bring the same up to date.
     deploying: turns::Turns,
+    /// What was fetched before.
+    commit_contexts: commit_contexts::CommitContexts,
 }
 
 impl Default for Shared {
@@ -78,6 +81,7 @@ impl Default for Shared {
             cleaning: tokio::sync::Mutex::default(),
             fetching: tokio::sync::Semaphore::new(FETCHES),
             deploying: turns::Turns::default(),
+            commit_contexts: commit_contexts::CommitContexts::default(),
         }
     }
 }

@@ -15,6 +15,7 @@ use wire::runs::{RunCause, RunStep, RunStepName};
 use wire::time::Timestamp;
 
 use super::Shared;
+use super::commit_contexts::Known;
 use super::fetch::{Handed, fetch};
 use super::worker::persist;
 use crate::app::App;
@@ -108,12 +109,12 @@ impl Work<'_> {
                     shared.fetching.acquire().await.map_err(|error| Stop::Again(Error::internal(error)))?;
                 self.enter(RunStepName::Fetch, app.now()).await?;
                 let fetched = tokio::select! {
-                    fetched = fetch(app, self.job, &self.run) => fetched,
+                    fetched = fetch(app, shared, self.job, &self.run) => fetched,
                     () = until_cancelled(app, &self.run) => Err(Stop::Cancelled),
                 };
                 drop(place);
                 let fetched = fetched?;
-                self.hand_over(fetched).await?;
+                self.hand_over(shared, fetched).await?;
             }
         }
         let build = self.follow().await?;
@@ -204,7 +205,7 @@ impl Work<'_> {
     }
 
     /// Turns what was fetched into a build under the run's uuid.
-    async fn hand_over(&mut self, fetched: Handed) -> Result<(), Stop> {
+    async fn hand_over(&mut self, shared: &Shared, fetched: Handed) -> Result<(), Stop> {
         let (app, run) = (self.app, &self.run);
         let commit = fetched.commit.clone();
         persist(app, || async {
@@ -218,9 +219,27 @@ impl Work<'_> {
             Ok(())
         })
         .await?;
-        self.run.commit = Some(commit);
-        let source = Source { dockerfile: Some(&fetched.dockerfile), upload: fetched.upload };
-        as_made(domain::builds::create_for_run(app, &fetched.caller, fetched.admission, source).await)
+        let uuid = self.run.uuid;
+        self.run.commit = Some(commit.clone());
+        let mut dockerfile = fetched.dockerfile;
+        if let Some((key, upload)) = fetched.upload {
+            let source = Source { dockerfile: Some(&dockerfile), upload };
+            let context = match domain::builds::keep_context(app, uuid, source).await {
+                Ok(context) => context,
+                Err(error) => return as_made(Err(error)),
+            };
+            dockerfile = context.dockerfile;
+            // Before the build can end, and its context with it.
+            let known = Known { commit, dockerfile: dockerfile.clone() };
+            shared.commit_contexts.keep(app, key, uuid, known).await;
+        }
+        let made =
+            domain::builds::create_of_context(app, &fetched.caller, fetched.admission, &dockerfile).await;
+        // After a failed commit nobody knows whether the row is there: only when it is not, the context may go.
+        if made.is_err() && matches!(builds::get(&app.db, uuid).await, Ok(None)) {
+            domain::builds::drop_context(app, uuid).await;
+        }
+        as_made(made)
     }
 
     /// Turns the working copy that was sent into a build under the run's uuid.
