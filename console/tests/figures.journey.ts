@@ -116,7 +116,7 @@ test("a key that is pressed in a terminal shows at once", async () => {
   await page.keyboard.type("cat\n");
   await page.evaluate(echo);
 
-  const half = await best("echo of a key, median (ms)", ECHO_MS, async () => {
+  const most = await best("echo of a key, p95 (ms)", ECHO_MS, async () => {
     const times: number[] = [];
     for (let at = 0; at < KEYS; at++) {
       await page.evaluate("window.watchForEcho()");
@@ -126,11 +126,11 @@ test("a key that is pressed in a terminal shows at once", async () => {
     await page.keyboard.press("Enter");
     times.sort((a, b) => a - b);
     const part = (share: number) => times[Math.floor(times.length * share)] ?? Number.POSITIVE_INFINITY;
-    console.log(`echo of a key, p95: ${Math.round(part(0.95))} ms (goal: ${ECHO_MS})`);
-    return part(0.5);
+    console.log(`echo of a key, median: ${Math.round(part(0.5))} ms`);
+    return part(0.95);
   });
 
-  expect(half).toBeLessThanOrEqual(SLACK * ECHO_MS);
+  expect(most).toBeLessThanOrEqual(SLACK * ECHO_MS);
   await visitor.leave();
 });
 

@@ -101,7 +101,7 @@ export function Overview() {
           >
             {containers.isPending && <Skeleton />}
             {containers.data?.total === 0 && <p className="card-body soft">{t("container.empty")}</p>}
-            <ul className="lines">
+            <ul className="lines tight">
               {mine.slice(0, 8).map((it) => (
                 <li key={it.id} className="row">
                   <div className="grow">

@@ -196,7 +196,7 @@ export function Files({ container }: { container: Container }) {
           </table>
         )}
         {folder.data?.total === 0 && <p className="table-none soft">{t("files.empty")}</p>}
-        <p className="table-none soft small">{t("files.drop", { path })}</p>
+        <p className="table-none soft small mouse-only">{t("files.drop", { path })}</p>
       </div>
       {removing && (
         <Confirm
