@@ -8,6 +8,7 @@ export const charts = {
   "chart.catalogue_note": "Whole applications for Kubernetes, from Helm repositories and of your own.",
   "chart.category": "Category",
   "chart.changed": "charts changed: {count}",
+  "chart.charts": "Charts",
   "chart.counts": "charts: {charts}, versions: {versions}",
   "chart.delete": "Delete {name}?",
   "chart.delete_hosted": "The packages exist nowhere else: they are lost.",

@@ -10,6 +10,7 @@ export const charts: Record<keyof typeof english, string> = {
   "chart.catalogue_note": "来自 Helm 仓库和你自己的 Kubernetes 应用。",
   "chart.category": "分类",
   "chart.changed": "{count} 个 Chart 有变化",
+  "chart.charts": "Chart",
   "chart.counts": "{charts} 个 Chart，{versions} 个版本",
   "chart.delete": "删除 {name}？",
   "chart.delete_hosted": "这些包没有其他副本，将会丢失。",

@@ -105,7 +105,7 @@ export function ChartRepoDetail() {
             <dd>
               {it.owner} · {it.is_public ? t("chart.is_public") : t("chart.is_private")}
             </dd>
-            <dt>{t("nav.charts")}</dt>
+            <dt>{t("chart.charts")}</dt>
             <dd>
               <Link to={paths.chartsOf(it.id)}>
                 {t("chart.counts", {
