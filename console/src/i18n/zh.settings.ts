@@ -44,6 +44,7 @@ export const settings: Record<string, string> = {
   "builds.log_bytes": "构建日志的最大字节数，超出部分只计数、不保留。",
   "pipelines.fetch_secs": "从 git 服务器获取一个提交的最长秒数。",
   "pipelines.fetch_bytes": "获取的提交的最大字节数（按 git 传输时打包后的大小计算）。",
+  "pipelines.commit_bytes": "为避免重复获取同一提交，保留从 git 服务器获取的内容所用的磁盘空间（字节）。0 表示不保留。",
   "pipelines.keep_days": "已结束的运行及其日志保留的天数，镜像不受影响。0 表示永久保留。",
   "pipelines.keep_bytes":
     "运行日志可占用的磁盘空间（字节）；超出时从最早结束的运行开始，连同日志一起删除。0 表示不限。",
