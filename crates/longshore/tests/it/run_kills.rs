@@ -6,13 +6,14 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
 use wire::ids::InstanceId;
 
 use crate::engine_secrets::steps_of;
 use crate::support::api::Api;
 use crate::support::archives::noise;
 use crate::support::builds::{leftovers, pull};
-use crate::support::cluster::Cable;
+use crate::support::cluster::{Cable, Cluster};
 use crate::support::engine::PrivateEngine;
 use crate::support::eventually;
 use crate::support::git::{Access, HttpServer, Repository};
@@ -118,19 +119,20 @@ async fn a_run_whose_server_or_engine_is_killed_at_any_moment_ends_once() {
     server.stop();
 }
 
-/// The cluster's API server as a process of this host: what it was started with.
+/// The cluster's API server as a process of this host: what it was started with, and where it listens.
 struct ApiServer {
     folder: PathBuf,
     words: Vec<String>,
+    address: String,
 }
 
 impl ApiServer {
     /// The one whose kubeconfig the tests have.
-    fn found() -> Self {
+    fn found(cluster: &Cluster) -> Self {
         let kubeconfig = PathBuf::from(crate::support::setting("LONGSHORE_TEST_KUBECONFIG").unwrap());
         let folder = kubeconfig.parent().unwrap().to_owned();
         let (_, words) = Self::process(&folder).expect("the API server runs on this host");
-        Self { folder, words }
+        Self { folder, words, address: cluster.server() }
     }
 
     fn process(folder: &std::path::Path) -> Option<(String, Vec<String>)> {
@@ -144,9 +146,14 @@ impl ApiServer {
         })
     }
 
-    fn kill(&self) {
+    /// Returns when nobody listens there any more: a process is gone a moment before what it held.
+    async fn kill(&self) {
         let (pid, _) = Self::process(&self.folder).expect("it runs");
         assert!(Command::new("kill").args(["-KILL", &pid]).status().unwrap().success());
+        eventually("the API server is gone", 60, || async {
+            TcpStream::connect(&self.address).await.is_err().then_some(())
+        })
+        .await;
     }
 
     /// Starts it again where it was: in the cluster's own namespaces.
@@ -172,7 +179,7 @@ impl ApiServer {
 async fn a_run_whose_server_or_cluster_goes_away_at_any_moment_ends_once() {
     let Some(site) = Site::open().await else { return };
     // Other tests need the API server: it is killed when this one is alone, and else cannot be reached for a while.
-    let api_server = is_soak().then(ApiServer::found);
+    let api_server = is_soak().then(|| ApiServer::found(&site.cluster));
     let mut server = site.process_alone(&[]).await;
     let mut cable = Cable::to(&site.cluster).await;
     let kubeconfig = cable.through(site.cluster.least_kubeconfig()).to_string();
@@ -196,7 +203,7 @@ async fn a_run_whose_server_or_cluster_goes_away_at_any_moment_ends_once() {
         }
         if kills_cluster {
             if let Some(api_server) = &api_server {
-                api_server.kill();
+                api_server.kill().await;
                 api_server.bring_up();
             } else {
                 cable.cut();
