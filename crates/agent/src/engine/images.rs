@@ -58,7 +58,7 @@ async fn pull_image(
         .post("/images/create", &query, credential, Body::empty())
         .await
         .map_err(|error| told_by_registry(error.code, &error.message))?;
-    follow(&mut messages, events).await?;
+    follow(&mut messages, events, SILENCE_MAX).await?;
     Ok(match call.image.reference {
         RegistryReference::Digest(digest) => Some(digest),
         RegistryReference::Tag(_) => None,
@@ -122,7 +122,7 @@ async fn push_staged(
         .post(&path, &query, credential, Body::empty())
         .await
         .map_err(|error| told_by_registry(error.code, &error.message))?;
-    let digest = follow(&mut messages, events).await?;
+    let digest = follow(&mut messages, events, SILENCE_MAX).await?;
     let digest: Digest = digest.and_then(|digest| digest.parse().ok()).ok_or_else(|| {
         LinkError::new(LinkErrorCode::Engine, "the engine ended the push without naming a digest")
     })?;
@@ -175,16 +175,18 @@ pub(super) async fn untag(engine: &Engine, reference: &str) -> Result<bool, Link
     }
 }
 
-/// Reads a transfer to its end; the digest, when the engine names one.
+/// Reads a transfer to its end, however long that takes, as long as it is not silent for so long; the digest, when the engine names
+/// one.
 async fn follow(
     messages: &mut Messages,
     events: &Sender<TransferEvent>,
+    silence: Duration,
 ) -> Result<Option<String>, LinkError> {
     let mut progress = LayerProgress::default();
     let mut digest = None;
     loop {
-        let message = match tokio::time::timeout(SILENCE_MAX, messages.next()).await {
-            Err(_) => return Err(timed_out(SILENCE_MAX)),
+        let message = match tokio::time::timeout(silence, messages.next()).await {
+            Err(_) => return Err(timed_out(silence)),
             Ok(None) => break,
             Ok(Some(message)) => message?,
         };
@@ -260,6 +262,8 @@ fn told_by_registry(code: LinkErrorCode, message: &str) -> LinkError {
 
 #[cfg(test)]
 mod tests {
+    use futures::StreamExt as _;
+
     use super::super::raw::Progress;
     use super::*;
 
@@ -281,6 +285,30 @@ mod tests {
             progress.event(),
             TransferEvent::Progress { current_bytes: 140, total_bytes: 150, layers: 2 }
         );
+    }
+
+    #[tokio::test]
+    async fn a_transfer_is_stuck_when_nothing_is_heard_and_not_when_it_takes_long() {
+        let line =
+            |number: u32| format!(r#"{{"id":"a","progressDetail":{{"current":{number},"total":10}}}}"#);
+        let slow = futures::stream::unfold(0, move |number| async move {
+            tokio::time::sleep(Duration::from_millis(600)).await;
+            (number < 10).then(|| (line(number), number + 1))
+        });
+        let stuck = futures::stream::iter([line(1)]).chain(futures::stream::pending());
+        let (events, _told) = tokio::sync::mpsc::channel(100);
+
+        let patience = Duration::from_secs(5);
+        let (mut slow, mut stuck) = (Messages::of(slow), Messages::of(stuck));
+        let began = Instant::now();
+        let (whole, given_up) = tokio::join!(
+            follow(&mut slow, &events, patience),
+            follow(&mut stuck, &events, Duration::from_secs(1))
+        );
+
+        assert_eq!(whole, Ok(None));
+        assert!(began.elapsed() > patience, "it took longer than it may be silent");
+        assert_eq!(given_up.unwrap_err().code, LinkErrorCode::Timeout);
     }
 
     #[test]

@@ -68,6 +68,13 @@ pub(super) struct Messages {
 }
 
 impl Messages {
+    /// Of lines that no engine sent.
+    #[cfg(test)]
+    pub(super) fn of(lines: impl futures::Stream<Item = String> + Send + 'static) -> Self {
+        let connection = tokio_util::task::TaskTracker::new().spawn(std::future::pending());
+        Self { lines: lines.map(Ok).boxed(), _connection: AbortOnDropHandle::new(connection) }
+    }
+
     pub(super) async fn next(&mut self) -> Option<Result<Message, LinkError>> {
         self.next_as().await
     }
