@@ -143,7 +143,7 @@ impl Meddler {
         self.inner.course.send_replace(Course::Through);
     }
 
-    /// Lets the API server do as one does that has just begun: it says that it is not ready, and forbids everybody everything.
+    /// Lets the API server do as one does that has just begun: it forbids everybody everything.
     pub(crate) fn begin_anew(&self, is_beginning: bool) {
         self.inner.plan.lock().unwrap().is_beginning = is_beginning;
     }
@@ -201,11 +201,9 @@ async fn answer(State(inner): State<Inner>, request: Request) -> Response {
             return (StatusCode::INTERNAL_SERVER_ERROR, axum::Json(no_store())).into_response();
         }
         let is_stored = parts.uri.path().starts_with("/api");
-        if plan.is_beginning && parts.uri.path() == "/readyz" {
-            return (StatusCode::INTERNAL_SERVER_ERROR, "[-]informer-sync failed").into_response();
-        }
-        let is_once = parts.method == Method::PATCH && plan.forbidden > 0;
-        if is_stored && (plan.is_beginning || is_once) {
+        let is_once = is_stored && parts.method == Method::PATCH && plan.forbidden > 0;
+        // Whether it is ready is something that one must be allowed to ask, too.
+        if is_once || (plan.is_beginning && (is_stored || parts.uri.path() == "/readyz")) {
             plan.forbidden -= u32::from(is_once);
             return (StatusCode::FORBIDDEN, axum::Json(forbidden())).into_response();
         }

@@ -262,7 +262,7 @@ impl Cluster {
     async fn has_begun(&self) -> Result<(), Failure> {
         let request = request(As::Longshore, Method::GET, "/readyz", None)?;
         let sent = tokio::time::timeout(PATIENCE, self.client.send(request)).await;
-        if sent.map_err(|_| too_slow())??.status().is_server_error() {
+        if !sent.map_err(|_| too_slow())??.status().is_success() {
             let detail = "it has just begun, and does not know yet who may do what";
             return Err(Failure::Unreachable(detail.to_owned()));
         }
