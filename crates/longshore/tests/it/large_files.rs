@@ -5,8 +5,11 @@ use serde_json::{Value, json};
 use crate::support::api::Api;
 use crate::support::charts::hex_of;
 use crate::support::git::{Access, HttpServer, Repository, SshServer};
-use crate::support::runs::{ended, log_of, start};
+use crate::support::runs::{LOOPBACK, ended, log_of, start};
 use crate::support::server::TestServer;
+
+/// What is kept of a commit is good whatever becomes of its server; here the server's answers are what is tried.
+const FETCHED_EACH_TIME: (&str, &str) = ("pipelines.commit_bytes", "0");
 
 fn pointer(content: &[u8]) -> String {
     let (oid, size) = (hex_of(content), content.len());
@@ -32,7 +35,7 @@ async fn large_files_come_along_when_they_are_wanted_and_only_from_where_they_ma
     if crate::support::engine().is_none() {
         return;
     }
-    let server = TestServer::start_with(&[("outbound.allow", "127.0.0.0/8")]).await;
+    let server = TestServer::start_with(&[LOOPBACK, FETCHED_EACH_TIME]).await;
     let alice = server.account("alice").await;
     let (one, two) = (b"the first large file\n".as_slice(), "x".repeat(70_000) + " the second\n");
     let dockerfile = "FROM scratch\nCOPY probe /probe\nCOPY one deep/two /\nRUN [\"/probe\", \"cat\", \"/one\"]\n\
@@ -106,7 +109,7 @@ async fn over_ssh_the_server_says_where_they_are_and_that_place_is_held_to_the_r
     if crate::support::engine().is_none() {
         return;
     }
-    let server = TestServer::start_with(&[("outbound.allow", "127.0.0.0/8")]).await;
+    let server = TestServer::start_with(&[LOOPBACK, FETCHED_EACH_TIME]).await;
     let alice = server.account("alice").await;
     let large = b"the large file\n".as_slice();
     let code = Repository::hello("FROM scratch\nCOPY probe large /\nRUN [\"/probe\", \"cat\", \"/large\"]\n");
