@@ -113,7 +113,8 @@ finish() {
   local name
   printf '\n'
   cat "$REASONS"
-  sort -rn "$TIMES" | head -n "$SLOWEST" | while read -r seconds name; do printf 'slow: %s s, %s\n' "$seconds" "$name"; done
+  # Not `head`: it would end `sort` before its time, and with it the script.
+  sort -rn "$TIMES" | sed -n "1,${SLOWEST}p" | while read -r seconds name; do printf 'slow: %s s, %s\n' "$seconds" "$name"; done
   rm -f "$REASONS" "$TIMES"
   for name in "${SECOND_TRIES[@]}"; do printf 'only at the second try: %s\n' "$name"; done
   for name in "${FAILURES[@]}"; do printf 'failed: %s\n' "$name"; done
