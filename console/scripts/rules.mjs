@@ -20,6 +20,7 @@ const rules = [
       "src/i18n/zh.kubernetes.ts",
       "src/i18n/zh.pipelines.ts",
       "src/i18n/zh.settings.ts",
+      "src/i18n/hints.ts",
       "src/i18n/index.tsx",
       "src/i18n/problems.ts",
     ],

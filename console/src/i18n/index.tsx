@@ -3,6 +3,7 @@ import { useCallback, useMemo, useSyncExternalStore } from "react";
 import type { Language } from "../format";
 import * as format from "../format";
 import { en } from "./en";
+import { hintInChinese } from "./hints";
 import { problems } from "./problems";
 import { zh } from "./zh";
 
@@ -66,6 +67,8 @@ export function useText() {
         const known = language === "zh" ? problems[code] : undefined;
         return known ? `${known}（${detail}）` : detail;
       },
+      /** What to do next, after the server's sentence. */
+      hint: (said: string) => (language === "zh" ? hintInChinese(said) : said),
       bytes: (value: number) => format.bytes(value, language),
       number: (value: number, digits?: number) => format.number(value, language, digits),
       cores: (millis: number) => format.cores(millis, language),

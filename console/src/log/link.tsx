@@ -5,10 +5,10 @@ import { useNow } from "../parts/basic";
 
 /** How the log's connection does, when that is of interest. */
 export function LinkWords({ link }: { link: Link }) {
-  const { t } = useText();
+  const { t, problem } = useText();
   const now = useNow(1000);
   if (link.state === "waiting") return t("link.lost", { seconds: Math.max(1, Math.ceil((link.until - now) / 1000)) });
   if (link.state === "connecting") return t("link.connecting");
-  if (link.state === "ended" && link.failure) return link.failure.detail;
+  if (link.state === "ended" && link.failure) return problem(link.failure.code, link.failure.detail);
   return link.state === "ended" ? t("log.end") : t("log.live");
 }

@@ -106,7 +106,7 @@ export function Notice({
 
 /** What went wrong, in plain words, with the next step. */
 export function Trouble({ error, onRetry }: { error: unknown; onRetry?: () => void }) {
-  const { t, problem } = useText();
+  const { t, problem, hint } = useText();
   const failure = error instanceof Failure ? error : new Failure(0, "internal", String(error));
   return (
     <Notice
@@ -122,7 +122,7 @@ export function Trouble({ error, onRetry }: { error: unknown; onRetry?: () => vo
     >
       {failure.hint && (
         <span className="hint">
-          <Foreign text={failure.hint} />
+          <Foreign text={hint(failure.hint)} />
         </span>
       )}
     </Notice>

@@ -5,29 +5,32 @@ import { useText } from "../i18n";
 import { Button, Notice } from "./basic";
 
 type Tone = "good" | "warn" | "bad";
-type Say = (text: string, tone?: Tone) => void;
+type Say = (text: string, tone?: Tone, hint?: string) => void;
 
 const Context = createContext<Say>(() => {});
 export const useToast = () => useContext(Context);
 
-/** Says why something could not be done. */
+/** Says why something could not be done, and what to do next. */
 export function useComplaint() {
   const toast = useToast();
-  const { problem } = useText();
+  const { problem, hint } = useText();
   return useCallback(
-    (error: unknown) => toast(error instanceof Failure ? problem(error.code, error.detail) : String(error), "bad"),
-    [toast, problem],
+    (error: unknown) => {
+      if (!(error instanceof Failure)) return toast(String(error), "bad");
+      toast(problem(error.code, error.detail), "bad", error.hint && hint(error.hint));
+    },
+    [toast, problem, hint],
   );
 }
 
 export function Toasts({ children }: { children: ReactNode }) {
   const { t } = useText();
-  const [shown, setShown] = useState<{ id: number; text: string; tone: Tone }[]>([]);
+  const [shown, setShown] = useState<{ id: number; text: string; tone: Tone; hint?: string }[]>([]);
   const drop = useCallback((id: number) => setShown((shown) => shown.filter((it) => it.id !== id)), []);
   const add = useCallback<Say>(
-    (text, tone = "good") => {
+    (text, tone = "good", hint) => {
       const id = Date.now() + Math.random();
-      setShown((shown) => [...shown.slice(-3), { id, text, tone }]);
+      setShown((shown) => [...shown.slice(-3), { id, text, tone, hint }]);
       setTimeout(() => drop(id), tone === "good" ? 4000 : 12_000);
     },
     [drop],
@@ -36,13 +39,15 @@ export function Toasts({ children }: { children: ReactNode }) {
     <Context value={add}>
       {children}
       <div className="toasts">
-        {shown.map(({ id, text, tone }) => (
+        {shown.map(({ id, text, tone, hint }) => (
           <Notice
             key={id}
             tone={tone}
             title={text}
             action={<Button small kind="quiet" icon="close" label={t("act.close")} onClick={() => drop(id)} />}
-          />
+          >
+            {hint && <span className="hint">{hint}</span>}
+          </Notice>
         ))}
       </div>
     </Context>

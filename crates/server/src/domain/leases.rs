@@ -105,12 +105,12 @@ fn no_such_gpu(request: &Request<'_>, places: &[Place]) -> Error {
         .map(|((machine, model, memory), count)| format!("{count} × {model} ({memory} MiB) on `{machine}`"))
         .collect();
     there.sort();
-    let hint = if there.is_empty() {
-        "no machine has graphics processors for containers".to_owned()
+    let error = Error::new(ErrorKind::Conflict, "no_such_gpu", detail);
+    let error = if there.is_empty() {
+        error.hint("no machine has graphics processors for containers")
     } else {
-        format!("there are {}", there.join(", "))
+        error.hint(format!("there are {}", there.join(", ")))
     };
-    let error = Error::new(ErrorKind::Conflict, "no_such_gpu", detail).hint(hint);
     Error { field: Some("gpus".into()), ..error }
 }
 

@@ -136,9 +136,8 @@ pub async fn delete(app: &App, caller: &Caller, id: &str) -> Result<MachineDelet
     }
     if !left.is_empty() {
         let detail = format!("{} containers are on machine `{machine}`", left.len());
-        return Err(Error::conflict("has_containers", detail).hint(format!(
-            "`longshore container list --all --machine {machine}` shows them; delete them first"
-        )));
+        return Err(Error::conflict("has_containers", detail)
+            .hint("`longshore container list --all` shows them; delete them first"));
     }
     let volumes = volumes::delete_of_machine(&tx, &machine).await?;
     machine_keys::delete(&tx, &machine).await?;
