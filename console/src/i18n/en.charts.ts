@@ -133,6 +133,7 @@ export const charts = {
   "signature.unsigned": "Not signed",
   "signature.verified": "Verified",
   "sync.change": "settings changed",
+  "sync.create": "added",
   "sync.manual": "manual",
   "sync.timer": "scheduled",
   "values.default": "Chart default: {value}",

@@ -134,6 +134,7 @@ export const charts: Record<keyof typeof english, string> = {
   "signature.unsigned": "未签名",
   "signature.verified": "已验证",
   "sync.change": "设置有变化",
+  "sync.create": "首次读取",
   "sync.manual": "手动",
   "sync.timer": "定时",
   "values.default": "使用默认值：{value}",

@@ -36,7 +36,7 @@ const COLUMNS: &[&str] = &[
     "problems",
 ];
 
-words!(SyncCause { Manual = "manual", Timer = "timer", Change = "change" });
+words!(SyncCause { Manual = "manual", Timer = "timer", Create = "create", Change = "change" });
 
 /// One sync.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -223,7 +223,9 @@ pub enum SyncCause {
     Manual,
     /// Its time had come.
     Timer,
-    /// It was made, or its address was changed.
+    /// It was made.
+    Create,
+    /// Its address, or what is shown to it, was changed.
     Change,
 }
 

@@ -88,7 +88,7 @@ pub async fn create(app: &App, caller: &Caller, new: ChartRepoCreate) -> Result<
     .await?;
     if let Some(read) = read {
         let row = stored(rows::get(&tx, id).await?, id)?;
-        chart_sync::store(app, &tx, &row, read, SyncCause::Change, now, None).await?;
+        chart_sync::store(app, &tx, &row, read, SyncCause::Create, now, None).await?;
     }
     tx.commit().await?;
     app.signals.chart_repos.notify_one();

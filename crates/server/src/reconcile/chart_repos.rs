@@ -104,7 +104,11 @@ impl Seen {
                 continue;
             }
             self.tried.insert(row.id, (Instant::now(), row.revision, asked));
-            let cause = if asked.is_some() { SyncCause::Manual } else { SyncCause::Timer };
+            let cause = match row.last_sync_at {
+                _ if asked.is_some() => SyncCause::Manual,
+                None => SyncCause::Create,
+                Some(_) => SyncCause::Timer,
+            };
             let in_common = chart_sync::in_common(app, row);
             let alone = in_common.is_none().then_some(row.id);
             groups.entry((in_common, alone)).or_default().push((row.clone(), cause));
