@@ -65,7 +65,7 @@ export const admin = {
   "setting.secret": "secret",
   "setting.title": "Settings",
   "setting.value": "Value",
-  "storage.of": "{count} images, {size}",
+  "storage.of": "{count} {count|image|images}, {size}",
   "storage.title": "Registry storage",
-  "storage.total": "{count} images, {size} in all; layers that they share lie there once.",
+  "storage.total": "{count} {count|image|images}, {size} in all; layers that images share lie there once.",
 };

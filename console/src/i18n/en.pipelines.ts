@@ -12,7 +12,7 @@ export const pipelines = {
   "auto.deploy_none": "Nothing",
   "auto.deploy_note": "When the new image does not come up in time, the previous one is restored.",
   "auto.deploy_workload": "A workload in a cluster",
-  "auto.every": "every {minutes} minutes, when there is something new",
+  "auto.every": "every {minutes} {minutes|minute|minutes}, when there is something new",
   "auto.executor": "Build on",
   "auto.executor_default": "The server's default",
   "auto.executor_docker": "A Docker machine",

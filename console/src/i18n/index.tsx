@@ -3,12 +3,12 @@ import { useCallback, useMemo, useSyncExternalStore } from "react";
 import type { Language } from "../format";
 import * as format from "../format";
 import { en } from "./en";
+import { fill, type Values } from "./fill";
 import { hintInChinese } from "./hints";
 import { problems } from "./problems";
 import { zh } from "./zh";
 
 export type Key = keyof typeof en;
-export type Values = Record<string, string | number>;
 const dictionaries: Record<Language, Record<Key, string>> = { en, zh };
 
 const STORED = "longshore.language";
@@ -44,7 +44,7 @@ export const languages: { id: Language; name: string }[] = [
 
 /** Says something in a language. */
 export const say = (language: Language, key: Key, values: Values = {}): string =>
-  dictionaries[language][key].replace(/\{(\w+)\}/g, (whole, name: string) => String(values[name] ?? whole));
+  fill(dictionaries[language][key], values);
 
 const isKey = (text: string): text is Key => text in en;
 
