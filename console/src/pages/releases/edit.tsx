@@ -14,12 +14,14 @@ import { SelectField, TextField } from "../../parts/field";
 import { paths } from "../../paths";
 import { NewNamespace } from "../kubernetes/new";
 import { ValuesForm } from "./form";
+import { newestAbove } from "./newest";
 import { PlanView } from "./plan";
 
 type Plan = Schemas["ReleasePlan"];
 type Release = Schemas["ReleaseView"];
 
 const NAME = /^[a-z0-9]([a-z0-9-]{0,51}[a-z0-9])?$/;
+const VERSIONS_MAX = 200;
 const isPlan = (answer: Plan | Release): answer is Plan => "manifest" in answer;
 
 /** Installs a chart: which one, the address says. */
@@ -30,20 +32,22 @@ export function ReleaseNew() {
   );
 }
 
-/** Changes a release. */
+/** Changes a release: to the newest version of its chart, where there is a newer one. */
 export function ReleaseUpgrade() {
   const id = useParams().id ?? "";
   const release = useQuery(queries.release(id));
   const values = useQuery(queries.releaseValues(id));
+  const it = release.data;
+  const repo = it ? (it.repo_id ?? it.repo) : "";
+  const versions = useQuery({ ...queries.chartVersions(repo, it?.chart ?? "", VERSIONS_MAX), enabled: Boolean(it) });
   const error = release.error ?? values.error;
   if (error) return <Trouble error={error} onRetry={() => (release.error ? release.refetch() : values.refetch())} />;
-  if (!release.data || !values.data) return <Skeleton />;
-  const it = release.data;
+  if (!it || !values.data || versions.isPending) return <Skeleton />;
   return (
     <Editor
-      repo={it.repo_id ?? it.repo}
+      repo={repo}
       chart={it.chart}
-      version={it.chart_version}
+      version={newestAbove(versions.data?.data ?? [], it.chart_version) ?? it.chart_version}
       release={it}
       values={values.data.values}
     />
@@ -72,13 +76,15 @@ function Editor({ repo, chart, version: first, release, values: before = "" }: E
   const [isBusy, setBusy] = useState(false);
   const [isMaking, setMaking] = useState(false);
   const namespaces = useQuery(queries.namespaces());
-  const versions = useQuery(queries.chartVersions(repo, chart, 200));
+  const versions = useQuery(queries.chartVersions(repo, chart, VERSIONS_MAX));
   const content = useQuery({ ...queries.chartContent(repo, chart, version || "latest") });
   const form = useQuery(queries.valuesForm(repo, chart, version || "latest"));
   const namespace = release?.namespace ?? (chosen || namespaces.data?.data[0]?.name || "");
   const schema = useMemo(() => valuesSchema(form.data), [form.data]);
   const schemaOf = useMemo(() => () => schema, [schema]);
   const wrongName = NAME.test(name) ? undefined : t("release.name_rule");
+  const installed = release?.chart_version;
+  const newest = installed && newestAbove(versions.data?.data ?? [], installed);
   const why = wrongName ?? (namespace ? undefined : t("kube.namespace_first"));
 
   const write = (text: string) => {
@@ -181,6 +187,11 @@ function Editor({ repo, chart, version: first, release, values: before = "" }: E
             <SelectField
               label={t("chart.version")}
               value={version}
+              note={
+                installed &&
+                versions.data &&
+                (newest ? t("release.installed", { version: installed }) : t("release.newest"))
+              }
               onChange={(version) => {
                 setVersion(version);
                 setPlan(undefined);
