@@ -3,6 +3,7 @@ import { useState } from "react";
 import { useText } from "../i18n";
 import { Button } from "./basic";
 import { Code } from "./code";
+import { curl } from "./curl";
 import { Dialog } from "./dialog";
 
 /** A button that shows the command line and the request for what a page does. */
@@ -36,11 +37,4 @@ export function CommandLine({
       )}
     </>
   );
-}
-
-function curl({ method, path, body }: { method: string; path: string; body?: unknown }): string {
-  const parts = [`curl -X ${method} ${window.location.origin}${path}`, `  -H "Authorization: Bearer $LONGSHORE_TOKEN"`];
-  if (body !== undefined)
-    parts.push(`  -H 'Content-Type: application/json'`, `  -d '${JSON.stringify(body).replaceAll("'", `'\\''`)}'`);
-  return parts.join(" \\\n");
 }

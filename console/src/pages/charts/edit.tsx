@@ -3,26 +3,17 @@ import { useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { useNavigate } from "react-router";
 import { api, call, type Schemas } from "../../api/client";
-import { shellWord } from "../../format";
 import { useText } from "../../i18n";
 import { Confirm } from "../../parts/dialog";
 import { AreaField, CheckField, SelectField, TextField } from "../../parts/field";
 import { paths } from "../../paths";
+import { commandToAdd, commandToChange } from "./command";
 import { named } from "./named";
 
 type ChartRepo = Schemas["ChartRepoView"];
 
 /** As the server has it. */
 const NAME = /^[^\s/\\?#%]{1,128}$/;
-
-/** The same by the command line; what it has no word for is in the API. */
-function commandOf(repo: ChartRepo | undefined, draft: { name: string; url: string; is_public: boolean }): string {
-  const [name, url] = [draft.name.trim(), draft.url.trim()];
-  if (!repo)
-    return `longshore k8s-repo-create ${draft.is_public ? "--public " : ""}${shellWord(name || "NAME")} ${shellWord(url || "URL")}`;
-  const changes = [url !== repo.url && `--url ${shellWord(url)} `, name !== repo.name && `--name ${shellWord(name)} `];
-  return `longshore k8s-repo-update ${changes.filter(Boolean).join("")}${shellWord(repo.name)}`;
-}
 
 export function RepoDialog({ repo, onClose }: { repo?: ChartRepo; onClose: () => void }) {
   const { t } = useText();
@@ -55,30 +46,29 @@ export function RepoDialog({ repo, onClose }: { repo?: ChartRepo; onClose: () =>
   const wrongName = draft.name === "" || NAME.test(draft.name.trim()) ? undefined : t("chart.name_rule");
   const isWhole = draft.name.trim() !== "" && (isHosted || draft.url.trim() !== "");
 
+  const common = {
+    is_public: draft.is_public,
+    requires_signature: draft.requires_signature,
+    description: draft.description.trim(),
+  };
+  const whole = {
+    ...common,
+    name: draft.name.trim(),
+    url: draft.url.trim(),
+    username: repo || draft.username ? draft.username : null,
+    // What is left empty stays as the server has it.
+    password: draft.password || null,
+    ca_certificate: draft.ca_certificate.trim() || null,
+    sync_minutes: minutes,
+  };
+  const change = isHosted ? common : whole;
+  const addition = { ...whole, type: draft.kind };
+
   const act = async () => {
-    const common = {
-      is_public: draft.is_public,
-      requires_signature: draft.requires_signature,
-      description: draft.description.trim(),
-    };
-    if (isHosted && repo) {
-      await call(api.PATCH("/api/v1/chart-repos/{id}", { params: { path: { id: repo.id } }, body: common }));
-    } else {
-      const body = {
-        ...common,
-        name: draft.name.trim(),
-        url: draft.url.trim(),
-        username: repo || draft.username ? draft.username : null,
-        // What is left empty stays as the server has it.
-        password: draft.password || null,
-        ca_certificate: draft.ca_certificate.trim() || null,
-        sync_minutes: minutes,
-      };
-      if (repo) await call(api.PATCH("/api/v1/chart-repos/{id}", { params: { path: { id: repo.id } }, body }));
-      else {
-        const made = await call(api.POST("/api/v1/chart-repos", { body: { ...body, type: draft.kind } }));
-        navigate(paths.chartRepo(made.id));
-      }
+    if (repo) await call(api.PATCH("/api/v1/chart-repos/{id}", { params: { path: { id: repo.id } }, body: change }));
+    else {
+      const made = await call(api.POST("/api/v1/chart-repos", { body: addition }));
+      navigate(paths.chartRepo(made.id));
     }
     for (const key of ["chart-repos", "chart-repo", "charts"]) client.invalidateQueries({ queryKey: [key] });
   };
@@ -87,7 +77,7 @@ export function RepoDialog({ repo, onClose }: { repo?: ChartRepo; onClose: () =>
     <Confirm
       title={repo ? t("chart.edit") : t("chart.add")}
       act={repo ? t("act.save") : t("chart.add")}
-      command={commandOf(repo, draft)}
+      command={repo ? commandToChange(repo, change) : commandToAdd(addition)}
       onClose={onClose}
       why={!isWhole ? t("git.url_first") : (wrongUrl ?? wrongName ?? wrongMinutes)}
       onAct={act}
