@@ -9,6 +9,7 @@ import { Button, Card, Foreign } from "../../parts/basic";
 import { CommandLine } from "../../parts/command";
 import { Confirm } from "../../parts/dialog";
 import { CheckField, SelectField, TextField } from "../../parts/field";
+import { AimLink } from "./aim-link";
 
 type GitRepo = Schemas["GitRepoView"];
 type Options = Schemas["GitRepoOptions"];
@@ -88,7 +89,7 @@ export function Automation({ repo }: { repo: GitRepo }) {
         <dt>{t("auto.deploy")}</dt>
         <dd>
           {deploy?.workload || deploy?.container ? (
-            <Foreign text={[deploy.namespace, deploy.workload ?? deploy.container].filter(Boolean).join(" / ")} />
+            <AimLink target={deploy} account={repo.account} />
           ) : (
             t("auto.deploy_none")
           )}
