@@ -27,9 +27,11 @@ interface LogViewProps {
   status?: ReactNode;
   tools?: ReactNode;
   hasFailed?: boolean;
+  /** Nothing more comes: there is nothing to follow. */
+  hasEnded: boolean;
 }
 
-export function LogView({ model, label, empty, status, tools, hasFailed }: LogViewProps) {
+export function LogView({ model, label, empty, status, tools, hasFailed, hasEnded }: LogViewProps) {
   const { t, number } = useText();
   useSyncExternalStore(model.subscribe, () => model.version);
   const box = useRef<HTMLDivElement>(null);
@@ -112,16 +114,18 @@ export function LogView({ model, label, empty, status, tools, hasFailed }: LogVi
             {t("log.failure")}
           </Button>
         )}
-        <span className={isFollowing ? "on" : ""}>
-          <Button
-            small
-            icon="down"
-            onClick={() => setFollowing(!isFollowing)}
-            label={isFollowing ? t("log.following") : t("log.follow")}
-          >
-            {isFollowing ? t("log.following") : t("log.follow")}
-          </Button>
-        </span>
+        {!hasEnded && (
+          <span className={isFollowing ? "on" : ""}>
+            <Button
+              small
+              icon="down"
+              onClick={() => setFollowing(!isFollowing)}
+              label={isFollowing ? t("log.following") : t("log.follow")}
+            >
+              {isFollowing ? t("log.following") : t("log.follow")}
+            </Button>
+          </span>
+        )}
         {tools}
       </div>
       <div

@@ -51,6 +51,7 @@ export function ContainerLog({ container }: { container: Container }) {
       label={t("container.log")}
       empty={isRunning ? t("log.waiting") : t("log.nothing")}
       hasFailed={container.state === "failed"}
+      hasEnded={link.state === "ended"}
       status={<LinkWords link={link} />}
       tools={
         <>

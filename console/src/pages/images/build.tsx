@@ -130,6 +130,7 @@ export function BuildDetail() {
         label={t("build.log")}
         empty={isGoingOn(it) ? t("log.waiting") : t("log.nothing")}
         hasFailed={it.state === "failed"}
+        hasEnded={link.state === "ended"}
         status={<LinkWords link={link} />}
       />
     </>

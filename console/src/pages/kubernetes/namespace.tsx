@@ -230,7 +230,9 @@ function PodLog({ namespace, pod }: { namespace: string; pod: Pod }) {
       setLive(false);
     };
     read().catch((error) => {
-      if (!over.signal.aborted) setError(error instanceof Failure ? error : new Failure(0, "unreachable", ""));
+      if (over.signal.aborted) return;
+      setError(error instanceof Failure ? error : new Failure(0, "unreachable", ""));
+      setLive(false);
     });
     return () => over.abort();
   }, [namespace, pod.name, pod.containers.length, model, round]);
@@ -240,7 +242,8 @@ function PodLog({ namespace, pod }: { namespace: string; pod: Pod }) {
       <LogView
         model={model}
         label={`${t("container.log")}: ${pod.name}`}
-        empty={t("log.waiting")}
+        empty={isLive ? t("log.waiting") : t("log.nothing")}
+        hasEnded={!isLive}
         status={isLive ? t("log.live") : t("log.end")}
         tools={<Button small icon="restart" label={t("act.retry")} onClick={() => setRound(round + 1)} />}
       />

@@ -15,6 +15,7 @@ import { paths } from "../../paths";
 import { podTone, workloadTone } from "../../states";
 import { Changes } from "./changes";
 import { OpenService } from "./open";
+import { PlaceCard } from "./place";
 
 type Revision = Schemas["RevisionView"];
 
@@ -112,45 +113,37 @@ export function WorkloadDetail() {
         </Card>
         <div className="stack">
           <Pods workload={it} />
-          <Card title={t("git.about")}>
-            <dl className="facts">
-              <dt>{t("kube.namespace")}</dt>
-              <dd>
-                <Link to={paths.namespace(it.namespace)}>{it.namespace}</Link>
-              </dd>
-              <dt>{t("kube.cluster")}</dt>
-              <dd>{it.cluster}</dd>
-              <dt>{t("kube.file")}</dt>
-              <dd>
-                <Foreign text={it.file} />
-              </dd>
-              {it.images.length > 0 && (
-                <>
-                  <dt>{t("nav.images")}</dt>
-                  <dd className="mono">
-                    {it.images.map((image) => (
-                      <div key={image} title={image}>
-                        <Foreign text={shortImage(image)} />
-                      </div>
-                    ))}
-                  </dd>
-                </>
-              )}
-              {it.ports.length > 0 && (
-                <>
-                  <dt>{t("field.ports")}</dt>
-                  <dd className="mono">
-                    {it.ports.map((port) => (
-                      <div key={`${port.port}${port.name ?? ""}`}>
-                        {port.port}
-                        {port.node_port ? ` → ${port.node_port}` : ""} {port.address}
-                      </div>
-                    ))}
-                  </dd>
-                </>
-              )}
-            </dl>
-          </Card>
+          <PlaceCard at={it}>
+            <dt>{t("kube.file")}</dt>
+            <dd>
+              <Foreign text={it.file} />
+            </dd>
+            {it.images.length > 0 && (
+              <>
+                <dt>{t("nav.images")}</dt>
+                <dd className="mono">
+                  {it.images.map((image) => (
+                    <div key={image} title={image}>
+                      <Foreign text={shortImage(image)} />
+                    </div>
+                  ))}
+                </dd>
+              </>
+            )}
+            {it.ports.length > 0 && (
+              <>
+                <dt>{t("field.ports")}</dt>
+                <dd className="mono">
+                  {it.ports.map((port) => (
+                    <div key={`${port.port}${port.name ?? ""}`}>
+                      {port.port}
+                      {port.node_port ? ` → ${port.node_port}` : ""} {port.address}
+                    </div>
+                  ))}
+                </dd>
+              </>
+            )}
+          </PlaceCard>
         </div>
       </div>
       {open === "scale" && (

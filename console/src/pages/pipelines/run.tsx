@@ -12,6 +12,7 @@ import { CommandLine } from "../../parts/command";
 import { useComplaint } from "../../parts/toasts";
 import { paths } from "../../paths";
 import { operationTone } from "../../states";
+import { AimLink } from "./aim-link";
 
 export function RunDetail() {
   const id = Number(useParams().id);
@@ -110,7 +111,15 @@ export function RunDetail() {
           <ol className="lines">
             {it.steps.map((step) => (
               <li key={step.name} className="row">
-                <span className="grow">{word("step", step.name)}</span>
+                <span className="grow">
+                  {word("step", step.name)}
+                  {step.deploy && (
+                    <>
+                      {" · "}
+                      <AimLink target={step.deploy.target} account={it.account} />
+                    </>
+                  )}
+                </span>
                 <Badge tone={operationTone(step.state)}>{word("state", step.state)}</Badge>
                 <span className="soft small">{span(seconds(step.started_at, step.ended_at))}</span>
               </li>
@@ -123,6 +132,7 @@ export function RunDetail() {
         label={t("container.log")}
         empty={isGoing ? t("log.waiting") : t("log.nothing")}
         hasFailed={it.state === "failed"}
+        hasEnded={link.state === "ended"}
         status={<LinkWords link={link} />}
       />
     </>

@@ -16,6 +16,7 @@ import { Confirm } from "../../parts/dialog";
 import { useComplaint } from "../../parts/toasts";
 import { paths } from "../../paths";
 import { operationTone, workloadTone } from "../../states";
+import { PlaceCard } from "../kubernetes/place";
 import { PlanView } from "./plan";
 import { isUnderWay, ReleaseBadge } from "./state";
 
@@ -133,30 +134,22 @@ export function ReleaseDetail() {
         </div>
         <div className="stack">
           {it.revision > 0 && <History id={it.id} revision={it.revision} why={whyNot} onBack={setOpen} />}
-          <Card title={t("git.about")}>
-            <dl className="facts">
-              <dt>{t("kube.namespace")}</dt>
-              <dd>
-                <Link to={paths.namespace(it.namespace)}>{it.namespace}</Link>
-              </dd>
-              <dt>{t("kube.cluster")}</dt>
-              <dd>{it.cluster}</dd>
-              <dt>{t("release.chart")}</dt>
-              <dd>
-                {it.repo_id ? (
-                  <Link to={paths.chart(it.repo_id, it.chart, it.chart_version)}>
-                    <Foreign text={`${it.repo}/${it.chart}`} />
-                  </Link>
-                ) : (
+          <PlaceCard at={it}>
+            <dt>{t("release.chart")}</dt>
+            <dd>
+              {it.repo_id ? (
+                <Link to={paths.chart(it.repo_id, it.chart, it.chart_version)}>
                   <Foreign text={`${it.repo}/${it.chart}`} />
-                )}
-              </dd>
-              <dt>{t("field.created")}</dt>
-              <dd>
-                <When at={it.created_at} />
-              </dd>
-            </dl>
-          </Card>
+                </Link>
+              ) : (
+                <Foreign text={`${it.repo}/${it.chart}`} />
+              )}
+            </dd>
+            <dt>{t("field.created")}</dt>
+            <dd>
+              <When at={it.created_at} />
+            </dd>
+          </PlaceCard>
         </div>
       </div>
       {open === "delete" && (
@@ -178,6 +171,7 @@ export function ReleaseDetail() {
                 {resource.kind} <Foreign text={resource.name} />
               </li>
             ))}
+            {it.resources.length > 20 && <li>{t("attention.more", { count: it.resources.length - 20 })}</li>}
           </ul>
         </Confirm>
       )}
@@ -229,6 +223,7 @@ function OperationView({ operation, onChange }: { operation: Operation; onChange
           label={t("release.log")}
           empty={isGoing ? t("log.waiting") : t("log.nothing")}
           hasFailed={operation.state === "failed"}
+          hasEnded={link.state === "ended"}
           status={<LinkWords link={link} />}
         />
       </div>
