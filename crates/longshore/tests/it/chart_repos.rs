@@ -329,8 +329,7 @@ async fn a_sync_writes_what_changed_and_says_so() {
     let history = alice.get("/api/v1/chart-repos/a/syncs").await.expect(200).json();
     assert_eq!(history["total"], 3);
     assert_eq!(history["data"][0]["replaced_count"], 1);
-    let causes: Vec<&Value> =
-        history["data"].as_array().unwrap().iter().map(|sync| &sync["cause"]).collect();
+    let causes: Vec<&Value> = history["data"].as_array().unwrap().iter().map(|sync| &sync["cause"]).collect();
     assert_eq!(causes, ["manual", "manual", "create"]);
     server.stop().await;
 }

@@ -104,6 +104,24 @@ pub fn read(text: &[u8], rights: &Rights) -> Result<Vec<Manifest>> {
     Ok(manifests)
 }
 
+/// The text of each document of a file, as whoever wrote it wrote it; nothing where the file cannot be cut at lines of `---`.
+pub fn texts(text: &str, manifests: &[Manifest], rights: &Rights) -> Option<Vec<String>> {
+    let mut texts = vec![String::new()];
+    for line in text.split_inclusive('\n') {
+        match texts.last_mut() {
+            Some(text) if line.trim_end() != "---" => text.push_str(line),
+            _ => texts.push(String::new()),
+        }
+    }
+    texts.retain(|text| {
+        text.lines().any(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#'))
+    });
+    let is_same = |text: &String, manifest: &Manifest| matches!(read(text.as_bytes(), rights).as_deref(), Ok([alone]) if alone.object == manifest.object);
+    let are_same =
+        texts.len() == manifests.len() && texts.iter().zip(manifests).all(|(text, it)| is_same(text, it));
+    are_same.then_some(texts)
+}
+
 /// Reads a file that holds exactly one document of one kind.
 pub fn read_one(text: &[u8], wanted: &str, rights: &Rights) -> Result<Manifest> {
     let documents = parse(text, OF_FILES)?;

@@ -420,3 +420,19 @@ fn what_is_not_text_says_so() {
     let found = violations(&text);
     assert!(found.iter().any(|line| line.contains("write \"8000\" in quotes")), "{found:?}");
 }
+
+#[test]
+fn each_document_of_a_file_keeps_the_text_of_its_author() {
+    let map = "# What it says\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: words}\ndata:\n  text: |\n    a\n     --- b\n";
+    let cut = |file: &str| {
+        let manifests = read(file.as_bytes(), USER).unwrap();
+        texts(file, &manifests, USER)
+    };
+
+    let file = format!("---\n{DEPLOYMENT}---\n# nothing\n---  \n{map}");
+    assert_eq!(cut(&file).unwrap(), [DEPLOYMENT, map]);
+    let windows = format!("{DEPLOYMENT}---\r\n{map}");
+    assert_eq!(cut(&windows).unwrap(), [DEPLOYMENT, map]);
+    let on_the_line = "--- {apiVersion: v1, kind: ConfigMap, metadata: {name: a}}\n--- {apiVersion: v1, kind: ConfigMap, metadata: {name: b}}\n";
+    assert_eq!(cut(on_the_line), None);
+}

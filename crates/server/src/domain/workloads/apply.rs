@@ -84,9 +84,13 @@ pub async fn apply(app: &App, caller: &Caller, application: Application<'_>) -> 
     };
     let text = String::from_utf8(application.text.to_vec()).map_err(Error::internal)?;
     let is_one = manifests.len() == 1;
+    let texts = if is_one { Some(vec![text.clone()]) } else { manifests::texts(&text, &manifests, &rights) };
+    let contents = match texts {
+        Some(texts) => texts,
+        None => manifests.iter().map(|manifest| to_text(&manifest.object)).collect::<Result<_>>()?,
+    };
     let mut items = Vec::with_capacity(manifests.len());
-    for manifest in manifests {
-        let content = if is_one { text.clone() } else { to_text(&manifest.object)? };
+    for (manifest, content) in manifests.into_iter().zip(contents) {
         items.push(prepare(app, &application, manifest, content).await?);
     }
     let mut wrong = Vec::new();
