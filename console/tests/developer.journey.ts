@@ -92,6 +92,9 @@ async function startRun(visitor: Visitor) {
     .getByText(/Successfully built|Step 5/)
     .first()
     .waitFor();
+  // A log that has ended is not followed.
+  await page.getByText(visitor.t("log.end"), { exact: true }).waitFor();
+  expect(await visitor.button("log.following").count()).toBe(0);
 }
 
 /** Says what a repository does by itself and whom it tells; the server has it so, and the page shows it. */
@@ -210,6 +213,9 @@ describe.skipIf(!hasCluster)("with a cluster", () => {
         .first()
         .click();
       await page.getByText(visitor.t("log.live"), { exact: true }).waitFor({ timeout: 30_000 });
+      // It opens below what was pressed, and comes into sight by itself.
+      const top = async () => (await page.locator(".terminal").boundingBox())?.y;
+      await expect.poll(top).toBeLessThan((look.height ?? 860) / 2);
       await page.keyboard.type("busybox cat /www/index.html\n");
       await expect.poll(() => page.locator(".xterm-rows").innerText(), { timeout: 15_000 }).toContain("the first");
       await visitor.picture("pod-terminal");
@@ -238,6 +244,7 @@ describe.skipIf(!hasCluster)("with a cluster", () => {
       await page.getByText(visitor.t("kube.revision", { number: 1 })).click();
       await visitor.button("kube.undo").click();
       await dialog.getByText("+  replicas: 1").waitFor();
+      expect(await dialog.evaluate((it) => it.scrollTop)).toBe(0);
       await visitor.picture("workload-undo");
       expect(await visitor.axe()).toEqual([]);
       await dialog.getByRole("button", { name: visitor.t("kube.undo") }).click();

@@ -1,6 +1,6 @@
 /** A namespace: its pods, with their logs and terminals. */
 import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { lazy, Suspense, useCallback, useEffect, useState } from "react";
+import { lazy, type ReactNode, Suspense, useCallback, useEffect, useRef, useState } from "react";
 import { Link, useNavigate, useParams, useSearchParams } from "react-router";
 import { again } from "../../api/again";
 import { api, call, Failure, failureOf, type Schemas } from "../../api/client";
@@ -143,11 +143,16 @@ export function NamespaceDetail() {
               ))}
             </ul>
           </Card>
-          {shown && what === "log" && <PodLog key={shown.name} namespace={name} pod={shown} />}
-          {shown && what === "terminal" && (
-            <Suspense fallback={<Skeleton />}>
-              <PodTerminal key={shown.name} namespace={name} pod={shown} />
-            </Suspense>
+          {shown && (
+            <Pane key={`${what} ${shown.name}`}>
+              {what === "log" ? (
+                <PodLog namespace={name} pod={shown} />
+              ) : (
+                <Suspense fallback={<Skeleton />}>
+                  <PodTerminal namespace={name} pod={shown} />
+                </Suspense>
+              )}
+            </Pane>
           )}
         </div>
         <div className="stack">
@@ -196,6 +201,19 @@ export function NamespaceDetail() {
         </Confirm>
       )}
     </>
+  );
+}
+
+/** What was asked for is brought into sight: it opens below what was pressed. */
+function Pane({ children }: { children: ReactNode }) {
+  const place = useRef<HTMLDivElement>(null);
+  useEffect(() => {
+    place.current?.scrollIntoView({ block: "nearest" });
+  }, []);
+  return (
+    <div className="pane" ref={place}>
+      {children}
+    </div>
   );
 }
 

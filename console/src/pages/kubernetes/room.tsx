@@ -91,7 +91,7 @@ export function NamespaceEvents({ namespace }: { namespace: string }) {
       <ul className="lines">
         {events.data?.slice(0, EVENTS_SHOWN).map((it, index) => (
           // biome-ignore lint/suspicious/noArrayIndexKey: two events may be the same in everything
-          <li key={index} className="row">
+          <li key={index} className="row top">
             <Badge tone={it.is_warning ? "warn" : "idle"} bare>
               <Foreign text={it.reason} />
             </Badge>

@@ -91,23 +91,12 @@ export function WorkloadDetail() {
           {revisions.error && <Trouble error={revisions.error} onRetry={revisions.refetch} />}
           <ul className="lines">
             {revisions.data?.map((revision) => (
-              <li key={revision.revision} className="row">
-                <details className="grow">
-                  <summary>
-                    {t("kube.revision", { number: revision.revision })} · <When at={revision.created_at} />
-                    {revision.revision === it.revision && ` · ${t("kube.now")}`}
-                  </summary>
-                  <Changes
-                    before={revisions.data.find((other) => other.revision === revision.revision - 1)?.manifest}
-                    after={revision.manifest}
-                  />
-                </details>
-                {revision.revision !== it.revision && (
-                  <Button small icon="restart" onClick={() => setOpen(revision)}>
-                    {t("kube.undo")}
-                  </Button>
-                )}
-              </li>
+              <RevisionLine
+                key={revision.revision}
+                revision={revision}
+                before={revisions.data.find((other) => other.revision === revision.revision - 1)}
+                onBack={revision.revision === it.revision ? undefined : () => setOpen(revision)}
+              />
             ))}
           </ul>
         </Card>
@@ -197,6 +186,38 @@ export function WorkloadDetail() {
         </Confirm>
       )}
     </>
+  );
+}
+
+/** A revision, with the way back to it where it is not the current one; what it changed is below both. */
+function RevisionLine({
+  revision,
+  before,
+  onBack,
+}: {
+  revision: Revision;
+  before: Revision | undefined;
+  onBack: (() => void) | undefined;
+}) {
+  const { t } = useText();
+  const [isOpen, setOpen] = useState(false);
+  return (
+    <li>
+      <div className="row">
+        <details className="grow" onToggle={(event) => setOpen(event.currentTarget.open)}>
+          <summary>
+            {t("kube.revision", { number: revision.revision })} · <When at={revision.created_at} />
+            {!onBack && ` · ${t("kube.now")}`}
+          </summary>
+        </details>
+        {onBack && (
+          <Button small icon="restart" onClick={onBack}>
+            {t("kube.undo")}
+          </Button>
+        )}
+      </div>
+      {isOpen && <Changes before={before?.manifest} after={revision.manifest} />}
+    </li>
   );
 }
 
