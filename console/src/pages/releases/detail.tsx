@@ -197,6 +197,8 @@ function OperationView({ operation, onChange }: { operation: Operation; onChange
   const complain = useComplaint();
   const { model, link } = useOperationLog(`/api/release-operations/${operation.id}/log?follow=true`, onChange);
   const isGoing = isUnderWay(operation);
+  // What is removed or brought in order is not left half done.
+  const mayBeCancelled = operation.action !== "uninstall" && operation.action !== "recover";
   const params = { path: { id: operation.id } };
   return (
     <details open={isGoing || operation.state === "failed"}>
@@ -206,7 +208,7 @@ function OperationView({ operation, onChange }: { operation: Operation; onChange
       </summary>
       <div className="stack">
         {operation.message && <Notice tone="bad" title={<Foreign text={operation.message} />} />}
-        {isGoing && (
+        {isGoing && mayBeCancelled && (
           <div className="row">
             <Button
               small

@@ -15,10 +15,10 @@ const tones: Record<State, Tone> = {
 };
 
 export function ReleaseBadge({ release: it }: { release: { state: State; message?: string | null } }) {
-  const { word } = useText();
+  const { t } = useText();
   return (
     <Badge tone={tones[it.state] ?? "idle"} title={it.message ?? undefined}>
-      {word("release", it.state)}
+      {t(`release.${it.state}`)}
     </Badge>
   );
 }
