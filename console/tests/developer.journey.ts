@@ -214,7 +214,7 @@ describe.skipIf(!hasCluster)("with a cluster", () => {
         .click();
       await page.getByText(visitor.t("log.live"), { exact: true }).waitFor({ timeout: 30_000 });
       // It opens below what was pressed, and comes into sight by itself.
-      const top = async () => (await page.locator(".terminal").boundingBox())?.y;
+      const top = async () => (await page.locator(".terminal-box").boundingBox())?.y;
       await expect.poll(top).toBeLessThan((look.height ?? 860) / 2);
       await page.keyboard.type("busybox cat /www/index.html\n");
       await expect.poll(() => page.locator(".xterm-rows").innerText(), { timeout: 15_000 }).toContain("the first");

@@ -68,7 +68,7 @@ export function TerminalPane({ ticket, session, isShown, canReopen, onClose }: P
           }
         />
       )}
-      <div className="terminal">
+      <div className="terminal-box">
         <div className="terminal-head">
           <span className="grow" role="status">
             <StatusWords status={status} />
