@@ -98,15 +98,16 @@ export function NamespaceEvents({ namespace }: { namespace: string }) {
             <div className="grow small">
               <Foreign text={`${it.kind} ${it.name}`} />
               {it.count > 1 && ` × ${it.count}`}
+              {it.at && (
+                <span className="soft">
+                  {" · "}
+                  <When at={it.at} />
+                </span>
+              )}
               <div className="soft">
                 <Foreign text={it.message} />
               </div>
             </div>
-            {it.at && (
-              <span className="soft small">
-                <When at={it.at} />
-              </span>
-            )}
           </li>
         ))}
       </ul>
