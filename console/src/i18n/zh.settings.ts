@@ -41,6 +41,8 @@ export const settings: Record<string, string> = {
   "builds.timeout_secs": "构建超过多少秒后被终止。",
   "builds.memory_bytes": "构建步骤可用的内存（字节）。",
   "builds.cpu_millis": "构建步骤可用的处理器（千分之一核）。",
+  "builds.unbounded_secrets":
+    "机器无法限制构建步骤的资源时（引擎的控制组由 systemd 管理，或代理没有写入权限），是否仍允许带机密的构建在其上运行。只应在所有构建者都可信时开启：一个步骤可能占满整台机器的内存。",
   "builds.log_bytes": "构建日志的最大字节数，超出部分只计数、不保留。",
   "pipelines.fetch_secs": "从 git 服务器获取一个提交的最长秒数。",
   "pipelines.fetch_bytes": "获取的提交的最大字节数（按 git 传输时打包后的大小计算）。",

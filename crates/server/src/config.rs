@@ -269,6 +269,12 @@ pub const SETTINGS: &[Setting] = &[
         "Processor time of a build step in thousandths of a core.",
     ),
     setting(
+        "builds.unbounded_secrets",
+        Kind::Switch,
+        Some("false"),
+        "Whether builds with secrets may run on machines that cannot bound what their steps use: where systemd makes the engine's control groups, or the agent may not write them. Allow it where everybody who builds is trusted with the machine's memory.",
+    ),
+    setting(
         "builds.log_bytes",
         Kind::Number,
         Some("33554432"),
@@ -765,6 +771,7 @@ pub struct BuildConfig {
     pub memory_bytes: u64,
     pub cpu_millis: u32,
     pub log_bytes: u64,
+    pub unbounded_secrets: bool,
 }
 
 /// Runs of pipelines.

@@ -589,6 +589,9 @@ pub struct BuildSecrets {
     pub bytes: u64,
     /// Results of steps are shared by builds of the same scope alone: hexadecimal digits.
     pub scope: String,
+    /// Whether steps may run without bounds where the machine cannot bound them. Left out unless it is so: agents of before do not know it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub may_be_unbounded: bool,
 }
 
 impl StreamCall for BuildImage {

@@ -21,8 +21,8 @@ use crate::support::engine::PrivateEngine;
 use crate::support::eventually;
 use crate::support::git::{Access, HttpServer, Repository};
 use crate::support::machine::{Machine, PATIENCE, Way, all, by_digest, context, log};
-use crate::support::process::process_lists;
-use crate::support::runs::{RUN_SECS, add, log_of, server_with, start, succeeded};
+use crate::support::process::{ServerProcess, process_lists};
+use crate::support::runs::{LOOPBACK, RUN_SECS, add, ended, log_of, server_with, start, succeeded};
 
 /// A build with secrets, on a machine without a server.
 struct WithSecrets<'a> {
@@ -33,7 +33,7 @@ struct WithSecrets<'a> {
 
 impl<'a> WithSecrets<'a> {
     fn new(machine: &'a Machine, scope: &str) -> Self {
-        let secrets = Some(BuildSecrets { bytes: 0, scope: scope.to_owned() });
+        let secrets = Some(BuildSecrets { bytes: 0, scope: scope.to_owned(), may_be_unbounded: false });
         // With images named, steps may come from the cache.
         let unknown = by_digest("alice/app", format!("sha256:{}", "0".repeat(64)).parse().unwrap());
         let call = BuildImage { secrets, cache_from: vec![unknown], ..machine.build_call() };
@@ -310,6 +310,34 @@ async fn a_secret_reaches_the_step_that_names_it_and_nothing_else() {
     }
     assert_eq!(ran, "None true Some(\"another one\") false ");
     server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_steps_cannot_be_bounded_secrets_are_refused_unless_the_settings_allow_it() {
+    let dockerfile = "FROM scratch\nCOPY probe /\nRUN --mount=type=secret,id=token,required=true [\"/probe\", \"print\", \"read\"]\n";
+    let code = Repository::hello(dockerfile);
+    let git_server = HttpServer::start(code.root(), Access::default()).await;
+    for is_allowed in ["false", "true"] {
+        let settings = [LOOPBACK, ("builds.unbounded_secrets", is_allowed)];
+        let Some(mut server) = ServerProcess::start_unprivileged(&settings).await else { return };
+        let alice = server.account("alice").await;
+        let repo = add(&alice, "app", &git_server, json!({})).await;
+        let path = format!("/api/v1/git-repos/{}/secrets/token", repo["id"]);
+        alice.put(&path, json!({"value": "s3cret"})).await.expect(200);
+
+        let run = start(&alice, &repo).await;
+        let run = ended(&alice, &run).await;
+
+        let log = log_of(&alice, &run).await;
+        if is_allowed == "true" {
+            assert_eq!(run["state"], "succeeded", "{run:#}\n{log}");
+            assert!(log.contains("[without bounds, as the server's settings allow: "), "{log}");
+        } else {
+            assert_eq!((&run["state"], &run["reason"]), (&json!("failed"), &json!("no_build_secrets")), "{log}");
+            assert!(run["message"].as_str().unwrap().contains("builds.unbounded_secrets"), "{run:#}");
+        }
+        server.stop();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -647,7 +647,7 @@ async fn a_server_that_is_killed_leaves_no_shell_behind() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_agent_that_may_signal_nothing_ends_terminals_from_inside() {
-    let Some(server) = ServerProcess::start_unprivileged().await else { return };
+    let Some(server) = ServerProcess::start_unprivileged(&[]).await else { return };
     let alice = server.account("alice").await;
     let (container, name) = run_shell_on(&server, &alice).await;
     let mut terminal = shell(&alice, &container).await;

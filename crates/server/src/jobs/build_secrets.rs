@@ -55,7 +55,11 @@ pub(super) async fn with_context(work: &Work<'_>) -> Result<Option<Sealed>, Stop
     };
     let words = front_ends(&text).map_err(|message| Stop::failed("build_failed", message))?;
     let head = written(&of_build.secrets);
-    let secrets = BuildSecrets { bytes: head.len() as u64, scope: scope(&of_build) };
+    let secrets = BuildSecrets {
+        bytes: head.len() as u64,
+        scope: scope(&of_build),
+        may_be_unbounded: work.app.config.builds.unbounded_secrets,
+    };
     let places: Vec<u64> = words.into_iter().map(|place| at + place as u64).collect();
     let mut position = 0;
     let context = ReaderStream::with_capacity(tokio::fs::File::from_std(file), READ_BYTES);

@@ -20,6 +20,9 @@ use crate::domain::registry;
 use crate::error::Error;
 use crate::link::CallError;
 
+/// What somebody can do whose build's steps cannot be bounded.
+const WITHOUT_BOUNDS: &str = "build it in a cluster, or let an administrator set `builds.unbounded_secrets`";
+
 /// Builds and pushes.
 pub(super) trait Executor: Sync {
     /// Builds the context of a build; on which of our images, if it is on one.
@@ -112,7 +115,10 @@ impl Executor for OnMachine {
                         progress.store(log.written()).await;
                         let refused = LinkError::new(refused.code, veil.cover(&refused.message));
                         return Err(match refused.code {
-                            LinkErrorCode::Unsupported => Stop::Failed("no_build_secrets", refused.message),
+                            LinkErrorCode::Unsupported => {
+                                let message = format!("{}; {WITHOUT_BOUNDS}", refused.message);
+                                Stop::Failed("no_build_secrets", message)
+                            }
                             LinkErrorCode::ImageUnavailable => {
                                 Stop::Failed("base_image_unavailable", refused.message)
                             }

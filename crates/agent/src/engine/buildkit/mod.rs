@@ -71,11 +71,14 @@ pub(super) async fn run(
         ));
     }
     let (names, context) = split(body, secrets.bytes).await?;
-    if engine.uses_systemd().await? {
-        let message = "steps that read secrets cannot be bounded on this engine, because systemd makes its control groups";
-        return Err(LinkError::new(LinkErrorCode::Unsupported, message));
-    }
-    let group = group(call, events).await?;
+    let group = match group(engine, call, events).await {
+        Err(refused) if refused.code == LinkErrorCode::Unsupported && secrets.may_be_unbounded => {
+            let text = format!("[without bounds, as the server's settings allow: {}]\n", refused.message);
+            events.send(BuildEvent::Log(text)).await.map_err(nobody_waits)?;
+            None
+        }
+        group => Some(group?),
+    };
     let given =
         Given { secrets: names, registry: engine.registry().to_owned(), credential: call.credential.clone() };
     let built = with_session(engine, call, &secrets.scope, given, context, events).await;
@@ -93,7 +96,15 @@ async fn prune(engine: &Engine) {
 }
 
 /// The group of all steps of BuildKit, for this build alone, and bounded.
-async fn group(call: &BuildImage, events: &Sender<BuildEvent>) -> Result<Group, LinkError> {
+async fn group(
+    engine: &Engine,
+    call: &BuildImage,
+    events: &Sender<BuildEvent>,
+) -> Result<Group, LinkError> {
+    if engine.uses_systemd().await? {
+        let message = "steps that read secrets cannot be bounded on this engine, because systemd makes its control groups";
+        return Err(LinkError::new(LinkErrorCode::Unsupported, message));
+    }
     let mut is_told = false;
     loop {
         match Group::take(call.memory_bytes, call.cpu_millis).await {

@@ -36,7 +36,7 @@ impl ServerProcess {
 
     /// A server on the test engine that may do nothing on this machine but call the engine, as the systemd unit has it; none
     /// when the engine is skipped, or when this is not root, who alone can become somebody else.
-    pub(crate) async fn start_unprivileged() -> Option<Self> {
+    pub(crate) async fn start_unprivileged(settings: &[(&str, &str)]) -> Option<Self> {
         let engine = super::engine()?;
         let folder = tempfile::tempdir().unwrap();
         let program = folder.path().join("longshore");
@@ -46,7 +46,8 @@ impl ServerProcess {
             return None;
         }
         let data_dir = folder.path().join("data");
-        let settings = [("machine.docker", engine.as_str())];
+        let settings: Vec<_> =
+            [("machine.docker", engine.as_str())].iter().chain(settings).copied().collect();
         Some(Self::start_program(Program::Nobody(program), data_dir, Some(folder), &settings).await)
     }
 
