@@ -333,7 +333,11 @@ async fn where_steps_cannot_be_bounded_secrets_are_refused_unless_the_settings_a
             assert_eq!(run["state"], "succeeded", "{run:#}\n{log}");
             assert!(log.contains("[without bounds, as the server's settings allow: "), "{log}");
         } else {
-            assert_eq!((&run["state"], &run["reason"]), (&json!("failed"), &json!("no_build_secrets")), "{log}");
+            assert_eq!(
+                (&run["state"], &run["reason"]),
+                (&json!("failed"), &json!("no_build_secrets")),
+                "{log}"
+            );
             assert!(run["message"].as_str().unwrap().contains("builds.unbounded_secrets"), "{run:#}");
         }
         server.stop();

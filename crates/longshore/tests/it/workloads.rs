@@ -3,7 +3,7 @@
 use futures::future::join_all;
 use serde_json::json;
 
-use crate::support::cluster::unique;
+use crate::support::cluster::{Cable, unique};
 use crate::support::eventually;
 use crate::support::room::{POD_SECS, Room, SERVICE, deployment, page, send};
 use crate::support::socket::{Socket, Terminal};
@@ -171,6 +171,19 @@ async fn a_terminal_in_a_pod_is_like_one_in_a_container() {
         .json();
     let elsewhere = ticket["path"].as_str().unwrap().replace(pod, "another");
     assert_eq!(Socket::open(&mallory.anonymous(), &elsewhere, &[]).await.err().unwrap().status, 404);
+
+    let mut cable = Cable::to(&room.cluster).await;
+    let kubeconfig = cable.through(room.cluster.least_kubeconfig()).to_string();
+    let admin = room.server.admin().await;
+    admin.patch("/api/v1/clusters/test", json!({"kubeconfig": kubeconfig})).await.expect(200);
+    let mut shell = Terminal::in_pod(&room.henry, "test", pod, "command=/bin/busybox&command=sh").await;
+    shell.write("/bin/busybox expr 40 + 2\n").await;
+    shell.shows("42").await;
+    cable.cut();
+    let ended = shell.ended().await;
+    assert_eq!(ended["reason"], "failed", "{ended}");
+    assert!(ended["message"].as_str().unwrap().contains("the connection to the cluster broke"), "{ended}");
+    cable.mend().await;
     room.close().await;
 }
 

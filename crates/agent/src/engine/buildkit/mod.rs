@@ -96,11 +96,7 @@ async fn prune(engine: &Engine) {
 }
 
 /// The group of all steps of BuildKit, for this build alone, and bounded.
-async fn group(
-    engine: &Engine,
-    call: &BuildImage,
-    events: &Sender<BuildEvent>,
-) -> Result<Group, LinkError> {
+async fn group(engine: &Engine, call: &BuildImage, events: &Sender<BuildEvent>) -> Result<Group, LinkError> {
     if engine.uses_systemd().await? {
         let message = "steps that read secrets cannot be bounded on this engine, because systemd makes its control groups";
         return Err(LinkError::new(LinkErrorCode::Unsupported, message));

@@ -24,7 +24,7 @@ use super::{Failure, Mirrors, News, OWN_NAME, kubeconfig};
 use crate::error::Result;
 
 /// How long an API server may take for one request.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 /// Largest answer that is read into memory.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// Who applies, as the cluster notes it beside each field.

@@ -19,11 +19,9 @@ use kube::Api;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use wire::names::NamespaceName;
 
-use super::cluster::{acting_as, too_slow};
+use super::cluster::{PATIENCE, acting_as, too_slow};
 use super::{Cluster, Failure, OWN_NAME};
 
-/// How long a connection may take.
-const PATIENCE: Duration = Duration::from_secs(20);
 /// How long a connection waits for the next request, and how many of one port do.
 const IDLE: Duration = Duration::from_secs(15);
 const IDLE_MAX: usize = 8;
