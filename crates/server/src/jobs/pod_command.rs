@@ -40,9 +40,10 @@ impl InCluster {
         let mut tries = 1;
         loop {
             match self.give_once(work, pod, secrets).await {
-                // The connection broke: what was given is thrown away by the next try.
-                Err(Stop::Lost(error)) if tries < GIVES => {
-                    tracing::debug!(%error, tries, "a pod did not get what it shall build");
+                // The connection broke, or the build that a server before us had given everything ended meanwhile and took the command with
+                // it, which its pod's state shows a moment later. What was given is thrown away by the next try.
+                Err(Stop::Lost(_) | Stop::Failed(..)) if tries < GIVES => {
+                    tracing::debug!(tries, "a pod did not get what it shall build");
                     tries += 1;
                     tokio::time::sleep(AWAY_PAUSE).await;
                 }
