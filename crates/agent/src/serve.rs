@@ -22,7 +22,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc::{self, Sender};
 use tokio::time::Instant;
 use tokio_util::io::InspectWriter;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use wire::container_uses::{ReadUses, ReadUsesDone};
 use wire::disk_uses::{MeasureDisk, MeasureDiskDone};
 use wire::files::{
@@ -96,16 +96,24 @@ impl Agent {
             .max_concurrent_streams(STREAMS_MAX)
             .keep_alive_interval(ping_every)
             .keep_alive_timeout(ping_timeout);
-        let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
-        let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = self.shutdown().cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                tokio::time::timeout(GOODBYE_TIMEOUT, connection).await.unwrap_or(Ok(()))
+        let shutdown = self.shutdown().clone();
+        let serving = async move {
+            let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service));
+            let ended = tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = shutdown.cancelled() => {
+                    connection.as_mut().graceful_shutdown();
+                    tokio::time::timeout(GOODBYE_TIMEOUT, connection).await.unwrap_or(Ok(()))
+                }
+            };
+            if let Err(error) = ended {
+                tracing::debug!("the link ended: {error}");
             }
         };
-        if let Err(error) = ended {
-            tracing::debug!("the link ended: {error}");
+        // A task of its own: what it is woken for concerns no other connection, and waking a program's main future costs a
+        // call of the system.
+        if let Err(error) = AbortOnDropHandle::new(self.tasks().spawn(serving)).await {
+            tracing::warn!("the link ended: {error}");
         }
     }
 

@@ -1,23 +1,24 @@
 //! A typed call to a machine, and the events of a streaming one. Dropping either tells the agent to stop.
 
-use std::io;
 use std::marker::PhantomData;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
+use futures::future::poll_fn;
 use futures::{StreamExt, stream};
-use http::{HeaderValue, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Limited};
-use hyper::body::Incoming;
+use h2::client::ResponseFuture;
+use h2::{Reason, RecvStream, SendStream};
+use http::{HeaderValue, Request, StatusCode, header};
 use serde::de::DeserializeOwned;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use wire::ids::MachineId;
 use wire::link::{
     ByteCall, CALL_HEADER, Call, Channel, HEARS_HEADER, LEVEL_HEADER, LINE_BYTES_MAX, LINK_LEVEL, LinkError,
-    StreamCall, Watch, WatchEvent,
+    LinkErrorCode, StreamCall, Watch, WatchEvent,
 };
 
 use super::Hub;
@@ -54,12 +55,9 @@ impl Hub {
         call: &C,
         timeout: Duration,
     ) -> Result<C::Reply, CallError> {
-        let body = Body::from(to_json(call));
-        let request = request(C::PATH, None, body);
         let exchange = async {
-            let response = self.send(machine, C::CHANNEL, request).await?;
-            let bytes = read(response.into_body(), REPLY_BYTES_MAX).await?;
-            serde_json::from_slice(&bytes)
+            let mut reply = self.ask(machine, C::CHANNEL, request(C::PATH), call).await?;
+            serde_json::from_slice(&whole(&mut reply, REPLY_BYTES_MAX).await?)
                 .map_err(|error| CallError::Broken(format!("its reply cannot be read: {error}")))
         };
         tokio::time::timeout(timeout, exchange).await.map_err(|_| CallError::TimedOut)?
@@ -72,15 +70,18 @@ impl Hub {
         call: &S,
         body: Option<Body>,
     ) -> Result<EventStream<S::Event>, CallError> {
-        let json = to_json(call);
+        let Some(body) = body else {
+            let events = self.ask(machine, S::CHANNEL, request(S::PATH), call);
+            return Ok(EventStream::new(in_time(events).await?, None));
+        };
         let cancelled = CancellationToken::new();
         let cancel = cancelled.clone().drop_guard();
-        let request = match body {
-            None => request(S::PATH, None, Body::from(json)),
-            Some(_) if json.len() > HEADER_CALL_BYTES_MAX => return Err(too_long(json.len())),
-            Some(body) => request(S::PATH, Some(&json), until_cancelled(body, cancelled)),
+        let begin = async {
+            let (response, to) = self.open(machine, S::CHANNEL, carrying(S::PATH, call)?).await?;
+            self.spawn(async move { cancelled.run_until_cancelled(carry(body, to)).await });
+            answer(response).await
         };
-        self.begin(machine, S::CHANNEL, request, cancel).await
+        Ok(EventStream::new(in_time(begin).await?, Some(cancel)))
     }
 
     /// Begins to watch a machine. Whatever comes over its connection is taken for a sign of life, and its agent is told so.
@@ -89,110 +90,146 @@ impl Hub {
         machine: &MachineId,
         call: &Watch,
     ) -> Result<EventStream<WatchEvent>, CallError> {
-        let mut request = request(Watch::PATH, None, Body::from(to_json(call)));
+        let mut request = request(Watch::PATH);
         request.headers_mut().insert(HEARS_HEADER, HeaderValue::from_static("everything"));
-        self.begin(machine, Watch::CHANNEL, request, CancellationToken::new().drop_guard()).await
+        Ok(EventStream::new(in_time(self.ask(machine, Watch::CHANNEL, request, call)).await?, None))
     }
 
-    async fn begin<E>(
-        &self,
-        machine: &MachineId,
-        channel: Channel,
-        request: Request<Body>,
-        cancel: DropGuard,
-    ) -> Result<EventStream<E>, CallError> {
-        let begin = self.send(machine, channel, request);
-        let response =
-            tokio::time::timeout(BEGIN_TIMEOUT, begin).await.map_err(|_| CallError::TimedOut)??;
-        let body = response.into_body();
-        Ok(EventStream { body, buffer: BytesMut::new(), searched: 0, event: PhantomData, _cancel: cancel })
-    }
-
-    /// Begins a call that carries bytes and answers with bytes of its own form. Drop the guard to give it up.
+    /// Begins a call that carries bytes and is answered with bytes of its own form. Letting go of both ends gives it up.
     pub(super) async fn bytes<B: ByteCall>(
         &self,
         machine: &MachineId,
         call: &B,
-        body: Body,
-    ) -> Result<(Incoming, DropGuard), CallError> {
-        let json = to_json(call);
-        if json.len() > HEADER_CALL_BYTES_MAX {
-            return Err(too_long(json.len()));
-        }
-        let cancelled = CancellationToken::new();
-        let cancel = cancelled.clone().drop_guard();
-        let request = request(B::PATH, Some(&json), until_cancelled(body, cancelled));
-        let begin = self.send(machine, call.channel(), request);
-        let response =
-            tokio::time::timeout(BEGIN_TIMEOUT, begin).await.map_err(|_| CallError::TimedOut)??;
-        Ok((response.into_body(), cancel))
+    ) -> Result<(SendStream<Bytes>, RecvStream), CallError> {
+        in_time(async {
+            let (response, to) = self.open(machine, call.channel(), carrying(B::PATH, call)?).await?;
+            Ok((to, answer(response).await?))
+        })
+        .await
     }
 
-    async fn send(
+    /// Makes a call whose body is itself; what it is answered with.
+    async fn ask(
         &self,
         machine: &MachineId,
         channel: Channel,
-        request: Request<Body>,
-    ) -> Result<Response<Incoming>, CallError> {
-        let mut sender = self.sender(machine, channel).await?;
-        let response = sender.send_request(request).await.map_err(broken)?;
-        if response.status() == StatusCode::OK {
-            return Ok(response);
+        mut request: Request<()>,
+        call: &impl serde::Serialize,
+    ) -> Result<RecvStream, CallError> {
+        request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let (response, mut to) = self.open(machine, channel, request).await?;
+        to.send_data(to_json(call).into(), true).map_err(broken)?;
+        answer(response).await
+    }
+
+    async fn open(
+        &self,
+        machine: &MachineId,
+        channel: Channel,
+        request: Request<()>,
+    ) -> Result<(ResponseFuture, SendStream<Bytes>), CallError> {
+        let sender = self.sender(machine, channel).await?;
+        sender.ready().await.map_err(broken)?.send_request(request, false).map_err(broken)
+    }
+}
+
+/// Waits until a call is answered, which begins at once.
+async fn in_time<T>(begin: impl Future<Output = Result<T, CallError>>) -> Result<T, CallError> {
+    tokio::time::timeout(BEGIN_TIMEOUT, begin).await.map_err(|_| CallError::TimedOut)?
+}
+
+async fn answer(response: ResponseFuture) -> Result<RecvStream, CallError> {
+    let response = response.await.map_err(broken)?;
+    let status = response.status();
+    let mut body = response.into_body();
+    if status == StatusCode::OK {
+        return Ok(body);
+    }
+    match serde_json::from_slice::<LinkError>(&whole(&mut body, LINE_BYTES_MAX).await?) {
+        Ok(error) => Err(CallError::Refused(error)),
+        Err(_) => Err(CallError::Broken(format!("it answered {status}"))),
+    }
+}
+
+/// The next piece of an answer; none after the last. Nothing is lost when this future is dropped.
+pub(super) async fn piece(body: &mut RecvStream) -> Option<Result<Bytes, CallError>> {
+    match body.data().await? {
+        Ok(bytes) => Some(body.flow_control().release_capacity(bytes.len()).map(|()| bytes).map_err(broken)),
+        // What was answered is whole; it was said to somebody who was still sending.
+        Err(error) if error.reason() == Some(Reason::NO_ERROR) => None,
+        Err(error) => Some(Err(broken(error))),
+    }
+}
+
+async fn whole(body: &mut RecvStream, limit: usize) -> Result<BytesMut, CallError> {
+    let mut whole = BytesMut::new();
+    while let Some(bytes) = piece(body).await {
+        whole.extend_from_slice(&bytes?);
+        if whole.len() > limit {
+            return Err(CallError::Broken(format!("its answer is longer than {limit} bytes")));
         }
-        let status = response.status();
-        let bytes = read(response.into_body(), LINE_BYTES_MAX).await?;
-        match serde_json::from_slice::<LinkError>(&bytes) {
-            Ok(error) => Err(CallError::Refused(error)),
-            Err(_) => Err(CallError::Broken(format!("it answered {status}"))),
+    }
+    Ok(whole)
+}
+
+/// Carries a body to its end, as fast as the agent takes it. One that breaks off is not taken for a whole one: without its end the
+/// agent is told that it was given up.
+async fn carry(body: Body, mut to: SendStream<Bytes>) {
+    let mut pieces = body.into_data_stream();
+    loop {
+        let piece = tokio::select! {
+            piece = pieces.next() => piece,
+            // Nobody takes any more.
+            _ = poll_fn(|context| to.poll_reset(context)) => return,
+        };
+        match piece {
+            Some(Ok(bytes)) => {
+                let is_taken = poll_fn(|context| poll_room(&mut to, context)).await;
+                if !is_taken || to.send_data(bytes, false).is_err() {
+                    return;
+                }
+            }
+            Some(Err(_)) => return to.send_reset(Reason::CANCEL),
+            None => return drop(to.send_data(Bytes::new(), true)),
         }
     }
 }
 
-fn too_long(bytes: usize) -> CallError {
-    let message = format!("the call is {bytes} bytes, at most {HEADER_CALL_BYTES_MAX}");
-    LinkError::new(wire::link::LinkErrorCode::Invalid, message).into()
+/// Waits until the agent takes more; false when it takes nothing any more.
+pub(super) fn poll_room(to: &mut SendStream<Bytes>, context: &mut Context<'_>) -> Poll<bool> {
+    while to.capacity() == 0 {
+        to.reserve_capacity(1);
+        if !matches!(ready!(to.poll_capacity(context)), Some(Ok(_))) {
+            return Poll::Ready(false);
+        }
+    }
+    Poll::Ready(true)
 }
 
 fn to_json(call: &impl serde::Serialize) -> Vec<u8> {
     serde_json::to_vec(call).expect("calls can be written as JSON")
 }
 
-fn request(path: &str, header_call: Option<&[u8]>, body: Body) -> Request<Body> {
-    let mut request = Request::post(format!("http://agent{path}"))
+fn request(path: &str) -> Request<()> {
+    Request::post(format!("http://agent{path}"))
         .header(LEVEL_HEADER, LINK_LEVEL)
-        .body(body)
-        .expect("paths of calls are paths");
-    let Some(json) = header_call else {
-        request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        return request;
-    };
+        .body(())
+        .expect("paths of calls are paths")
+}
+
+/// The request for a call that carries something besides itself.
+fn carrying(path: &str, call: &impl serde::Serialize) -> Result<Request<()>, CallError> {
+    let json = to_json(call);
+    if json.len() > HEADER_CALL_BYTES_MAX {
+        let message = format!("the call is {} bytes, at most {HEADER_CALL_BYTES_MAX}", json.len());
+        return Err(LinkError::new(LinkErrorCode::Invalid, message).into());
+    }
     let mut value = HeaderValue::from_str(&BASE64_STANDARD.encode(json)).expect("base64 is a header value");
     // It holds a credential: not to be logged, nor kept in the connection's table of headers.
     value.set_sensitive(true);
+    let mut request = request(path);
     request.headers_mut().insert(CALL_HEADER, value);
-    request
-}
-
-/// HTTP/2 tells the agent that nobody reads its answer only once the body is sent. So a body breaks off by itself when its
-/// call is dropped: with an error, because a body that just ended would be taken for a whole one.
-fn until_cancelled(body: Body, cancelled: CancellationToken) -> Body {
-    let parts = stream::unfold(Some(body.into_data_stream()), move |parts| {
-        let cancelled = cancelled.clone();
-        async move {
-            let mut parts = parts?;
-            tokio::select! {
-                biased;
-                () = cancelled.cancelled() => Some((Err(io::Error::other("the call was dropped")), None)),
-                part = parts.next() => Some((part?.map_err(io::Error::other), Some(parts))),
-            }
-        }
-    });
-    Body::from_stream(parts)
-}
-
-async fn read(body: Incoming, limit: usize) -> Result<Bytes, CallError> {
-    let collected = Limited::new(body, limit).collect().await;
-    collected.map(http_body_util::Collected::to_bytes).map_err(|error| CallError::Broken(error.to_string()))
+    Ok(request)
 }
 
 pub(super) fn broken(error: impl std::error::Error) -> CallError {
@@ -203,17 +240,21 @@ pub(super) fn broken(error: impl std::error::Error) -> CallError {
 /// The events of a streaming call. Dropping it tells the agent to stop.
 #[derive(Debug)]
 pub struct EventStream<E> {
-    body: Incoming,
+    body: RecvStream,
     /// What has come of the next lines; at most one line and one frame.
     buffer: BytesMut,
     /// So many bytes of that hold no end of a line.
     searched: usize,
     event: PhantomData<fn() -> E>,
     /// Breaks off the body of the call, if it is still on its way.
-    _cancel: DropGuard,
+    _cancel: Option<DropGuard>,
 }
 
 impl<E: DeserializeOwned> EventStream<E> {
+    fn new(body: RecvStream, cancel: Option<DropGuard>) -> Self {
+        Self { body, buffer: BytesMut::new(), searched: 0, event: PhantomData, _cancel: cancel }
+    }
+
     /// The next event; none after the last. Nothing is lost when this future is dropped.
     pub async fn next(&mut self) -> Option<Result<E, CallError>> {
         loop {
@@ -233,14 +274,9 @@ impl<E: DeserializeOwned> EventStream<E> {
                     "one of its events is longer than {LINE_BYTES_MAX} bytes"
                 ))));
             }
-            match self.body.frame().await {
-                Some(Ok(frame)) => {
-                    if let Ok(mut data) = frame.into_data() {
-                        self.buffer.extend_from_slice(data.chunk());
-                        data.advance(data.len());
-                    }
-                }
-                Some(Err(error)) => return Some(Err(broken(error))),
+            match piece(&mut self.body).await {
+                Some(Ok(bytes)) => self.buffer.extend_from_slice(&bytes),
+                Some(Err(error)) => return Some(Err(error)),
                 None if self.buffer.is_empty() => return None,
                 None => {
                     self.forget();

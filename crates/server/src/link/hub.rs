@@ -7,9 +7,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
-use axum::body::Body;
-use hyper::client::conn::http2::{Builder, SendRequest};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use axum::body::Bytes;
+use futures::FutureExt;
+use futures::future::{Either, pending, poll_fn};
+use h2::client::{Builder, SendRequest};
+use h2::{Ping, PingPong};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
@@ -81,7 +83,7 @@ struct Connection {
     epoch: u64,
     /// Which process of the agent holds it; none in this process.
     process: Option<AgentProcessId>,
-    sender: SendRequest<Body>,
+    sender: SendRequest<Bytes>,
     /// When it was last asked for.
     used_at: Instant,
     /// When something last came over it; none where that is not asked.
@@ -163,34 +165,28 @@ impl Hub {
         IO: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let refuse = |reason: String| AttachError { machine: machine.clone(), reason };
-        let ended = CancellationToken::new();
-        let _end = ended.clone().drop_guard();
-        let running = TaskTracker::new();
-        let tracked = Tracked { tasks: self.inner.tasks.clone(), running: running.clone(), ended };
-        let mut builder = Builder::new(tracked);
-        builder
-            .timer(TokioTimer::new())
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_send_buf_size(SEND_BUFFER)
-            .max_frame_size(FRAME_BYTES);
-        // An agent of another process asks on control itself, and that is its sign of life.
-        let is_listened_to = channel == Channel::Control && process.is_some();
-        if !is_listened_to {
-            builder
-                .keep_alive_interval(PING_EVERY)
-                .keep_alive_timeout(PING_TIMEOUT)
-                .keep_alive_while_idle(true);
-        }
         let heard_at = Arc::new(Mutex::new(Instant::now()));
         let hearing = Arc::clone(&heard_at);
         let io = InspectReader::new(io, move |_: &[u8]| *locked(&hearing) = Instant::now());
-        let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, builder.handshake(TokioIo::new(io)));
-        let (sender, connection) = handshake
+        let mut builder = Builder::new();
+        builder
+            .initial_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_send_buffer_size(SEND_BUFFER)
+            .max_frame_size(FRAME_BYTES)
+            .enable_push(false);
+        let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, builder.handshake(io));
+        let (sender, mut connection) = handshake
             .await
             .map_err(|_| refuse(format!("it was silent for {} seconds", HANDSHAKE_TIMEOUT.as_secs())))?
             .map_err(|error| refuse(error.to_string()))?;
 
+        // An agent of another process asks on control itself, and that is its sign of life.
+        let is_listened_to = channel == Channel::Control && process.is_some();
+        let silence = match connection.ping_pong().filter(|_| !is_listened_to) {
+            Some(pings) => Either::Left(unanswered(pings, Arc::clone(&heard_at))),
+            None => Either::Right(pending()),
+        };
         let cut = Cut::default();
         let heard_at = is_listened_to.then_some(heard_at);
         let used_at = Instant::now();
@@ -198,16 +194,9 @@ impl Hub {
         let epoch = self.insert(&machine, channel, made);
         let name = channel.as_str();
         tracing::info!(machine.id = %machine, link.channel = name, link.epoch = epoch, "machine connected");
-        let carried = async {
-            let ended = connection.await;
-            // Nobody can call on it any more: it is closed, or it was let go of. What is under way on it comes to its end.
-            self.retire(&machine, channel, epoch);
-            running.close();
-            running.wait().await;
-            ended.map_or_else(|error| error.to_string(), |()| "it said goodbye".to_owned())
-        };
         let reason = tokio::select! {
-            reason = carried => reason,
+            ended = connection => ended.map_or_else(|error| error.to_string(), |()| "it said goodbye".to_owned()),
+            () = silence => "it answers no ping".to_owned(),
             reason = cut.reason() => reason.to_owned(),
             () = self.inner.shutdown.cancelled() => "the server stops".to_owned(),
         };
@@ -352,7 +341,7 @@ impl Hub {
         &self,
         machine: &MachineId,
         channel: Channel,
-    ) -> Result<SendRequest<Body>, CallError> {
+    ) -> Result<SendRequest<Bytes>, CallError> {
         if let Some(sender) = self.ready(machine, channel) {
             return Ok(sender);
         }
@@ -387,12 +376,19 @@ impl Hub {
     }
 
     /// The way over a connection that is there.
-    fn ready(&self, machine: &MachineId, channel: Channel) -> Option<SendRequest<Body>> {
+    fn ready(&self, machine: &MachineId, channel: Channel) -> Option<SendRequest<Bytes>> {
         let key = (machine.clone(), channel);
         let mut connections = self.connections();
-        let connection = connections.by_machine.get_mut(&key).filter(|it| !it.sender.is_closed())?;
+        let connection = connections.by_machine.get_mut(&key)?;
+        // That it has said goodbye is told at once; what may still be waited for is none of this.
+        poll_fn(|context| connection.sender.poll_ready(context)).now_or_never().transpose().ok()?;
         connection.used_at = Instant::now();
         Some(connection.sender.clone())
+    }
+
+    /// Starts what belongs to a call and ends with its connection.
+    pub(super) fn spawn(&self, work: impl Future<Output: Send> + Send + 'static) {
+        self.inner.tasks.spawn(work);
     }
 
     fn insert(&self, machine: &MachineId, channel: Channel, made: Connection) -> u64 {
@@ -422,15 +418,6 @@ impl Hub {
         drop(connections);
         self.inner.changes.send_modify(|count| *count += 1);
         epoch
-    }
-
-    /// Makes a connection one on which nobody calls.
-    fn retire(&self, machine: &MachineId, channel: Channel, epoch: u64) {
-        let mut connections = self.connections();
-        let Some(held) = connections.take(machine, channel, epoch) else { return };
-        connections.leave(machine.clone(), held);
-        drop(connections);
-        self.inner.changes.send_modify(|count| *count += 1);
     }
 
     fn remove(&self, machine: &MachineId, channel: Channel, epoch: u64) {
@@ -503,26 +490,23 @@ async fn look_after(hub: Weak<Inner>, shutdown: CancellationToken) {
     }
 }
 
+/// Ends when a connection on which nothing came for a while answers no ping either.
+async fn unanswered(mut pings: PingPong, heard_at: Moment) {
+    loop {
+        let due = *locked(&heard_at) + PING_EVERY;
+        if Instant::now() < due {
+            tokio::time::sleep_until(due).await;
+            continue;
+        }
+        match tokio::time::timeout(PING_TIMEOUT, pings.ping(Ping::opaque())).await {
+            Ok(Ok(_)) => {}
+            // A connection that has ended says so itself.
+            Ok(Err(_)) => pending().await,
+            Err(_) => return,
+        }
+    }
+}
+
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Runs hyper's own tasks among the hub's and ends them with their connection: they hold the pipe, and a call that waits
-/// on a connection that was replaced must learn of it.
-#[derive(Clone)]
-struct Tracked {
-    tasks: TaskTracker,
-    /// Those of this connection alone.
-    running: TaskTracker,
-    ended: CancellationToken,
-}
-
-impl<F> hyper::rt::Executor<F> for Tracked
-where
-    F: Future<Output: Send> + Send + 'static,
-{
-    fn execute(&self, task: F) {
-        let ended = self.ended.clone();
-        self.tasks.spawn(self.running.track_future(async move { ended.run_until_cancelled(task).await }));
-    }
 }

@@ -1,19 +1,20 @@
 //! Calls whose answer is bytes: a command in a container, with input one way and output the other. Dropping either half
 //! tells the agent to end it. Commands in pods take the same form, though no agent is in between.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
 use axum::body::{Body, Bytes};
-use futures::{Stream, stream};
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
+use futures::Stream;
+use futures::future::poll_fn;
+use h2::{Reason, RecvStream, SendStream};
 use tokio::sync::mpsc;
-use tokio_util::sync::DropGuard;
 use wire::files::{ReadFiles, WriteFiles, WriteFilesEvent};
 use wire::frames::{Frame, FrameReader};
 use wire::ids::MachineId;
 use wire::link::{Exec, ExecInput, ExecOutput};
 
 use super::Hub;
-use super::call::{CallError, EventStream, broken};
+use super::call::{CallError, EventStream, piece, poll_room};
 
 /// Pieces of input that wait for a slow command before whoever gives it waits.
 const INPUT_WAITING: usize = 8;
@@ -25,13 +26,50 @@ impl Hub {
         machine: &MachineId,
         call: &Exec,
     ) -> Result<(CommandInput, CommandOutput), CallError> {
-        let (sender, receiver) = mpsc::channel::<Bytes>(INPUT_WAITING);
-        let pieces = stream::unfold(receiver, |mut receiver| async {
-            Some((Ok::<_, std::convert::Infallible>(receiver.recv().await?), receiver))
-        });
-        let (body, cancel) = self.bytes(machine, call, Body::from_stream(pieces)).await?;
-        let output = CommandOutput(Output::Link { body, frames: FrameReader::default(), _cancel: cancel });
-        Ok((CommandInput(Input::Link(sender)), output))
+        let (to, body) = self.bytes(machine, call).await?;
+        let way = Arc::new(Way { to: Mutex::new(to), turn: tokio::sync::Mutex::default() });
+        let end = End(Arc::downgrade(&way));
+        let output = Output::Link { body, frames: FrameReader::default(), _end: end };
+        Ok((CommandInput(Input::Link(way)), CommandOutput(output)))
+    }
+}
+
+/// The way to a command on a machine. Without it the command's input is at its end.
+#[derive(Debug)]
+struct Way {
+    to: Mutex<SendStream<Bytes>>,
+    /// Of several who give input one waits for room, and the others for their turn.
+    turn: tokio::sync::Mutex<()>,
+}
+
+impl Way {
+    fn to(&self) -> MutexGuard<'_, SendStream<Bytes>> {
+        self.to.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn send(&self, frame: Bytes) -> bool {
+        let _turn = self.turn.lock().await;
+        poll_fn(|context| poll_room(&mut self.to(), context)).await
+            && self.to().send_data(frame, false).is_ok()
+    }
+}
+
+impl Drop for Way {
+    fn drop(&mut self) {
+        // A command that is over takes no end.
+        drop(self.to().send_data(Bytes::new(), true));
+    }
+}
+
+/// Ends a command when nobody listens to it any more.
+#[derive(Debug)]
+struct End(Weak<Way>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        if let Some(way) = self.0.upgrade() {
+            way.to().send_reset(Reason::CANCEL);
+        }
     }
 }
 
@@ -45,15 +83,16 @@ pub fn command() -> (CommandInput, CommandOutput, mpsc::Receiver<ExecInput>, mps
 /// Files of a container, as they arrive. Dropping it ends the reading on the machine.
 #[derive(Debug)]
 pub struct FilePieces {
-    body: Incoming,
-    _cancel: DropGuard,
+    body: RecvStream,
 }
 
 impl Hub {
     /// Reads files of a container as a tar.
     pub async fn read_files(&self, machine: &MachineId, call: &ReadFiles) -> Result<FilePieces, CallError> {
-        let (body, cancel) = self.bytes(machine, call, Body::empty()).await?;
-        Ok(FilePieces { body, _cancel: cancel })
+        let (mut to, body) = self.bytes(machine, call).await?;
+        // Nothing goes with it.
+        drop(to.send_data(Bytes::new(), true));
+        Ok(FilePieces { body })
     }
 }
 
@@ -72,16 +111,7 @@ impl Hub {
 impl FilePieces {
     /// The next piece; none after the last. Nothing is lost when this future is dropped.
     pub async fn next(&mut self) -> Option<Result<Bytes, CallError>> {
-        loop {
-            match self.body.frame().await? {
-                Ok(frame) => {
-                    if let Ok(data) = frame.into_data() {
-                        return Some(Ok(data));
-                    }
-                }
-                Err(error) => return Some(Err(broken(error))),
-            }
-        }
+        piece(&mut self.body).await
     }
 }
 
@@ -91,7 +121,7 @@ pub struct CommandInput(Input);
 
 #[derive(Clone, Debug)]
 enum Input {
-    Link(mpsc::Sender<Bytes>),
+    Link(Arc<Way>),
     Local(mpsc::Sender<ExecInput>),
 }
 
@@ -99,7 +129,7 @@ impl CommandInput {
     /// Waits until there is room for it; false when the command is over.
     pub async fn send(&self, input: ExecInput) -> bool {
         match &self.0 {
-            Input::Link(sender) => sender.send(input.encode().into()).await.is_ok(),
+            Input::Link(way) => way.send(input.encode().into()).await,
             Input::Local(sender) => sender.send(input).await.is_ok(),
         }
     }
@@ -111,7 +141,7 @@ pub struct CommandOutput(Output);
 
 #[derive(Debug)]
 enum Output {
-    Link { body: Incoming, frames: FrameReader<ExecOutput>, _cancel: DropGuard },
+    Link { body: RecvStream, frames: FrameReader<ExecOutput>, _end: End },
     Local(mpsc::Receiver<ExecOutput>),
 }
 
@@ -128,13 +158,9 @@ impl CommandOutput {
                 Err(error) => return Some(Err(CallError::Broken(error.to_string()))),
                 Ok(None) => {}
             }
-            match body.frame().await? {
-                Ok(frame) => {
-                    if let Some(data) = frame.data_ref() {
-                        frames.push(data);
-                    }
-                }
-                Err(error) => return Some(Err(broken(error))),
+            match piece(body).await? {
+                Ok(bytes) => frames.push(&bytes),
+                Err(error) => return Some(Err(error)),
             }
         }
     }
