@@ -3,32 +3,30 @@
 //! does. First the agent proves by its key which machine it is; then, on all but the registry's, the roles flip: the agent serves
 //! calls.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use bytes::Bytes;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use futures::{FutureExt, SinkExt, StreamExt, future};
-use http::{HeaderValue, Uri};
+use futures::{FutureExt, StreamExt};
+use http::{Request, StatusCode, Uri, header};
+use http_body_util::{BodyExt as _, Collected, Limited};
 use hyper::client::conn::http2::SendRequest;
+use hyper::upgrade::Upgraded;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::client::proxy::matcher::Matcher;
+use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::handshake::client::Request;
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::tungstenite::{self, Message};
-use tokio_util::io::{CopyToBytes, SinkWriter, StreamReader};
+use tokio_util::task::AbortOnDropHandle;
 use tower::ServiceExt as _;
 use wire::ids::AgentProcessId;
 use wire::link::{
@@ -36,14 +34,16 @@ use wire::link::{
     SOCKET_PATH, Verdict, proof_statement,
 };
 use wire::problem::Problem;
+use wire::web_socket::{self, Side};
 
 use crate::backoff::Backoff;
 use crate::door;
 use crate::serve::{CONTROL_PING_EVERY, CONTROL_PING_TIMEOUT};
 use crate::{Agent, MachineKey, tls};
 
-/// HTTP/2 frames are far smaller; what is larger is not ours.
-const MESSAGE_BYTES_MAX: usize = 1 << 20;
+/// A question and a verdict are some sentences at most, and so is a refusal.
+const VERDICT_BYTES_MAX: usize = 64 << 10;
+const PROBLEM_BYTES_MAX: usize = 64 << 10;
 /// For reaching the server at all. A network that was just mended must not be waited for by an attempt from before.
 const REACH_TIMEOUT: Duration = Duration::from_secs(5);
 /// For everything until the server has said that this machine is welcome.
@@ -316,54 +316,68 @@ impl Dialing<'_> {
         &self,
         channel: Channel,
     ) -> Result<impl AsyncRead + AsyncWrite + Send + Unpin + use<>, Failed> {
-        let request = self.request(channel)?;
-        let stream = self.open(request.uri()).await?;
-        let config = WebSocketConfig::default()
-            .read_buffer_size(channel.socket_buffer_bytes())
-            .write_buffer_size(channel.socket_buffer_bytes())
-            .max_write_buffer_size(2 * MESSAGE_BYTES_MAX)
-            .max_message_size(Some(MESSAGE_BYTES_MAX))
-            .max_frame_size(Some(MESSAGE_BYTES_MAX));
-        let mut socket =
-            match tokio_tungstenite::client_async_with_config(request, stream, Some(config)).await {
-                Ok((socket, _)) => socket,
-                Err(tungstenite::Error::Http(response)) => {
-                    let body = response.body().as_deref().unwrap_or_default();
-                    let detail = serde_json::from_slice(body).map(|problem: Problem| problem.detail);
-                    let status = response.status();
-                    return Err(Failed::Refused(detail.map_or_else(
-                        |_| format!("it answered {status}"),
-                        |detail| format!("it answered {status}: {detail}"),
-                    )));
-                }
-                Err(error) => return Err(error.to_string().into()),
-            };
+        let uri = self.uri(channel)?;
+        let stream = self.open(&uri).await?;
+        let mut socket = self.upgrade(&uri, stream).await?;
         self.prove(&mut socket, channel).await?;
-        Ok(pipe(socket))
+        Ok(socket)
     }
 
-    fn request(&self, channel: Channel) -> Result<Request, String> {
+    fn uri(&self, channel: Channel) -> Result<Uri, String> {
         let base = self.server.url.trim_end_matches('/');
-        let base = match (base.strip_prefix("http://"), base.strip_prefix("https://")) {
-            (Some(rest), _) => format!("ws://{rest}"),
-            (_, Some(rest)) => format!("wss://{rest}"),
-            _ => return Err("its address begins with neither `http://` nor `https://`".into()),
-        };
-        let mut request = format!("{base}{SOCKET_PATH}?channel={}", channel.as_str())
-            .into_client_request()
+        if !base.starts_with("http://") && !base.starts_with("https://") {
+            return Err("its address begins with neither `http://` nor `https://`".into());
+        }
+        let uri = format!("{base}{SOCKET_PATH}?channel={}", channel.as_str()).parse();
+        uri.map_err(|error| format!("its address is not one: {error}"))
+    }
+
+    /// Makes a connection a WebSocket.
+    async fn upgrade(&self, uri: &Uri, stream: Box<dyn Stream>) -> Result<WebSocket, Failed> {
+        let key = BASE64_STANDARD.encode(uuid::Uuid::now_v7());
+        let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        let host = uri.authority().map_or("", |host| host.as_str().rsplit('@').next().unwrap_or_default());
+        let request = Request::get(path)
+            .header(header::HOST, host)
+            .header(header::CONNECTION, "Upgrade")
+            .header(header::UPGRADE, "websocket")
+            .header(header::SEC_WEBSOCKET_VERSION, "13")
+            .header(header::SEC_WEBSOCKET_KEY, &key)
+            .header(MACHINE_HEADER, self.agent.machine_id().as_str())
+            .header(LEVEL_HEADER, LINK_LEVEL)
+            .body(Body::empty())
             .map_err(|error| format!("its address is not one: {error}"))?;
-        let machine =
-            HeaderValue::from_str(self.agent.machine_id().as_str()).expect("an id is a header value");
-        let headers = request.headers_mut();
-        headers.insert(MACHINE_HEADER, machine);
-        headers.insert(LEVEL_HEADER, LINK_LEVEL.into());
-        Ok(request)
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| error.to_string())?;
+        // Ends by itself when the connection is taken over, or with the answer that refuses that.
+        let connection = AbortOnDropHandle::new(
+            self.agent.tasks().spawn(async move { drop(connection.with_upgrades().await) }),
+        );
+        let response = sender.send_request(request).await.map_err(|error| error.to_string())?;
+        let status = response.status();
+        if status != StatusCode::SWITCHING_PROTOCOLS {
+            let body = Limited::new(response.into_body(), PROBLEM_BYTES_MAX).collect().await;
+            let body = body.map(Collected::to_bytes).unwrap_or_default();
+            let detail = serde_json::from_slice(&body).map(|problem: Problem| problem.detail);
+            return Err(Failed::Refused(detail.map_or_else(
+                |_| format!("it answered {status}"),
+                |detail| format!("it answered {status}: {detail}"),
+            )));
+        }
+        let accepted = response.headers().get(header::SEC_WEBSOCKET_ACCEPT);
+        if accepted.is_none_or(|accepted| accepted != web_socket::accept(&key).as_str()) {
+            return Err("it does not speak the link's protocol: no WebSocket".into());
+        }
+        let upgraded = hyper::upgrade::on(response).await.map_err(|error| error.to_string())?;
+        drop(connection);
+        Ok(WebSocket::new(TokioIo::new(upgraded), Side::Client))
     }
 
     /// Opens a connection to the server: through the proxy that `HTTPS_PROXY` and its like name, if any, and with TLS
     /// unless its address says otherwise.
     async fn open(&self, uri: &Uri) -> Result<Box<dyn Stream>, String> {
-        let is_tls = uri.scheme_str() == Some("wss");
+        let is_tls = uri.scheme_str() == Some("https");
         let host = uri.host().ok_or("its address names no host")?;
         let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
         let scheme = if is_tls { "https" } else { "http" };
@@ -406,17 +420,13 @@ impl Dialing<'_> {
         Ok(Box::new(socket))
     }
 
-    async fn prove(
-        &self,
-        socket: &mut WebSocketStream<Box<dyn Stream>>,
-        channel: Channel,
-    ) -> Result<(), Failed> {
+    async fn prove(&self, socket: &mut WebSocket, channel: Channel) -> Result<(), Failed> {
         let machine = self.agent.machine_id();
         let challenge: Challenge = receive(socket).await?;
         let statement = proof_statement(&challenge.nonce, machine, channel, self.process);
         let proof = Proof { process: self.process, signature: self.server.key.sign(&statement) };
         let text = serde_json::to_vec(&proof).expect("a proof can be written as JSON");
-        socket.send(Message::Binary(text.into())).await.map_err(|error| error.to_string())?;
+        socket.send(&text).await.map_err(|error| error.to_string())?;
         match receive(socket).await? {
             Verdict::Welcome => Ok(()),
             Verdict::Refused { message, .. } => Err(Failed::Refused(message)),
@@ -424,43 +434,21 @@ impl Dialing<'_> {
     }
 }
 
-async fn receive<T: serde::de::DeserializeOwned>(
-    socket: &mut WebSocketStream<Box<dyn Stream>>,
-) -> Result<T, String> {
-    loop {
-        match socket.next().await {
-            Some(Ok(Message::Binary(bytes))) => {
-                return serde_json::from_slice(&bytes)
-                    .map_err(|error| format!("it does not speak the link's protocol: {error}"));
-            }
-            Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-            Some(Ok(_)) | None => return Err("it closed the connection".into()),
-            Some(Err(error)) => return Err(error.to_string()),
-        }
+async fn receive<T: serde::de::DeserializeOwned>(socket: &mut WebSocket) -> Result<T, String> {
+    match socket.message(VERDICT_BYTES_MAX).await {
+        Ok(Some(bytes)) => serde_json::from_slice(&bytes)
+            .map_err(|error| format!("it does not speak the link's protocol: {error}")),
+        Ok(None) => Err("it closed the connection".into()),
+        Err(error) => Err(error.to_string()),
     }
 }
+
+type WebSocket = web_socket::WebSocket<TokioIo<Upgraded>>;
 
 /// A connection, with TLS or without.
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
-
-/// The socket as a pipe of bytes: one binary message per write.
-fn pipe(socket: WebSocketStream<Box<dyn Stream>>) -> impl AsyncRead + AsyncWrite + Send + Unpin {
-    let (sink, messages) = socket.split();
-    let bytes = messages.filter_map(|message| {
-        future::ready(match message {
-            Ok(Message::Binary(bytes)) => Some(Ok(bytes)),
-            Ok(Message::Text(_)) => Some(Err(io::Error::other("text on the link"))),
-            Ok(Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_)) => None,
-            Err(error) => Some(Err(io::Error::other(error))),
-        })
-    });
-    let writer = sink
-        .sink_map_err(io::Error::other)
-        .with(|bytes: Bytes| future::ready(Ok::<_, io::Error>(Message::Binary(bytes))));
-    tokio::io::join(StreamReader::new(bytes), SinkWriter::new(CopyToBytes::new(writer)))
-}
 
 #[cfg(test)]
 mod tests {

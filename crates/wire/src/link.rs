@@ -66,15 +66,6 @@ impl Channel {
             Self::Registry => "registry",
         }
     }
-
-    /// Bytes that each side reads and writes at once. The default of WebSockets, 128 KiB, would be most of what an idle machine
-    /// costs; where much is carried, small ones cost a call of the system each.
-    pub fn socket_buffer_bytes(self) -> usize {
-        match self {
-            Self::Control => 4 << 10,
-            Self::Bulk | Self::Registry => 64 << 10,
-        }
-    }
 }
 
 /// Where the agent posts on its registry connection: the body is what its engine sends to the registry's door, the answer

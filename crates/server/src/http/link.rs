@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 
-use axum::extract::ws::{WebSocket, WebSocketUpgrade};
 use axum::extract::{ConnectInfo, FromRequestParts as _, Request, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
@@ -19,7 +18,7 @@ use crate::app::App;
 use crate::domain::invites;
 use crate::error::{Error, ErrorKind, Result};
 use crate::jwt;
-use crate::link::accept;
+use crate::link::accept::{self, WebSocket};
 
 /// Which of the agent's connections this is.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -49,13 +48,8 @@ pub async fn connect(
     check_level(&parts.headers)?;
     let machine = machine(&parts.headers)?;
     let Params(LinkQuery { channel }) = Params::from_request_parts(&mut parts, &app).await?;
-    let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &app).await;
-    let upgrade = upgrade.map_err(|rejection| {
-        Error::new(
-            ErrorKind::Malformed,
-            "not_a_websocket",
-            format!("this address takes WebSockets only: {rejection}"),
-        )
+    let (response, socket) = accept::upgrade(&mut parts).ok_or_else(|| {
+        Error::new(ErrorKind::Malformed, "not_a_websocket", "this address takes WebSockets only".to_owned())
     })?;
     let place = app.hub.unproven().ok_or_else(|| {
         Error::unavailable(
@@ -63,15 +57,17 @@ pub async fn connect(
             "too many agents connect at the same time; this one may try again soon",
         )
     })?;
-    let caller = Agent { app, machine, channel, peer };
-    Ok(accept::bounded(upgrade, channel).on_upgrade(async move |mut socket| {
+    let caller = Agent { app: app.clone(), machine, channel, peer };
+    app.spawn(async move {
+        let Some(mut socket) = socket.await else { return };
         // What proving takes is not kept for as long as the connection is.
         let proved = Box::pin(caller.prove(&mut socket)).await;
         drop(place);
         if let Some((process, welcome)) = proved {
             welcome.run_until_cancelled(caller.serve(process, socket)).await;
         }
-    }))
+    });
+    Ok(response)
 }
 
 /// Whoever opened a socket, and what it claims.
@@ -105,13 +101,12 @@ impl Agent {
     }
 
     async fn serve(self, process: AgentProcessId, socket: WebSocket) {
-        let pipe = accept::pipe(socket);
         if self.channel == Channel::Registry {
-            let serving = Box::pin(machine_door::serve(&self.app, &self.machine, self.peer, pipe));
+            let serving = Box::pin(machine_door::serve(&self.app, &self.machine, self.peer, socket));
             self.app.hub.attach_registry(&self.machine, process, serving).await;
             return;
         }
-        let attached = self.app.hub.attach_process(self.machine, self.channel, Some(process), pipe).await;
+        let attached = self.app.hub.attach_process(self.machine, self.channel, Some(process), socket).await;
         if let Err(error) = attached {
             tracing::warn!("{error}");
         }

@@ -11,8 +11,7 @@ use std::time::Duration;
 
 use agent::{Agent, Config};
 use axum::body::Body;
-use axum::extract::{Query, State, WebSocketUpgrade};
-use axum::http::HeaderMap;
+use axum::extract::{Query, Request, State};
 use axum::response::Response;
 use serde::de::DeserializeOwned;
 use server::link::{CallError, EventStream, Hub, accept};
@@ -421,23 +420,21 @@ async fn serve_link(hub: Hub, stop: CancellationToken) -> String {
 
 /// The same on a given port; none = 0.
 pub(crate) async fn serve_link_at(port: u16, hub: Hub, stop: CancellationToken) -> u16 {
-    async fn connect(
-        State(hub): State<Hub>,
-        Query(query): Query<LinkQuery>,
-        headers: HeaderMap,
-        upgrade: WebSocketUpgrade,
-    ) -> Response {
-        let machine: MachineId = headers[MACHINE_HEADER].to_str().unwrap().parse().unwrap();
-        accept::bounded(upgrade, query.channel).on_upgrade(async move |mut socket| {
+    async fn connect(State(hub): State<Hub>, Query(query): Query<LinkQuery>, request: Request) -> Response {
+        let (mut parts, _) = request.into_parts();
+        let machine: MachineId = parts.headers[MACHINE_HEADER].to_str().unwrap().parse().unwrap();
+        let (response, socket) = accept::upgrade(&mut parts).unwrap();
+        TaskTracker::new().spawn(async move {
+            let mut socket = socket.await.unwrap();
             // Whoever it is, it is welcome.
             let proof = accept::challenge(&mut socket, "nonce").await.unwrap();
             assert!(accept::tell(&mut socket, &Verdict::Welcome).await);
-            let pipe = accept::pipe(socket);
             if query.channel == Channel::Registry {
                 return std::future::pending().await;
             }
-            hub.attach_process(machine, query.channel, Some(proof.process), pipe).await.unwrap();
-        })
+            hub.attach_process(machine, query.channel, Some(proof.process), socket).await.unwrap();
+        });
+        response
     }
     let router = axum::Router::new().route(SOCKET_PATH, axum::routing::any(connect)).with_state(hub);
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.unwrap();
