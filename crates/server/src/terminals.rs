@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use wire::ids::{AccountId, ContainerId, NamespaceId, TerminalId};
@@ -31,8 +32,10 @@ const TICKETS_MAX: usize = 8_192;
 const VIEWERS_MAX: usize = 16;
 /// Bytes that a viewer is given together.
 const SHOWN_BYTES_MAX: usize = 64 << 10;
-/// Bytes of one kind that are kept in one piece.
+/// Bytes of one kind that are gathered in one piece.
 const CHUNK_BYTES_MAX: usize = 8 << 10;
+/// Bytes that are kept as they came. Fewer might hold much more, with which they were read.
+const WHOLE_BYTES_MIN: usize = 16 << 10;
 /// Bytes of a terminal that the quickest of its viewers may not have seen yet before the command waits a moment.
 const UNSEEN_BYTES_MAX: u64 = (REPLAY_BYTES / 2) as u64;
 /// How long a command waits for the quickest of its viewers, so that a flood that nobody sees costs little.
@@ -230,7 +233,7 @@ struct Screen {
 struct Chunk {
     start: u64,
     channel: u8,
-    bytes: Vec<u8>,
+    bytes: Bytes,
 }
 
 /// How far a viewer is.
@@ -291,22 +294,37 @@ impl Screen {
         self.end - self.kept as u64
     }
 
-    fn append(&mut self, channel: u8, bytes: &[u8]) {
+    fn append(&mut self, channel: u8, bytes: Bytes) {
         self.active_at = Instant::now();
-        for piece in bytes.chunks(CHUNK_BYTES_MAX) {
-            let fits = |chunk: &&mut Chunk| {
-                chunk.channel == channel && chunk.bytes.len() + piece.len() <= CHUNK_BYTES_MAX
-            };
-            if let Some(chunk) = self.chunks.back_mut().filter(fits) {
-                chunk.bytes.extend_from_slice(piece);
-            } else {
-                let start = self.end;
-                self.chunks.push_back(Chunk { start, channel, bytes: piece.to_vec() });
+        if bytes.len() >= WHOLE_BYTES_MIN {
+            self.push(channel, bytes);
+        } else {
+            for piece in bytes.chunks(CHUNK_BYTES_MAX) {
+                self.gather(channel, piece);
             }
-            self.end += piece.len() as u64;
-            self.kept += piece.len();
         }
         self.forget();
+    }
+
+    fn gather(&mut self, channel: u8, piece: &[u8]) {
+        let fits = |chunk: &&mut Chunk| {
+            chunk.channel == channel && chunk.bytes.len() + piece.len() <= CHUNK_BYTES_MAX
+        };
+        let Some(chunk) = self.chunks.back_mut().filter(fits) else {
+            return self.push(channel, Bytes::copy_from_slice(piece));
+        };
+        let mut bytes = BytesMut::from(std::mem::take(&mut chunk.bytes));
+        bytes.extend_from_slice(piece);
+        chunk.bytes = bytes.freeze();
+        self.end += piece.len() as u64;
+        self.kept += piece.len();
+    }
+
+    fn push(&mut self, channel: u8, bytes: Bytes) {
+        let start = self.end;
+        self.end += bytes.len() as u64;
+        self.kept += bytes.len();
+        self.chunks.push_back(Chunk { start, channel, bytes });
     }
 
     /// Lets go of what is older than the replay.
@@ -319,7 +337,7 @@ impl Screen {
                 self.chunks.pop_front();
                 continue;
             }
-            chunk.bytes.drain(..surplus);
+            chunk.bytes.advance(surplus);
             chunk.start += surplus as u64;
             self.kept -= surplus;
         }
@@ -331,14 +349,12 @@ impl Screen {
         let channel = self.chunks.get(first)?.channel;
         let of_channel = self.chunks.range(first..).take_while(|chunk| chunk.channel == channel);
         let there: usize = of_channel.clone().map(|chunk| chunk.bytes.len()).sum();
-        let mut bytes = Vec::with_capacity(1 + there.min(SHOWN_BYTES_MAX + CHUNK_BYTES_MAX));
+        let mut bytes = Vec::with_capacity(1 + there.min(SHOWN_BYTES_MAX));
         bytes.push(channel);
         for chunk in of_channel {
-            if bytes.len() > SHOWN_BYTES_MAX {
-                break;
-            }
             let skipped = usize::try_from(from.saturating_sub(chunk.start)).expect("it lies in the chunk");
-            bytes.extend_from_slice(&chunk.bytes[skipped..]);
+            let piece = &chunk.bytes[skipped..];
+            bytes.extend_from_slice(&piece[..piece.len().min(1 + SHOWN_BYTES_MAX - bytes.len())]);
         }
         Some(bytes)
     }
@@ -572,8 +588,8 @@ async fn carry(app: App, terminal: Arc<Terminal>, mut output: CommandOutput) {
 /// Shows what the command says; how it ended, once it has.
 fn take(terminal: &Terminal, said: Option<Result<ExecOutput, crate::link::CallError>>) -> Option<Ended> {
     match said {
-        Some(Ok(ExecOutput::Out(bytes))) => terminal.screen().append(CHANNEL_OUTPUT, &bytes),
-        Some(Ok(ExecOutput::Err(bytes))) => terminal.screen().append(CHANNEL_ERROR, &bytes),
+        Some(Ok(ExecOutput::Out(bytes))) => terminal.screen().append(CHANNEL_OUTPUT, bytes),
+        Some(Ok(ExecOutput::Err(bytes))) => terminal.screen().append(CHANNEL_ERROR, bytes),
         Some(Ok(ExecOutput::Exited(code))) => {
             return Some(Ended { exit_code: Some(code), ..Ended::because(EndReason::Exited) });
         }
@@ -707,7 +723,7 @@ pub enum Done {
 
 impl Hands {
     /// Passes input on, as fast as the command takes it.
-    pub async fn input(&self, bytes: Vec<u8>) -> Done {
+    pub async fn input(&self, bytes: Bytes) -> Done {
         if !self.is_read_only && self.terminal.is_tty && !self.terminal.screen().takes(self.viewer, &bytes) {
             return Done::Yes;
         }
@@ -798,7 +814,7 @@ mod tests {
             while written.len() < 2 * REPLAY_BYTES {
                 let piece: Vec<u8> =
                     (0..size).map(|i| u8::try_from((written.len() + i) % 251).unwrap()).collect();
-                screen.append(CHANNEL_OUTPUT, &piece);
+                screen.append(CHANNEL_OUTPUT, Bytes::copy_from_slice(&piece));
                 written.extend(piece);
             }
 
@@ -809,7 +825,7 @@ mod tests {
             while let Some(message) = screen.read(at) {
                 let (channel, bytes) = message.split_first().unwrap();
                 assert_eq!(*channel, CHANNEL_OUTPUT);
-                assert!(bytes.len() < SHOWN_BYTES_MAX + CHUNK_BYTES_MAX);
+                assert!(bytes.len() <= SHOWN_BYTES_MAX);
                 at += bytes.len() as u64;
                 read.extend_from_slice(bytes);
             }
@@ -824,7 +840,7 @@ mod tests {
         for (channel, text) in
             [(CHANNEL_OUTPUT, "a"), (CHANNEL_OUTPUT, "b"), (CHANNEL_ERROR, "c"), (CHANNEL_OUTPUT, "d")]
         {
-            screen.append(channel, text.as_bytes());
+            screen.append(channel, Bytes::from_static(text.as_bytes()));
         }
 
         assert_eq!(screen.read(0), Some([&[CHANNEL_OUTPUT], &b"ab"[..]].concat()));
@@ -840,7 +856,7 @@ mod tests {
         screen.viewers.insert(0, place(0));
         screen.viewers.insert(1, place(0));
         let much = vec![b'x'; usize::try_from(UNSEEN_BYTES_MAX).unwrap()];
-        screen.append(CHANNEL_OUTPUT, &much);
+        screen.append(CHANNEL_OUTPUT, much.into());
         assert!(!screen.has_room(true) && !screen.has_room(false), "nobody has seen it");
 
         screen.viewers.insert(0, place(screen.end));
@@ -907,7 +923,7 @@ mod tests {
 
         // As the carrier does it: never more than one frame beyond the room.
         while screen.has_room(false) {
-            screen.append(CHANNEL_OUTPUT, &vec![b'x'; wire::frames::FRAME_BYTES_MAX]);
+            screen.append(CHANNEL_OUTPUT, vec![b'x'; wire::frames::FRAME_BYTES_MAX].into());
         }
 
         assert_eq!(screen.start(), 0);

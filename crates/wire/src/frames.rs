@@ -3,6 +3,8 @@
 
 use std::marker::PhantomData;
 
+use bytes::{Buf as _, Bytes, BytesMut};
+
 /// Bytes that one frame may carry; who has more to send sends several.
 pub const FRAME_BYTES_MAX: usize = 64 << 10;
 /// Kind and length.
@@ -24,7 +26,7 @@ pub trait Frame: Sized {
     /// Its kind and its bytes, at most [`FRAME_BYTES_MAX`].
     fn parts(&self) -> (u8, std::borrow::Cow<'_, [u8]>);
     /// What a frame means; none when it means nothing.
-    fn read(kind: u8, bytes: &[u8]) -> Option<Self>;
+    fn read(kind: u8, bytes: Bytes) -> Option<Self>;
 
     /// The frame as it travels.
     fn encode(&self) -> Vec<u8> {
@@ -48,46 +50,50 @@ pub fn append<'a>(kind: u8, bytes: impl IntoIterator<Item = &'a [u8], IntoIter: 
     }
 }
 
-/// Puts frames together from whatever pieces they arrive in. Holds at most one unfinished frame.
+/// Puts frames together from whatever pieces they arrive in, and copies none that arrives in one. Holds at most one unfinished frame.
 #[derive(Debug)]
 pub struct FrameReader<F> {
-    buffer: Vec<u8>,
-    at: usize,
+    rest: Bytes,
     frame: PhantomData<fn() -> F>,
 }
 
 impl<F> Default for FrameReader<F> {
     fn default() -> Self {
-        Self { buffer: Vec::new(), at: 0, frame: PhantomData }
+        Self { rest: Bytes::new(), frame: PhantomData }
     }
 }
 
 impl<F: Frame> FrameReader<F> {
     /// Takes what has arrived; ask for frames until there is none before the next piece.
-    pub fn push(&mut self, bytes: &[u8]) {
-        self.buffer.drain(..self.at);
-        self.at = 0;
-        self.buffer.extend_from_slice(bytes);
+    pub fn push(&mut self, bytes: Bytes) {
+        if self.rest.is_empty() {
+            self.rest = bytes;
+            return;
+        }
+        let rest = std::mem::take(&mut self.rest).try_into_mut();
+        let mut rest = rest.unwrap_or_else(|shared| BytesMut::from(&*shared));
+        rest.extend_from_slice(&bytes);
+        self.rest = rest.freeze();
     }
 
     /// The next whole frame.
     pub fn next_frame(&mut self) -> Result<Option<F>, FrameError> {
-        let rest = &self.buffer[self.at..];
-        let Some((head, rest)) = rest.split_at_checked(HEAD_BYTES) else { return Ok(None) };
+        let Some((head, rest)) = self.rest.split_at_checked(HEAD_BYTES) else { return Ok(None) };
         let kind = head[0];
         let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize;
         if length > FRAME_BYTES_MAX {
             return Err(FrameError::TooLong(length));
         }
-        let Some(bytes) = rest.get(..length) else { return Ok(None) };
-        let frame = F::read(kind, bytes).ok_or(FrameError::Unreadable(kind))?;
-        self.at += HEAD_BYTES + length;
-        Ok(Some(frame))
+        if rest.len() < length {
+            return Ok(None);
+        }
+        self.rest.advance(HEAD_BYTES);
+        F::read(kind, self.rest.split_to(length)).ok_or(FrameError::Unreadable(kind)).map(Some)
     }
 
     /// Whether nothing of an unfinished frame is left.
     pub fn is_empty(&self) -> bool {
-        self.at == self.buffer.len()
+        self.rest.is_empty()
     }
 }
 
@@ -105,7 +111,7 @@ mod tests {
             (7, self.0.as_bytes().into())
         }
 
-        fn read(kind: u8, bytes: &[u8]) -> Option<Self> {
+        fn read(kind: u8, bytes: Bytes) -> Option<Self> {
             (kind == 7).then(|| String::from_utf8(bytes.to_vec()).ok().map(Self))?
         }
     }
@@ -127,7 +133,7 @@ mod tests {
             let mut reader = FrameReader::default();
             let mut found = Vec::new();
             for piece in whole.chunks(size) {
-                reader.push(piece);
+                reader.push(Bytes::copy_from_slice(piece));
                 found.extend(all(&mut reader));
             }
             assert_eq!(found, ["a", "", "größe"], "pieces of {size}");
@@ -139,7 +145,7 @@ mod tests {
     fn a_length_that_nobody_sends_is_refused_before_it_is_waited_for() {
         let mut reader = FrameReader::<Text>::default();
 
-        reader.push(&[7, 0xff, 0xff, 0xff, 0xff]);
+        reader.push(Bytes::from_static(&[7, 0xff, 0xff, 0xff, 0xff]));
 
         assert_eq!(reader.next_frame(), Err(FrameError::TooLong(0xffff_ffff)));
     }
@@ -148,7 +154,7 @@ mod tests {
     fn kinds_and_bytes_that_mean_nothing_are_refused() {
         for (kind, byte) in [(8, b'a'), (7, 0xff)] {
             let mut reader = FrameReader::<Text>::default();
-            reader.push(&[kind, 0, 0, 0, 1, byte]);
+            reader.push(vec![kind, 0, 0, 0, 1, byte].into());
             assert_eq!(reader.next_frame(), Err(FrameError::Unreadable(kind)));
         }
     }

@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -705,7 +706,7 @@ impl ByteCall for Exec {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ExecInput {
     /// Bytes for its standard input.
-    Bytes(Vec<u8>),
+    Bytes(Bytes),
     /// No more will come; its standard input is closed.
     End,
     /// Its terminal has another size now.
@@ -715,7 +716,7 @@ pub enum ExecInput {
 impl Frame for ExecInput {
     fn parts(&self) -> (u8, Cow<'_, [u8]>) {
         match self {
-            Self::Bytes(bytes) => (0, bytes.into()),
+            Self::Bytes(bytes) => (0, Cow::Borrowed(bytes)),
             Self::End => (1, Cow::Borrowed(&[])),
             Self::Resize(size) => {
                 let [a, b] = size.columns.to_be_bytes();
@@ -725,9 +726,9 @@ impl Frame for ExecInput {
         }
     }
 
-    fn read(kind: u8, bytes: &[u8]) -> Option<Self> {
-        match (kind, bytes) {
-            (0, bytes) => Some(Self::Bytes(bytes.to_vec())),
+    fn read(kind: u8, bytes: Bytes) -> Option<Self> {
+        match (kind, &*bytes) {
+            (0, _) => Some(Self::Bytes(bytes)),
             (1, []) => Some(Self::End),
             (2, &[a, b, c, d]) => Some(Self::Resize(TerminalSize {
                 columns: u16::from_be_bytes([a, b]),
@@ -742,9 +743,9 @@ impl Frame for ExecInput {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ExecOutput {
     /// From its standard output, or what its terminal shows.
-    Out(Vec<u8>),
+    Out(Bytes),
     /// From its standard error.
-    Err(Vec<u8>),
+    Err(Bytes),
     /// It has ended.
     Exited(i64),
     /// It could not be started or followed.
@@ -759,8 +760,8 @@ impl ExecOutput {
 impl Frame for ExecOutput {
     fn parts(&self) -> (u8, Cow<'_, [u8]>) {
         match self {
-            Self::Out(bytes) => (0, bytes.into()),
-            Self::Err(bytes) => (1, bytes.into()),
+            Self::Out(bytes) => (0, Cow::Borrowed(bytes)),
+            Self::Err(bytes) => (1, Cow::Borrowed(bytes)),
             Self::Exited(code) => (2, code.to_be_bytes().to_vec().into()),
             Self::Failed(error) => {
                 (3, serde_json::to_vec(error).expect("errors can be written as JSON").into())
@@ -768,12 +769,12 @@ impl Frame for ExecOutput {
         }
     }
 
-    fn read(kind: u8, bytes: &[u8]) -> Option<Self> {
+    fn read(kind: u8, bytes: Bytes) -> Option<Self> {
         match kind {
-            0 => Some(Self::Out(bytes.to_vec())),
-            1 => Some(Self::Err(bytes.to_vec())),
-            2 => Some(Self::Exited(i64::from_be_bytes(bytes.try_into().ok()?))),
-            3 => serde_json::from_slice(bytes).ok().map(Self::Failed),
+            0 => Some(Self::Out(bytes)),
+            1 => Some(Self::Err(bytes)),
+            2 => Some(Self::Exited(i64::from_be_bytes((*bytes).try_into().ok()?))),
+            3 => serde_json::from_slice(&bytes).ok().map(Self::Failed),
             _ => None,
         }
     }
@@ -787,25 +788,25 @@ mod tests {
     #[test]
     fn what_goes_to_a_command_and_comes_from_it_survives_the_way() {
         let inputs = [
-            ExecInput::Bytes(b"ls\n".to_vec()),
+            ExecInput::Bytes(Bytes::from_static(b"ls\n")),
             ExecInput::Resize(TerminalSize { columns: 132, rows: 50 }),
             ExecInput::End,
         ];
         let outputs = [
-            ExecOutput::Out(vec![0xff, 0]),
-            ExecOutput::Err(Vec::new()),
+            ExecOutput::Out(vec![0xff, 0].into()),
+            ExecOutput::Err(Bytes::new()),
             ExecOutput::Exited(-1),
             ExecOutput::Failed(LinkError::new(LinkErrorCode::Conflict, "no")),
         ];
 
         let mut reader = FrameReader::default();
         for input in inputs {
-            reader.push(&input.encode());
+            reader.push(input.encode().into());
             assert_eq!(reader.next_frame().unwrap(), Some(input));
         }
         let mut reader = FrameReader::default();
         for output in outputs {
-            reader.push(&output.encode());
+            reader.push(output.encode().into());
             assert_eq!(reader.next_frame().unwrap(), Some(output));
         }
     }

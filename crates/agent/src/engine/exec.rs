@@ -223,7 +223,7 @@ pub(super) async fn run_helper(
     let mut frames = FrameReader::<ExecOutput>::default();
     let mut outcome = Outcome::default();
     while let Some(piece) = receiver.recv().await {
-        frames.push(&piece);
+        frames.push(piece);
         while let Some(frame) = frames.next_frame().map_err(engine_down)? {
             match frame {
                 ExecOutput::Out(bytes) => outcome.out.extend(bytes),
@@ -328,7 +328,7 @@ impl Made {
             drop(writer.shutdown().await);
         }
         while let Some(Ok(piece)) = pieces.next().await {
-            frames.push(&piece);
+            frames.push(piece);
             loop {
                 match frames.next_frame() {
                     Ok(None) => break,
@@ -455,7 +455,7 @@ mod tests {
             [(Source::Out, b"one "), (Source::Out, b"two"), (Source::Err, b"no"), (Source::Out, b"three")];
         let mut reader = FrameReader::<ExecOutput>::default();
 
-        reader.push(&framed(&pieces));
+        reader.push(framed(&pieces).into());
 
         let mut read = Vec::new();
         while let Some(frame) = reader.next_frame().unwrap() {
@@ -464,9 +464,9 @@ mod tests {
         assert_eq!(
             read,
             [
-                ExecOutput::Out(b"one two".to_vec()),
-                ExecOutput::Err(b"no".to_vec()),
-                ExecOutput::Out(b"three".to_vec())
+                ExecOutput::Out(Bytes::from_static(b"one two")),
+                ExecOutput::Err(Bytes::from_static(b"no")),
+                ExecOutput::Out(Bytes::from_static(b"three"))
             ]
         );
         assert!(framed(&[]).is_empty());

@@ -757,7 +757,7 @@ async fn a_command_in_a_container_lives_as_long_as_it_is_held() {
     while let Some(Ok(one)) = output.next().await {
         said.push(one);
     }
-    assert_eq!(said, [ExecOutput::Out(b"hi\n".to_vec()), ExecOutput::Exited(0)]);
+    assert_eq!(said, [ExecOutput::Out(b"hi\n".as_slice().into()), ExecOutput::Exited(0)]);
     drop((input, output));
 
     // Either half that is let go of ends it.

@@ -327,11 +327,11 @@ async fn listen(mut messages: SplitStream<WebSocket>, shared: &Shared) -> End {
         *shared.heard_at.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         let done = match message {
             Message::Binary(bytes) => {
-                let Some((&CHANNEL_INPUT, input)) = bytes.split_first() else {
+                if bytes.first() != Some(&CHANNEL_INPUT) {
                     shared.refuse("a binary message begins with the byte 0 and goes on with input");
                     continue;
-                };
-                shared.hands.input(input.to_vec()).await
+                }
+                shared.hands.input(bytes.slice(1..)).await
             }
             Message::Text(text) => match serde_json::from_str(&text) {
                 Ok(ViewerMessage::Resize { columns, rows }) => {

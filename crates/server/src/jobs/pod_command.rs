@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use base64::Engine as _;
+use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use wire::link::{ExecInput, ExecOutput, RegistryCredential};
@@ -126,7 +127,7 @@ impl InCluster {
                     given.send(ExecInput::End).await;
                     return Ok::<_, Stop>(());
                 }
-                if !given.send(ExecInput::Bytes(buffer[..count].to_vec())).await {
+                if !given.send(ExecInput::Bytes(Bytes::copy_from_slice(&buffer[..count]))).await {
                     return Ok(());
                 }
             }

@@ -159,7 +159,7 @@ impl CommandOutput {
                 Ok(None) => {}
             }
             match piece(body).await? {
-                Ok(bytes) => frames.push(&bytes),
+                Ok(bytes) => frames.push(bytes),
                 Err(error) => return Some(Err(error)),
             }
         }

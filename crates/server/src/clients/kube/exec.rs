@@ -113,8 +113,8 @@ async fn carry(
                 continue;
             }
             let piece = match channel {
-                OUTPUT => ExecOutput::Out(said.into()),
-                ERRORS => ExecOutput::Err(said.into()),
+                OUTPUT => ExecOutput::Out(said),
+                ERRORS => ExecOutput::Err(said),
                 STATUS => return last_word(&said),
                 _ => continue,
             };
@@ -135,14 +135,14 @@ async fn carry(
 fn message(input: ExecInput, ends_input: bool) -> Message {
     let (channel, content) = match input {
         ExecInput::Bytes(bytes) => (INPUT, bytes),
-        ExecInput::End if ends_input => (END, vec![INPUT]),
+        ExecInput::End if ends_input => (END, Bytes::from_static(&[INPUT])),
         // Before version 5 only the end of all of it can be told.
         ExecInput::End => return Message::Close(None),
         ExecInput::Resize(TerminalSize { columns, rows }) => {
-            (SIZE, serde_json::json!({"Width": columns, "Height": rows}).to_string().into_bytes())
+            (SIZE, serde_json::json!({"Width": columns, "Height": rows}).to_string().into())
         }
     };
-    Message::Binary([&[channel], content.as_slice()].concat().into())
+    Message::Binary([&[channel], &*content].concat().into())
 }
 
 fn broken() -> ExecOutput {
@@ -250,7 +250,7 @@ mod tests {
     #[test]
     fn what_a_command_is_given_names_its_channel() {
         let size = ExecInput::Resize(TerminalSize { columns: 132, rows: 50 });
-        assert_eq!(message(ExecInput::Bytes(b"ls\n".to_vec()), true).into_data(), &b"\0ls\n"[..]);
+        assert_eq!(message(ExecInput::Bytes(Bytes::from_static(b"ls\n")), true).into_data(), &b"\0ls\n"[..]);
         assert_eq!(message(size, true).into_data(), &b"\x04{\"Height\":50,\"Width\":132}"[..]);
         assert_eq!(message(ExecInput::End, true).into_data(), &[255, 0][..]);
         assert!(message(ExecInput::End, false).is_close());
