@@ -28,13 +28,13 @@ use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_util::task::AbortOnDropHandle;
 use tower::ServiceExt as _;
+use websocket::Side;
 use wire::ids::AgentProcessId;
 use wire::link::{
     Challenge, Channel, LEVEL_HEADER, LINK_LEVEL, LinkError, LinkErrorCode, MACHINE_HEADER, Proof,
     SOCKET_PATH, Verdict, proof_statement,
 };
 use wire::problem::Problem;
-use wire::web_socket::{self, Side};
 
 use crate::backoff::Backoff;
 use crate::door;
@@ -366,7 +366,7 @@ impl Dialing<'_> {
             )));
         }
         let accepted = response.headers().get(header::SEC_WEBSOCKET_ACCEPT);
-        if accepted.is_none_or(|accepted| accepted != web_socket::accept(&key).as_str()) {
+        if accepted.is_none_or(|accepted| accepted != websocket::accept(&key).as_str()) {
             return Err("it does not speak the link's protocol: no WebSocket".into());
         }
         let upgraded = hyper::upgrade::on(response).await.map_err(|error| error.to_string())?;
@@ -443,7 +443,7 @@ async fn receive<T: serde::de::DeserializeOwned>(socket: &mut WebSocket) -> Resu
     }
 }
 
-type WebSocket = web_socket::WebSocket<TokioIo<Upgraded>>;
+type WebSocket = websocket::WebSocket<TokioIo<Upgraded>>;
 
 /// A connection, with TLS or without.
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}

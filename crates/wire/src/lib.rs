@@ -1,5 +1,5 @@
 //! What crosses a process boundary and nothing else: ids, validated names, requests, views, the error body and the
-//! calls of the agent link. No runtime: browsers, the CLI, the server and the agent agree here.
+//! calls of the agent link. No I/O and no runtime: browsers, the CLI, the server and the agent agree here.
 //!
 //! - `ids`, `names`, `time`, `secret`: the small types that everything else is made of
 //! - `problem`, `page`: the shape of errors and of lists
@@ -9,8 +9,7 @@
 //!   outlive them, all with their link calls
 //! - `clusters`, `namespaces`, `workloads`: Kubernetes
 //! - `terminals`: commands in containers, and what a viewer and the server say to each other on their WebSocket
-//! - `link`: the calls between server and agent; `frames`: pieces of a byte stream that belong together; `web_socket`:
-//!   the pipe under it
+//! - `link`: the calls between server and agent; `frames`: pieces of a byte stream that belong together
 
 pub mod accounts;
 pub mod audit;
@@ -54,6 +53,5 @@ pub mod terminals;
 pub mod time;
 pub mod values_form;
 pub mod volumes;
-pub mod web_socket;
 pub mod webhooks;
 pub mod workloads;

@@ -9,8 +9,8 @@ use axum::response::Response;
 use http::{HeaderMap, HeaderName, StatusCode, header};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
+use websocket::Side;
 use wire::link::{Challenge, Proof, Verdict};
-use wire::web_socket::{self, Side};
 
 /// A proof is two short texts.
 const PROOF_BYTES_MAX: usize = 1 << 10;
@@ -18,7 +18,7 @@ const PROOF_BYTES_MAX: usize = 1 << 10;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// An agent's socket.
-pub type WebSocket = web_socket::WebSocket<TokioIo<Upgraded>>;
+pub type WebSocket = websocket::WebSocket<TokioIo<Upgraded>>;
 
 /// The answer to a request for a WebSocket, and the socket once that is sent; none when it is no such request.
 pub fn upgrade(parts: &mut Parts) -> Option<(Response, impl Future<Output = Option<WebSocket>> + use<>)> {
@@ -32,7 +32,7 @@ pub fn upgrade(parts: &mut Parts) -> Option<(Response, impl Future<Output = Opti
         .status(StatusCode::SWITCHING_PROTOCOLS)
         .header(header::CONNECTION, "upgrade")
         .header(header::UPGRADE, "websocket")
-        .header(header::SEC_WEBSOCKET_ACCEPT, web_socket::accept(key.to_str().ok()?))
+        .header(header::SEC_WEBSOCKET_ACCEPT, websocket::accept(key.to_str().ok()?))
         .body(Body::empty())
         .ok()?;
     let socket = async { Some(WebSocket::new(TokioIo::new(upgrade.await.ok()?), Side::Server)) };

@@ -31,6 +31,8 @@ const CONNECTION_WINDOW: u32 = 16 << 20;
 /// Of a build context on its way to a slow machine.
 const SEND_BUFFER: usize = 1 << 20;
 const FRAME_BYTES: u32 = 64 << 10;
+/// An agent answers with a handful.
+const HEADERS_BYTES_MAX: u32 = 16 << 10;
 /// A machine over whose control connection nothing comes for so long cannot be reached: agents ask every six seconds whether they
 /// are heard, or tell that they live.
 const SILENCE: Duration = Duration::from_secs(15);
@@ -174,6 +176,7 @@ impl Hub {
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_send_buffer_size(SEND_BUFFER)
             .max_frame_size(FRAME_BYTES)
+            .max_header_list_size(HEADERS_BYTES_MAX)
             .enable_push(false);
         let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, builder.handshake(io));
         let (sender, mut connection) = handshake
