@@ -30,6 +30,7 @@ use wire::names::Digest;
 use wire::secret::Secret;
 
 use super::eventually;
+use super::shop::is_forgotten;
 
 /// Long enough for a loaded machine; tests that wait for so long fail.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(5);
@@ -256,11 +257,13 @@ impl Machine {
             self.docker(&["rm", "-fv", container]);
         }
         self.call(&CleanBuilds { instance: self.instance, keep: Vec::new() }).await.unwrap();
-        // Those that were pulled have no tag, only a digest.
-        let images = self.docker(&["images", "--format", "{{.Repository}} {{.ID}}"]);
-        let ours = images.lines().filter_map(|line| line.split_once(' '));
-        for (_, image) in ours.filter(|(repository, _)| repository.starts_with(&self.registry.address)) {
-            self.docker(&["rmi", "-f", image]);
+        // By their names here: other tests have the same images by others. Those that were pulled have no tag, only a digest.
+        let format = "{{.Repository}}:{{.Tag}} {{.Repository}}@{{.Digest}}";
+        let images = self.docker(&["images", "--digests", "--format", format]);
+        let ours = images.lines().filter(|line| line.starts_with(&self.registry.address));
+        for name in ours.flat_map(str::split_whitespace).filter(|name| !name.ends_with("<none>")) {
+            // The last tag takes the digest with it.
+            is_forgotten(&self.docker, name);
         }
         self.stop.cancel();
         self.agent.stopped().await;

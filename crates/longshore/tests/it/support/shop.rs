@@ -218,25 +218,27 @@ pub(crate) fn push_made(engine: &str, registry: &str, name: &str, dockerfile: &s
 pub(crate) fn push_context(engine: &str, registry: &str, name: &str, context: &[u8]) {
     let name: ImageName = name.parse().unwrap();
     let (local, owner) = (format!("{registry}/{name}"), &name.owner);
-    // While another test removes the last name of an image, an engine also removes what it was built on, which this build may
-    // just have found: then it fails, and the next one finds nothing.
-    assert!((0..BUILD_TRIES).any(|_| is_built(engine, &local, context)), "the engine builds the probe");
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().display().to_string();
     let password = format!("{owner} password");
     docker(engine, &["--config", &config, "login", "-u", owner.as_str(), "-p", &password, registry]);
-    docker(engine, &["--config", &config, "push", "-q", &local]);
+    // While another test removes the last name of an image, an engine also removes what it was built on, which this build may
+    // just have found: then it fails or what was built is gone, and the next one finds nothing.
+    let is_pushed =
+        || is_built(engine, &local, context) && quiet(engine, &["--config", &config, "push", "-q", &local]);
+    assert!((0..BUILD_TRIES).any(|_| is_pushed()), "the engine builds and pushes the probe");
     assert!((0..BUILD_TRIES).any(|_| is_forgotten(engine, &local)), "the engine forgets the probe");
 }
 
 /// Several tests may give up names of one image at the same time, at which engines fail.
-fn is_forgotten(engine: &str, name: &str) -> bool {
-    let quiet = |words: &[&str]| {
-        let mut command = Command::new("docker");
-        command.args(["-H", engine]).args(words).stdout(Stdio::null()).stderr(Stdio::null());
-        command.status().unwrap().success()
-    };
-    quiet(&["rmi", name]) || !quiet(&["image", "inspect", name])
+pub(crate) fn is_forgotten(engine: &str, name: &str) -> bool {
+    quiet(engine, &["rmi", name]) || !quiet(engine, &["image", "inspect", name])
+}
+
+fn quiet(engine: &str, words: &[&str]) -> bool {
+    let mut command = Command::new("docker");
+    command.args(["-H", engine]).args(words).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().unwrap().success()
 }
 
 fn is_built(engine: &str, name: &str, context: &[u8]) -> bool {
