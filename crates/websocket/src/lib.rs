@@ -13,7 +13,7 @@ use bytes::{Buf as _, BufMut as _, BytesMut};
 use sha1::{Digest, Sha1};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// What one message carries at most; those who take messages whole take so much.
+/// What one message carries at most; both sides send more in several.
 const MESSAGE_BYTES_MAX: usize = 1 << 20;
 /// What a ping, a pong and a goodbye carry at most.
 const WORD_BYTES_MAX: u64 = 125;
@@ -337,6 +337,9 @@ impl Reader {
         if is_word && (left > WORD_BYTES_MAX || first & LAST == 0) {
             return Err(refuse("a ping, a pong or a goodbye that is longer than any"));
         }
+        if left > MESSAGE_BYTES_MAX as u64 {
+            return Err(refuse("a message that is longer than any"));
+        }
         if is_masked != self.is_masked {
             return Err(refuse("what a client sends is masked, and nothing else"));
         }
@@ -461,7 +464,8 @@ mod tests {
         let long_ping = frames(&[(0x89, &[0; 126])]);
         let cut_ping = frames(&[(0x09, b"x")]);
         let extended = frames(&[(0xc2, b"x")]);
-        for sent in [&unmasked[..], &text, &long_ping, &cut_ping, &extended] {
+        let long = [&[0x82, 0xff][..], &(1_u64 << 20 | 1).to_be_bytes(), &[0; 4]].concat();
+        for sent in [&unmasked[..], &text, &long_ping, &cut_ping, &extended, &long] {
             assert!(read(sent, 100).await.is_err(), "{sent:?}");
         }
         let (mut client, mut server) = pair();
