@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use kube::Resource as _;
 use kube::api::{AttachParams, Request};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, interval_at, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tokio_tungstenite::tungstenite::{Error, Message};
 use wire::link::{ExecInput, ExecOutput, LinkError, LinkErrorCode};
 use wire::names::NamespaceName;
@@ -83,6 +83,7 @@ async fn carry(
     let (mut to_cluster, mut from_cluster) = socket.split();
     let give = async {
         let mut pings = interval_at(Instant::now() + signs.ask_every, signs.ask_every);
+        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut next, mut has_inputs) = (first, true);
         loop {
             // How a connection ends is for whoever reads to say: the last word may lie there.
