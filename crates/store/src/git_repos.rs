@@ -258,6 +258,13 @@ pub async fn locked(c: &Tx, id: GitRepoId) -> Result<Option<Row>> {
     c.on().row(&query).await?.as_ref().map(row).transpose()
 }
 
+/// Holds a git repository for the rest of a transaction; false when it is not there.
+pub async fn lock(c: &Tx, id: GitRepoId) -> Result<bool> {
+    let mut query = select(TABLE, &["id"]);
+    query.and_where(Expr::col("id").eq(id.0)).lock_exclusive();
+    Ok(c.on().row(&query).await?.is_some())
+}
+
 /// Git repositories with a name: one of each account at most.
 pub async fn by_name(c: &dyn Conn, account: Option<AccountId>, name: &str) -> Result<Vec<Row>> {
     let mut query = select(TABLE, COLUMNS);

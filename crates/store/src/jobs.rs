@@ -235,6 +235,14 @@ pub async fn claim(
     Ok(Some(claimed))
 }
 
+/// Of which of these kinds there is something to do now.
+pub async fn due(c: &dyn Conn, kinds: &[Kind], now: Timestamp) -> Result<Vec<Kind>> {
+    let of_kinds = Expr::col("kind").is_in(kinds.iter().map(|kind| kind.text()));
+    let mut query = Query::select();
+    query.distinct().column("kind").from(TABLE).cond_where(Cond::all().add(of_kinds).add(is_due(now)));
+    c.on().rows(&query).await?.iter().map(|row| Cells(row).word("kind")).collect()
+}
+
 /// When accounts had their last turn, by a count of turns; kept by whoever claims, in memory.
 #[derive(Debug, Default)]
 pub struct Turns {

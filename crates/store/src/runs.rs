@@ -1,7 +1,5 @@
 //! Runs of pipelines (the table `event` of seed 002). A run's uuid is the id of its build.
 
-use std::collections::HashSet;
-
 use sea_orm::QueryResult;
 use sea_orm::sea_query::{Expr, ExprTrait, Order, Query, UpdateStatement};
 use wire::builds::OperationState;
@@ -230,11 +228,11 @@ pub async fn insert(c: &dyn Conn, new: &New<'_>) -> Result<RunId> {
     insert_numbered(&c.on(), TABLE, cells).await.map(RunId)
 }
 
-/// Which of these names runs of an account have.
-pub async fn taken_names(c: &dyn Conn, account: AccountId, names: &[String]) -> Result<HashSet<String>> {
+/// The name of a repository's latest run.
+pub async fn latest_name(c: &dyn Conn, repo: GitRepoId) -> Result<Option<String>> {
     let mut query = select(TABLE, &["name"]);
-    query.and_where(Expr::col("account_id").eq(account.0)).and_where(Expr::col("name").is_in(names));
-    c.on().rows(&query).await?.iter().map(|row| Cells(row).text("name")).collect()
+    query.and_where(Expr::col("git_repo_id").eq(repo.0)).order_by("id", Order::Desc).limit(1);
+    c.on().row(&query).await?.map(|row| Cells(&row).text("name")).transpose()
 }
 
 /// Notes that a worker has the run, also again after a restart; false when it has ended.

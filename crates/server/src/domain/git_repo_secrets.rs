@@ -47,7 +47,9 @@ pub async fn set(
     let value = app.keys.sealing.seal(&purpose(&uuid), &new.value)?;
     let now = app.now();
     let tx = app.db.begin().await?;
-    git_repos::locked(&tx, repo).await?.ok_or_else(|| Error::not_found("git repository", repo))?;
+    if !git_repos::lock(&tx, repo).await? {
+        return Err(Error::not_found("git repository", repo));
+    }
     let known = secrets::of_repo(&tx, repo).await?;
     let before = known.iter().find(|row| row.name == *name);
     if before.is_none() && known.len() >= PER_REPO {

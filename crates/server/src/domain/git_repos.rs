@@ -239,7 +239,9 @@ pub async fn update(
 pub async fn delete(app: &App, caller: &Caller, id: GitRepoId) -> Result<()> {
     let found = find(app, caller, id).await?;
     let tx = app.db.begin().await?;
-    git_repos::locked(&tx, id).await?.ok_or_else(|| Error::not_found("git repository", id))?;
+    if !git_repos::lock(&tx, id).await? {
+        return Err(Error::not_found("git repository", id));
+    }
     let unfinished = runs::count_unfinished(&tx, id).await?;
     if unfinished > 0 {
         let detail = format!("{unfinished} runs of this git repository have not ended");

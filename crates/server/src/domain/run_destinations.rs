@@ -184,6 +184,11 @@ impl RunNames {
         let job = format!("{}-build{tag}", cut(&self.slug, room));
         (format!("event-{job}"), job, tag)
     }
+
+    /// Which one comes after the repository's latest, of at most so many in a minute.
+    pub(super) fn after(&self, latest: &str, most: u32) -> u32 {
+        (1..=most).find(|twin| self.of(*twin).0 == latest).map_or(1, |twin| twin + 1)
+    }
 }
 
 #[cfg(test)]
@@ -204,6 +209,9 @@ mod tests {
             (job.as_str(), tag.as_str()),
             ("prometh-exporter-buildv202111251517-2", "v202111251517-2")
         );
+        assert_eq!(names.after("event-prometh-exporter-buildv202111251516-7", 99), 1, "of an earlier minute");
+        assert_eq!(names.after("event-prometh-exporter-buildv202111251517", 99), 2);
+        assert_eq!(names.after(&names.of(99).0, 99), 100);
     }
 
     #[test]

@@ -131,8 +131,12 @@ pub async fn plan(app: &App, caller: &Caller, repo: GitRepoId, start: &Start<'_>
             return Err(Error::invalid(field, format!("`{field}` is one line of at most {max} characters")));
         }
     }
-    let account = account_name(app, row.account_id).await?;
-    let subject = Subject { account: row.account_id, name: account };
+    let name = if row.account_id == caller.account {
+        caller.name.clone()
+    } else {
+        account_name(app, row.account_id).await?
+    };
+    let subject = Subject { account: row.account_id, name };
     let runner = named_runner(app, &row).await?;
     let elsewhere = runner.as_ref().map(|runner| elsewhere(app, &row, runner)).transpose()?.flatten();
     let destination = match &elsewhere {
@@ -175,10 +179,11 @@ async fn accept(
     let git_ref = ref_of(row, start);
     let now = app.now();
     let names = RunNames::new(&row.content.repo_name, now);
-    let twins: Vec<_> = (1..=MAX_TWINS).map(|twin| names.of(twin)).collect();
-    let events: Vec<String> = twins.iter().map(|(event, ..)| event.clone()).collect();
-    let taken = runs::taken_names(&app.db, row.account_id, &events).await?;
-    for (event, job, time_tag) in twins.into_iter().filter(|(event, ..)| !taken.contains(event)) {
+    let first = match runs::latest_name(&app.db, row.id).await? {
+        Some(latest) => names.after(&latest, MAX_TWINS),
+        None => 1,
+    };
+    for (event, job, time_tag) in (first..=MAX_TWINS).map(|twin| names.of(twin)) {
         let image_tag = destination.tag.as_ref().map_or(time_tag, |tag| tag.as_str().to_owned());
         let kind = if start.kind.is_empty() { &row.content.kind } else { start.kind };
         let new = runs::New {
@@ -205,9 +210,10 @@ async fn accept(
                 tracing::info!(run.id = %id, account = %subject.name, image = %image, "run accepted");
                 metrics::counter!("longshore_runs_accepted_total").increment(1);
                 app.signals.jobs.notify_one();
-                return Ok(Started { run: get(app, caller, id).await?, runner_uuid });
+                let run = runs::get(&app.db, id).await?.ok_or_else(|| Error::not_found("run", id))?;
+                return Ok(Started { run: view(run, subject.name.clone()), runner_uuid });
             }
-            // Somebody took the name in this very moment.
+            // Somebody took the name in this very moment, or a repository with a name like this one has it.
             Ok(None) => {}
             Err(error) => return Err(error),
         }
@@ -226,7 +232,9 @@ async fn insert(
     delivery: Option<&webhook_deliveries::New<'_>>,
 ) -> Result<Option<(RunId, RunnerUuid)>> {
     let tx = app.db.begin().await?;
-    git_repos::locked(&tx, repo.id).await?.ok_or_else(|| Error::not_found("git repository", repo.id))?;
+    if !git_repos::lock(&tx, repo.id).await? {
+        return Err(Error::not_found("git repository", repo.id));
+    }
     // Two programs may tell of one push at the same time: the repository's row is held, so that one of them is first.
     if matches!(new.cause, RunCause::Webhook | RunCause::Poll)
         && let Some(commit) = new.commit

@@ -62,19 +62,27 @@ async fn dispatch(app: App, shared: Arc<Shared>) {
     };
     let of_builds = |kinds, places: u32| pool(kinds, places as usize, config.per_account);
     let in_clusters = app.config.pipelines.cluster_workers;
-    let mut builds = [of_builds(BUILD_KINDS, config.workers), of_builds(CLUSTER_BUILD_KINDS, in_clusters)];
-    let mut runs = [of_builds(RUN_KINDS, config.workers), of_builds(CLUSTER_RUN_KINDS, in_clusters)];
-    let mut releases = pool(RELEASE_KINDS, RELEASES, RELEASES_OF_ACCOUNT);
-    let mut tells = pool(TELL_KINDS, 4, 4);
-    let mut others = pool(OTHER_KINDS, 1, 1);
+    let mut pools = [
+        pool(OTHER_KINDS, 1, 1),
+        of_builds(BUILD_KINDS, config.workers),
+        of_builds(CLUSTER_BUILD_KINDS, in_clusters),
+        of_builds(RUN_KINDS, config.workers),
+        of_builds(CLUSTER_RUN_KINDS, in_clusters),
+        pool(RELEASE_KINDS, RELEASES, RELEASES_OF_ACCOUNT),
+        pool(TELL_KINDS, 4, 4),
+    ];
     take_back(&app).await;
     loop {
-        claim_all(&app, &shared, &mut others, &owner).await;
-        for pool in builds.iter_mut().chain(&mut runs) {
+        // One question for all: most of the time there is nothing to do.
+        let has_place = |pool: &&Pool| pool.slots.available_permits() > 0;
+        let kinds: Vec<_> = pools.iter().filter(has_place).flat_map(|pool| pool.kinds).copied().collect();
+        let due = jobs::due(&app.db, &kinds, app.now()).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "cannot look for jobs");
+            Vec::new()
+        });
+        for pool in pools.iter_mut().filter(|pool| pool.kinds.iter().any(|kind| due.contains(kind))) {
             claim_all(&app, &shared, pool, &owner).await;
         }
-        claim_all(&app, &shared, &mut releases, &owner).await;
-        claim_all(&app, &shared, &mut tells, &owner).await;
         tokio::select! {
             () = app.shutdown.cancelled() => return,
             () = app.signals.jobs.notified() => {}

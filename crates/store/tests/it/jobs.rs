@@ -29,13 +29,17 @@ db_test! {
         let alice = account(c, "alice").await;
         let id = enqueue(c, "b-1", Some(alice), 10).await;
 
+        let due = async |secs| jobs::due(c, &[Kind::Notify, Kind::BuildImage], later(secs)).await.unwrap();
         assert_eq!(claim(c, "w", 1, 9).await, None);
+        assert_eq!((due(9).await, due(10).await), (vec![], vec![Kind::BuildImage]));
+        assert_eq!(jobs::due(c, &[Kind::Notify], later(10)).await.unwrap(), []);
         assert!(jobs::is_pending(c, Kind::BuildImage, "b-1").await.unwrap());
         let first = claim(c, "w", 1, 10).await.unwrap();
         assert_eq!(jobs::get(c, id).await.unwrap(), Some(first.clone()));
         assert_eq!((first.state, first.attempt, first.epoch), (State::Running, 1, 1));
         assert_eq!((first.lease_owner.as_deref(), first.lease_until), (Some("w"), Some(later(40))));
         assert_eq!(claim(c, "w", 1, 11).await, None);
+        assert_eq!((due(39).await, due(41).await), (vec![], vec![Kind::BuildImage]), "its lease has ended");
         assert!(jobs::renew(c, id, 1, later(100)).await.unwrap());
         assert_eq!(claim(c, "w", 1, 50).await, None);
         assert!(jobs::retry(c, id, 1, later(60), "engine lost").await.unwrap());
