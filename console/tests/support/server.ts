@@ -3,7 +3,7 @@
  * LONGSHORE_TEST_HELLO (the sample with its static program); LONGSHORE_TEST_NVML (the simulated driver) where GPUs are to be seen.
  */
 import { type ChildProcess, spawn } from "node:child_process";
-import { copyFileSync, createWriteStream, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, createWriteStream, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -68,9 +68,23 @@ export class TestServer {
   /** Settings besides those that every journey needs. */
   readonly settings: Record<string, string> = {};
 
+  /** A port that was free may be somebody else's a moment later: the first start then takes others. A later one keeps its own. */
   async start() {
-    this.listen ||= `127.0.0.1:${await freePort()}`;
-    this.registry ||= `127.0.0.1:${await freePort()}`;
+    const isFirst = !this.listen;
+    for (let tries = 1; ; tries++) {
+      if (isFirst) {
+        this.listen = `127.0.0.1:${await freePort()}`;
+        this.registry = `127.0.0.1:${await freePort()}`;
+      }
+      try {
+        return await this.begin();
+      } catch (error) {
+        if (!isFirst || tries >= 3 || !String(error).includes("in use")) throw error;
+      }
+    }
+  }
+
+  private async begin() {
     this.url = `http://${this.listen}`;
     const env: NodeJS.ProcessEnv = {
       ...process.env,
@@ -101,15 +115,19 @@ export class TestServer {
     child.stdout.pipe(log, { end: false });
     child.stderr.pipe(log, { end: false });
     this.process = child;
+    let isEnded = false;
     await eventually(
       "the server is ready",
       async () => {
-        if (child.exitCode !== null)
-          throw new Error(`the server ended with ${child.exitCode}; see ${this.folder}/server.log`);
-        return (await fetch(`${this.url}/readyz`)).ok;
+        isEnded = child.exitCode !== null;
+        return isEnded || (await fetch(`${this.url}/readyz`)).ok;
       },
       60,
     );
+    if (isEnded) {
+      const said = readFileSync(join(this.folder, "server.log"), "utf8").slice(-2000);
+      throw new Error(`the server ended with ${child.exitCode}: ${said}`);
+    }
   }
 
   /** Ends it as an operator does, or as a power cut does. */
