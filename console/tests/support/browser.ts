@@ -45,7 +45,9 @@ function goWhateverTheNetwork(page: Page) {
       try {
         return await go(url, options);
       } catch (error) {
-        if (tries === 5 || !String(error).includes("ERR_NETWORK_CHANGED")) throw error;
+        // The next try can also meet the page of that failure, which is still on its way.
+        const isOfNetwork = /ERR_NETWORK_CHANGED|another navigation to "chrome-error:/.test(String(error));
+        if (tries === 5 || !isOfNetwork) throw error;
       }
     }
   };

@@ -18,10 +18,6 @@ use tracing_subscriber::EnvFilter;
 const FILE_NAME: &str = "longshore.toml";
 /// Settings file of a system-wide installation.
 const SYSTEM_FILE: &str = "/etc/longshore/longshore.toml";
-/// Turns of tasks that are ready, until it is looked at what has come from outside meanwhile. With tokio's own 61 a key that somebody
-/// types waits behind as many pieces of whatever is copied.
-const TURNS_WITHOUT_LOOKING: u32 = 8;
-
 /// What was typed on the command line.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
@@ -135,8 +131,7 @@ pub fn agent(settings: &AgentSettings) -> Result<()> {
     let (membership, key) = agent::membership::load(&settings.state_dir)?;
     // On one thread: the tasks of a link hand small things to each other all the time, and waking another thread costs
     // more than what is to be done. What takes long (files, archives, the driver) has threads of its own.
-    let mut runtime = tokio::runtime::Builder::new_current_thread();
-    let runtime = runtime.enable_all().event_interval(TURNS_WITHOUT_LOOKING).build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut stop = StopSignals::new()?;
         let shutdown = CancellationToken::new();
@@ -179,8 +174,7 @@ fn start_agent_log() -> Result<()> {
 
 /// Runs work on a runtime of its own.
 pub fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    runtime.enable_all().event_interval(TURNS_WITHOUT_LOOKING).build()?.block_on(work)
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
 }
 
 /// Starts the server and, unless switched off, connects this host's engine as a machine.

@@ -187,6 +187,9 @@ impl RunNames {
 
     /// Which one comes after the repository's latest, of at most so many in a minute.
     pub(super) fn after(&self, latest: &str, most: u32) -> u32 {
+        if !latest.contains(&self.minute) {
+            return 1;
+        }
         (1..=most).find(|twin| self.of(*twin).0 == latest).map_or(1, |twin| twin + 1)
     }
 }

@@ -299,3 +299,40 @@ impl<E: DeserializeOwned> EventStream<E> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::Response;
+    use tokio_util::task::TaskTracker;
+    use wire::link::OpenBulk;
+
+    use super::*;
+
+    /// What becomes of a call that an agent answers with so many bytes of headers.
+    async fn answered_with(header_bytes: usize) -> Result<(), CallError> {
+        let (tasks, machine) = (TaskTracker::new(), "machine".parse::<MachineId>().unwrap());
+        let hub = Hub::new(tasks.clone(), CancellationToken::new());
+        let (near, far) = tokio::io::duplex(64 << 10);
+        tasks.spawn(async move {
+            let mut agent = h2::server::handshake(far).await.unwrap();
+            while let Some(Ok((_, mut reply))) = agent.accept().await {
+                let response =
+                    Response::builder().header("x-much", "x".repeat(header_bytes)).body(()).unwrap();
+                let mut body = reply.send_response(response, false).unwrap();
+                drop(body.send_data(Bytes::from_static(b"{}"), true));
+            }
+        });
+        let (attaching, name) = (hub.clone(), machine.clone());
+        let mut changes = hub.subscribe();
+        tasks.spawn(async move { attaching.attach(name, Channel::Control, near).await });
+        changes.changed().await.unwrap();
+        hub.call(&machine, &OpenBulk {}, Duration::from_secs(10)).await.map(drop)
+    }
+
+    #[tokio::test]
+    async fn an_answer_with_more_headers_than_any_agent_sends_is_none() {
+        assert!(matches!(answered_with(1 << 10).await, Ok(())));
+        let refused = answered_with(20 << 10).await;
+        assert!(matches!(refused, Err(CallError::Broken(_))), "{refused:?}");
+    }
+}
