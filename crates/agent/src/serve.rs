@@ -52,10 +52,12 @@ use crate::{Agent, facts};
 const CALL_BYTES_MAX: usize = 1 << 20;
 /// Events that wait for a slow reader before the work itself waits.
 const EVENTS_WAITING: usize = 8;
-/// What the server may send ahead of our reading: a build context on its way to the engine. Nothing here leaves a body
-/// unread for long, so a large window is safe, and it makes an upload over a slow line fast.
+/// What the server may send ahead of our reading: a build context on its way to the engine. A large window makes an upload
+/// over a slow line fast.
 const STREAM_WINDOW: u32 = 2 << 20;
-const CONNECTION_WINDOW: u32 = 8 << 20;
+/// The same of all bodies. Builds that wait for another one leave theirs unread for as long as that takes, and when they have
+/// all of it nobody's body comes any more: so it holds 64 of them, and costs memory only when there are as many.
+const CONNECTION_WINDOW: u32 = 64 * STREAM_WINDOW;
 /// What a stream may hold of its answer while its reader is slow.
 const SEND_BUFFER: usize = 256 << 10;
 const FRAME_BYTES: u32 = 64 << 10;

@@ -42,17 +42,18 @@ pub(crate) async fn build(
     is_abandoned: impl Future<Output = ()>,
 ) -> BuildEvent {
     let mut trace = Trace::default();
+    let mut group = None;
     let limit = Duration::from_secs(call.timeout_secs.min(BUILD_SECS_MAX));
     let outcome = tokio::select! {
-        outcome = run(engine, &call, context, events, &mut trace) => outcome,
+        outcome = run(engine, &call, context, events, &mut trace, &mut group) => outcome,
         () = is_abandoned => Err(LinkError::new(LinkErrorCode::Timeout, "the build was cancelled")),
         () = tokio::time::sleep(limit) => {
             let message = format!("the build took longer than {} seconds", limit.as_secs());
             Err(LinkError::new(LinkErrorCode::Timeout, message))
         }
     };
-    if outcome.is_err() && call.secrets.is_some() {
-        buildkit::clean(call.instance).await;
+    if call.secrets.is_some() {
+        buildkit::end(engine, call.instance, group, outcome.is_err()).await;
     } else if outcome.is_err()
         && let Err(error) = remove_steps_of(engine, call.instance, call.build).await
     {
@@ -73,6 +74,7 @@ async fn run(
     context: Body,
     events: &Sender<BuildEvent>,
     trace: &mut Trace,
+    group: &mut Option<buildkit::Group>,
 ) -> Result<String, LinkError> {
     let dockerfile = &call.dockerfile;
     let leaves = |part: &str| part == "..";
@@ -81,7 +83,7 @@ async fn run(
         return Err(LinkError::new(LinkErrorCode::Invalid, message));
     }
     if let Some(secrets) = &call.secrets {
-        return buildkit::run(engine, call, secrets, context, events).await;
+        return buildkit::run(engine, call, secrets, context, events, group).await;
     }
     let parent = cgroup::parent(call.instance, call.build, engine.client().await?.is_systemd);
     cgroup::limit(&parent).await;

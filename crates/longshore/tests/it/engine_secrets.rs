@@ -346,13 +346,20 @@ async fn where_steps_cannot_be_bounded_secrets_are_refused_unless_the_settings_a
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn steps_of_an_engine_that_was_killed_end_too() {
+    const FLOOD: &str = "FROM scratch\nCOPY probe salt /\nRUN [\"/probe\", \"flood\", \"1\"]\n";
     let Some(engine) = PrivateEngine::start() else { return };
+    let Some(other) = Machine::start().await else { return };
     let machine = Machine::start_on(engine.address(), Way::Memory, None).await;
-    let mut build = WithSecrets::new(&machine, "aa");
-    let mut events =
-        build.begin("FROM scratch\nCOPY probe salt /\nRUN [\"/probe\", \"flood\", \"1\"]\n").await;
+    let mut events = WithSecrets::new(&machine, "aa").begin(FLOOD).await;
     hear(&mut events, "xxx").await;
     assert_eq!(steps_of(machine.instance), 1);
+    // Another engine's builds take the group as soon as it is free. Meanwhile nobody reads their contexts.
+    let mut next = Vec::new();
+    for _ in 0..8 {
+        let mut waiting = WithSecrets::new(&other, "bb").begin(FLOOD).await;
+        hear(&mut waiting, "waiting for another build").await;
+        next.push(waiting);
+    }
 
     engine.kill();
     let last = all(events).await.pop();
@@ -360,7 +367,10 @@ async fn steps_of_an_engine_that_was_killed_end_too() {
     let Some(BuildEvent::Failed(error)) = last else { panic!("{last:?}") };
     assert_eq!(error.code, LinkErrorCode::EngineDown, "{error}");
     eventually("its step has ended", 60, || async { (steps_of(machine.instance) == 0).then_some(()) }).await;
+    drop(next);
     engine.bring_up();
     built(&WithSecrets::new(&machine, "aa").build("FROM scratch\nCOPY salt /\n").await);
-    machine.stop().await;
+    for machine in [machine, other] {
+        machine.stop().await;
+    }
 }

@@ -19,7 +19,7 @@ const NAME: &str = "docker/buildkit";
 const CPU_PERIOD_MICROS: u64 = 100_000;
 
 /// The group, held. Dropping it takes the bounds away and lets the next one have it; so does the end of this process.
-pub(super) struct Group {
+pub(in crate::engine) struct Group {
     folders: Vec<PathBuf>,
     _lock: File,
 }
@@ -46,17 +46,18 @@ impl Group {
         .await
     }
 
-    /// Ends the steps of builds that know a host whose name begins so, of which the engine has lost sight. Does nothing while somebody
-    /// has the group: then they may be alive.
-    pub(super) async fn end_steps(host_prefix: String) -> io::Result<()> {
+    /// The group without bounds, to look into; none while somebody has it, and where no engine has made it.
+    pub(super) async fn take_unbounded() -> io::Result<Option<Self>> {
+        blocking(|| if folders().iter().all(|folder| folder.is_dir()) { Self::lock() } else { Ok(None) })
+            .await
+    }
+
+    /// Ends the steps of builds that know a host whose name begins so, of which the engine has lost sight, and lets the group go.
+    /// Whose they are has no build: it would have the group.
+    pub(super) async fn end_steps(self, host_prefix: String) -> io::Result<()> {
         blocking(move || {
-            if folders().iter().any(|folder| !folder.is_dir()) {
-                return Ok(());
-            }
-            if let Some(group) = Self::lock()? {
-                group.folders[0..1].iter().flat_map(|folder| folders_in(folder)).for_each(|step| {
-                    end_step(&step, &host_prefix);
-                });
+            for step in folders_in(&self.folders[0]) {
+                end_step(&step, &host_prefix);
             }
             Ok(())
         })

@@ -28,7 +28,7 @@ use wire::secret::Secret;
 
 use super::raw::Credential;
 use super::{Engine, build, build_repository, build_tag, engine_down};
-use group::Group;
+pub(super) use group::Group;
 use session::{Given, Session};
 use trace::Trace;
 
@@ -53,13 +53,14 @@ fn host_prefix(instance: InstanceId) -> String {
     format!("longshore-b-{}-", instance.short())
 }
 
-/// Builds to the end; the engine's id of the image.
+/// Builds to the end; the engine's id of the image. The group stays with the caller until [`end`], however this ends.
 pub(super) async fn run(
     engine: &Engine,
     call: &BuildImage,
     secrets: &BuildSecrets,
     body: Body,
     events: &Sender<BuildEvent>,
+    held: &mut Option<Group>,
 ) -> Result<String, LinkError> {
     let is_scope = |scope: &str| {
         (1..=SCOPE_CHARS_MAX).contains(&scope.len()) && scope.bytes().all(|b| b.is_ascii_hexdigit())
@@ -71,20 +72,27 @@ pub(super) async fn run(
         ));
     }
     let (names, context) = split(body, secrets.bytes).await?;
-    let group = match group(engine, call, events).await {
+    match group(engine, call, events).await {
         Err(refused) if refused.code == LinkErrorCode::Unsupported && secrets.may_be_unbounded => {
             let text = format!("[without bounds, as the server's settings allow: {}]\n", refused.message);
             events.send(BuildEvent::Log(text)).await.map_err(nobody_waits)?;
-            None
         }
-        group => Some(group?),
-    };
+        group => *held = Some(group?),
+    }
     let given =
         Given { secrets: names, registry: engine.registry().to_owned(), credential: call.credential.clone() };
-    let built = with_session(engine, call, &secrets.scope, given, context, events).await;
-    drop(group);
+    with_session(engine, call, &secrets.scope, given, context, events).await
+}
+
+/// What follows a build: its steps end if it failed, before another build may have the group, and BuildKit's cache is cut back.
+pub(super) async fn end(engine: &Engine, instance: InstanceId, held: Option<Group>, has_failed: bool) {
+    match held {
+        Some(group) if has_failed => end_steps(group, instance).await,
+        Some(group) => drop(group),
+        None if has_failed => clean(instance).await,
+        None => {}
+    }
     prune(engine).await;
-    built
 }
 
 /// Removes what BuildKit keeps beyond its share. Whatever is used stays.
@@ -212,7 +220,15 @@ async fn split(body: Body, length: u64) -> Result<(BTreeMap<SecretName, Secret>,
 
 /// Ends what a killed engine left of this installation's builds, unless one of them goes on.
 pub(super) async fn clean(instance: InstanceId) {
-    if let Err(error) = Group::end_steps(host_prefix(instance)).await {
+    match Group::take_unbounded().await {
+        Ok(Some(group)) => end_steps(group, instance).await,
+        Ok(None) => {}
+        Err(error) => tracing::debug!("steps of BuildKit are not looked at: {error}"),
+    }
+}
+
+async fn end_steps(group: Group, instance: InstanceId) {
+    if let Err(error) = group.end_steps(host_prefix(instance)).await {
         tracing::debug!("steps of BuildKit are not looked at: {error}");
     }
 }
