@@ -29,6 +29,7 @@ use crate::clients::registry::Registry;
 use crate::config::Config;
 use crate::disk_uses::DiskUses;
 use crate::gpu_readings::GpuReadings;
+use crate::jobs::JobSignal;
 use crate::keys::Keys;
 use crate::limits::Limiter;
 use crate::link::Hub;
@@ -165,8 +166,8 @@ pub struct Limits {
 /// Wakes those who wait for work. A signal given while nobody waits is kept.
 #[derive(Debug, Default)]
 pub struct Signals {
-    /// A job was enqueued.
-    pub jobs: Notify,
+    /// A job was enqueued, or a worker is free.
+    pub jobs: JobSignal,
     /// A container's wish or state changed.
     pub containers: Notify,
     /// Somebody in the line may get what it waits for.

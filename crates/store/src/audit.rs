@@ -10,7 +10,7 @@ use wire::time::Timestamp;
 use crate::db::Conn;
 use crate::error::Result;
 use crate::pages::{KeyKind, List, PageOf};
-use crate::sql::{Cells, contains, insert_numbered, select, shortened};
+use crate::sql::{Cells, contains, insert_later, select, shortened};
 
 const TABLE: &str = "audit";
 const COLUMNS: &[&str] = &["id", "at", "action", "target", "result", "ip", "request_id"];
@@ -70,9 +70,9 @@ fn view(row: &QueryResult) -> Result<AuditView> {
     })
 }
 
-/// Adds a row.
-pub async fn insert(c: &dyn Conn, new: &New<'_>) -> Result<AuditId> {
-    let id = insert_numbered(
+/// Adds a row. In a transaction it goes with the next statement or the commit.
+pub async fn insert(c: &dyn Conn, new: &New<'_>) -> Result<()> {
+    insert_later(
         &c.on(),
         TABLE,
         [
@@ -86,8 +86,7 @@ pub async fn insert(c: &dyn Conn, new: &New<'_>) -> Result<AuditId> {
             ("request_id", new.request_id.map(|id| shortened(id, 100)).into()),
         ],
     )
-    .await?;
-    Ok(AuditId(id))
+    .await
 }
 
 /// Rows with the names of the accounts in them, newest first.

@@ -68,7 +68,12 @@ impl std::fmt::Debug for Db {
 pub struct Tx {
     transaction: Option<DatabaseTransaction>,
     touched: Touched,
+    later: Later,
 }
+
+/// Statements of a transaction on SQLite that wait for the next one, in order. Each hand-over to the connection's thread and
+/// back costs more than a small statement itself.
+type Later = Mutex<Vec<Statement>>;
 
 /// The tables that a transaction changed. What is remembered of their lists is dropped together with the transaction,
 /// however it ends.
@@ -108,7 +113,7 @@ mod sealed {
 #[derive(Clone, Copy, Debug)]
 pub struct On<'a> {
     db: &'a Db,
-    tx: Option<(&'a DatabaseTransaction, &'a Touched)>,
+    tx: Option<(&'a DatabaseTransaction, &'a Tx)>,
 }
 
 impl Conn for Db {
@@ -121,7 +126,7 @@ impl Conn for Tx {
     fn on(&self) -> On<'_> {
         let transaction =
             self.transaction.as_ref().expect("only commit takes the transaction, and it ends the `Tx`");
-        On { db: &self.touched.db, tx: Some((transaction, &self.touched)) }
+        On { db: &self.touched.db, tx: Some((transaction, self)) }
     }
 }
 
@@ -188,7 +193,7 @@ impl Db {
         let transaction =
             connection.begin_with_options(options).await.map_err(|error| self.explain(error))?;
         let touched = Touched { db: self.clone(), tables: Mutex::default() };
-        Ok(Tx { transaction: Some(transaction), touched })
+        Ok(Tx { transaction: Some(transaction), touched, later: Later::default() })
     }
 
     /// Tells of changes, each after it can be read. Those of another process are not told of.
@@ -241,6 +246,7 @@ impl Db {
 impl Tx {
     /// Makes everything done in it durable. After an error the outcome is not known: read again by key.
     pub async fn commit(mut self) -> Result<()> {
+        self.on().run_later().await?;
         let transaction =
             self.transaction.take().expect("only commit takes the transaction, and it ends the `Tx`");
         Ok(transaction.commit().await?)
@@ -277,6 +283,7 @@ impl On<'_> {
 
     /// Runs a query that changes nothing.
     pub(crate) async fn rows(&self, query: &impl StatementBuilder) -> Result<Vec<QueryResult>> {
+        self.run_later().await?;
         let statement = self.build(query);
         let rows = match self.tx {
             Some((transaction, _)) => transaction.query_all_raw(statement).await,
@@ -292,6 +299,7 @@ impl On<'_> {
 
     /// Runs a query written by hand that changes nothing.
     pub(crate) async fn rows_raw(&self, sql: &str) -> Result<Vec<QueryResult>> {
+        self.run_later().await?;
         let statement = Statement::from_string(self.db.inner.write.get_database_backend(), sql);
         let rows = match self.tx {
             Some((transaction, _)) => transaction.query_all_raw(statement).await,
@@ -327,7 +335,34 @@ impl On<'_> {
         Ok(count)
     }
 
+    /// Changes a table in a way that lists may show, before the next statement of the transaction or at its end, which then tell
+    /// what is wrong with it. For what depends on nothing but the transaction's own success.
+    pub(crate) async fn change_later(
+        &self,
+        table: &'static str,
+        statement: &impl StatementBuilder,
+    ) -> Result<()> {
+        match self.tx {
+            Some((_, tx)) if self.backend() == Backend::Sqlite => {
+                tx.later.lock().unwrap_or_else(PoisonError::into_inner).push(self.build(statement));
+                self.touch(table);
+            }
+            _ => drop(self.change(table, statement).await?),
+        }
+        Ok(())
+    }
+
+    /// Runs what waits for the next statement, all of it at once.
+    async fn run_later(&self) -> Result<()> {
+        let Some((transaction, tx)) = self.tx else { return Ok(()) };
+        let waiting = std::mem::take(&mut *tx.later.lock().unwrap_or_else(PoisonError::into_inner));
+        let Some(all) = waiting.into_iter().reduce(joined) else { return Ok(()) };
+        transaction.execute_raw(all).await.map_err(|error| self.db.explain(error))?;
+        Ok(())
+    }
+
     pub(crate) async fn execute(&self, statement: &impl StatementBuilder) -> Result<ExecResult> {
+        self.run_later().await?;
         let statement = self.build(statement);
         let result = match self.tx {
             Some((transaction, _)) => transaction.execute_raw(statement).await,
@@ -341,6 +376,7 @@ impl On<'_> {
         &self,
         statement: &impl StatementBuilder,
     ) -> Result<Vec<QueryResult>> {
+        self.run_later().await?;
         let statement = self.build(statement);
         let rows = match self.tx {
             Some((transaction, _)) => transaction.query_all_raw(statement).await,
@@ -356,8 +392,8 @@ impl On<'_> {
 
     fn note(&self, change: Change) {
         match self.tx {
-            Some((_, touched)) => {
-                touched.tables.lock().unwrap_or_else(PoisonError::into_inner).insert(change);
+            Some((_, tx)) => {
+                tx.touched.tables.lock().unwrap_or_else(PoisonError::into_inner).insert(change);
             }
             None => self.db.tell(change),
         }
@@ -370,6 +406,18 @@ impl On<'_> {
             None => Ok(Scope::Own(self.db.begin().await?)),
         }
     }
+}
+
+/// One statement after the other, for SQLite, which takes several at once and their values in order.
+fn joined(mut first: Statement, second: Statement) -> Statement {
+    first.sql.push_str("; ");
+    first.sql.push_str(&second.sql);
+    match (&mut first.values, second.values) {
+        (Some(values), Some(more)) => values.0.extend(more.0),
+        (values @ None, more) => *values = more,
+        (Some(_), None) => {}
+    }
+    first
 }
 
 /// See [`On::scope`].

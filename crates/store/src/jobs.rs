@@ -11,7 +11,7 @@ use wire::time::Timestamp;
 
 use crate::db::{Conn, On};
 use crate::error::Result;
-use crate::sql::{Cell, Cells, Word, count_of, count_query, insert, select, update, words};
+use crate::sql::{Cell, Cells, Word, count_of, count_query, insert_later, select, update, words};
 
 const TABLE: &str = "jobs";
 const COLUMNS: &[&str] = &[
@@ -144,12 +144,12 @@ fn row(row: &QueryResult) -> Result<Row> {
     })
 }
 
-/// Writes a job.
+/// Writes a job. In a transaction it goes with the next statement or the commit.
 pub async fn enqueue(c: &dyn Conn, new: &New<'_>) -> Result<JobId> {
     let secs = u64::try_from(new.now.unix_secs()).unwrap_or(0);
     let micros = u32::try_from(new.now.0.rem_euclid(1_000_000)).unwrap_or(0);
     let id = JobId(Uuid::new_v7(UuidTimestamp::from_unix(NoContext, secs, micros * 1000)));
-    insert(
+    insert_later(
         &c.on(),
         TABLE,
         [

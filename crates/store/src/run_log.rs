@@ -9,7 +9,7 @@ use crate::db::Conn;
 use crate::error::Result;
 use crate::filtered::{self, Filter};
 use crate::pages::PageOf;
-use crate::sql::{Cells, insert_numbered, select, update};
+use crate::sql::{self, Cell, Cells, insert_numbered, select, update};
 
 const TABLE: &str = "run_log";
 const COLUMNS: &[&str] = &[
@@ -85,7 +85,16 @@ fn row(row: &QueryResult) -> Result<Row> {
 
 /// Stores a line.
 pub async fn insert(c: &dyn Conn, new: &New<'_>) -> Result<RunLogId> {
-    let cells = [
+    insert_numbered(&c.on(), TABLE, cells(new)).await.map(RunLogId)
+}
+
+/// Stores a line whose number nobody asks for. In a transaction it goes with the next statement or the commit.
+pub async fn insert_later(c: &dyn Conn, new: &New<'_>) -> Result<()> {
+    sql::insert_later(&c.on(), TABLE, cells(new)).await
+}
+
+fn cells(new: &New<'_>) -> [Cell; 8] {
+    [
         ("account_id", new.account_id.0.into()),
         ("git_repo_id", new.git_repo_id.0.into()),
         ("run_id", new.run_id.map(|id| id.0).into()),
@@ -94,8 +103,7 @@ pub async fn insert(c: &dyn Conn, new: &New<'_>) -> Result<RunLogId> {
         ("runner_uuid", new.runner_uuid.into()),
         ("msg", new.msg.into()),
         ("updated_at", new.now.0.into()),
-    ];
-    insert_numbered(&c.on(), TABLE, cells).await.map(RunLogId)
+    ]
 }
 
 /// Changes what a line says.

@@ -11,7 +11,7 @@ use crate::db::Conn;
 use crate::error::Result;
 use crate::filtered::{self, Filter};
 use crate::pages::PageOf;
-use crate::sql::{Cell, Cells, Word, insert_numbered, select, update};
+use crate::sql::{self, Cell, Cells, Word, insert_numbered, select, update};
 
 const TABLE: &str = "runners";
 const COLUMNS: &[&str] = &[
@@ -143,6 +143,15 @@ fn cells(content: &Content) -> Vec<Cell> {
 
 /// Stores a runner.
 pub async fn insert(c: &dyn Conn, new: &New<'_>) -> Result<RunnerId> {
+    insert_numbered(&c.on(), TABLE, row_of(new)).await.map(RunnerId)
+}
+
+/// Stores a runner whose number nobody asks for. In a transaction it goes with the next statement or the commit.
+pub async fn insert_later(c: &dyn Conn, new: &New<'_>) -> Result<()> {
+    sql::insert_later(&c.on(), TABLE, row_of(new)).await
+}
+
+fn row_of(new: &New<'_>) -> Vec<Cell> {
     let mut row = cells(new.content);
     row.extend([
         ("uuid", new.uuid.to_string().into()),
@@ -151,7 +160,7 @@ pub async fn insert(c: &dyn Conn, new: &New<'_>) -> Result<RunnerId> {
         ("state", OperationState::Queued.text().into()),
         ("created_at", new.now.0.into()),
     ]);
-    insert_numbered(&c.on(), TABLE, row).await.map(RunnerId)
+    row
 }
 
 /// Changes a runner.

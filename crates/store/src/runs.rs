@@ -146,6 +146,39 @@ pub struct New<'a> {
     pub now: Timestamp,
 }
 
+impl New<'_> {
+    /// The run that [`insert`] makes of it.
+    pub fn stored(&self, id: RunId) -> Row {
+        Row {
+            id,
+            uuid: self.uuid,
+            account_id: self.account_id,
+            git_repo_id: self.git_repo_id,
+            name: self.name.to_owned(),
+            state: OperationState::Queued,
+            reason: None,
+            message: None,
+            repo_name: self.repo_name.to_owned(),
+            job: self.job.to_owned(),
+            kind: self.kind.to_owned(),
+            image: self.image.to_owned(),
+            image_tag: self.image_tag.to_owned(),
+            git_ref: self.git_ref.to_owned(),
+            commit: self.commit.map(str::to_owned),
+            description: self.description.to_owned(),
+            cause: self.cause,
+            executor: self.executor,
+            steps: Vec::new(),
+            cancel_requested: false,
+            retry_of: self.retry_of,
+            digest: None,
+            created_at: self.now,
+            started_at: None,
+            ended_at: None,
+        }
+    }
+}
+
 /// How a run ended.
 #[derive(Clone, Debug)]
 pub struct Outcome<'a> {
@@ -228,11 +261,33 @@ pub async fn insert(c: &dyn Conn, new: &New<'_>) -> Result<RunId> {
     insert_numbered(&c.on(), TABLE, cells).await.map(RunId)
 }
 
-/// The name of a repository's latest run.
-pub async fn latest_name(c: &dyn Conn, repo: GitRepoId) -> Result<Option<String>> {
-    let mut query = select(TABLE, &["name"]);
-    query.and_where(Expr::col("git_repo_id").eq(repo.0)).order_by("id", Order::Desc).limit(1);
-    c.on().row(&query).await?.map(|row| Cells(&row).text("name")).transpose()
+/// What decides whether and as what another run may wait.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// How many of the account's runs wait.
+    pub queued: u64,
+    /// The name of the repository's latest run.
+    pub latest_name: Option<String>,
+}
+
+/// How things stand for another run of a repository.
+pub async fn line(c: &dyn Conn, account: AccountId, repo: GitRepoId) -> Result<Line> {
+    let mut queued = Query::select();
+    queued
+        .expr(Expr::col("id").count())
+        .from(TABLE)
+        .and_where(Expr::col("account_id").eq(account.0))
+        .and_where(Expr::col("state").eq(OperationState::Queued.text()));
+    let mut latest = select(TABLE, &["name"]);
+    latest.and_where(Expr::col("git_repo_id").eq(repo.0)).order_by("id", Order::Desc).limit(1);
+    let mut query = Query::select();
+    query
+        .expr_as(Expr::SubQuery(None, Box::new(queued.into())), "queued")
+        .expr_as(Expr::SubQuery(None, Box::new(latest.into())), "latest_name");
+    let row =
+        c.on().row(&query).await?.ok_or_else(|| Error::other("a question without a table has no answer"))?;
+    let cells = Cells(&row);
+    Ok(Line { queued: cells.count("queued")?, latest_name: cells.opt_text("latest_name")? })
 }
 
 /// Notes that a worker has the run, also again after a restart; false when it has ended.
@@ -327,15 +382,6 @@ pub async fn by_name(c: &dyn Conn, account: Option<AccountId>, name: &str) -> Re
 /// Runs, narrowed and ordered.
 pub async fn list(c: &dyn Conn, filter: &Filter) -> Result<PageOf<Row>> {
     filtered::list(c, TABLE, COLUMNS, filter, row).await
-}
-
-/// How many of an account's runs wait.
-pub async fn count_queued(c: &dyn Conn, account: AccountId) -> Result<u64> {
-    let mut query = count_query(TABLE);
-    query
-        .and_where(Expr::col("account_id").eq(account.0))
-        .and_where(Expr::col("state").eq(OperationState::Queued.text()));
-    count_of(&c.on(), &query).await
 }
 
 /// How many of a repository's runs have not ended.

@@ -157,6 +157,15 @@ pub(crate) async fn insert(
     Ok(())
 }
 
+/// Writes one row together with the transaction's next statement; see [`On::change_later`].
+pub(crate) async fn insert_later(
+    on: &On<'_>,
+    table: &'static str,
+    cells: impl IntoIterator<Item = Cell>,
+) -> Result<()> {
+    on.change_later(table, &insert_query(table, cells)?).await
+}
+
 /// Writes one row and answers the number that the database gave it.
 pub(crate) async fn insert_numbered(
     on: &On<'_>,

@@ -172,7 +172,7 @@ pub(crate) async fn create_of_context(
     insert(app, caller, &New { id, subject: &subject, image: &image, source, executor }).await?;
     tracing::info!(build.id = %id, account = %subject.name, %image, "build accepted");
     metrics::counter!("longshore_builds_accepted_total").increment(1);
-    app.signals.jobs.notify_one();
+    app.signals.jobs.any();
     Ok(())
 }
 
@@ -210,7 +210,7 @@ async fn accept(
     let synced = (!is_durable).then(|| tokio::task::spawn_blocking(move || file.sync_all()));
     tracing::info!(build.id = %id, account = %subject.name, %image, "build accepted");
     metrics::counter!("longshore_builds_accepted_total").increment(1);
-    app.signals.jobs.notify_one();
+    app.signals.jobs.any();
     Ok(synced)
 }
 
@@ -240,7 +240,7 @@ pub(super) async fn create_save(
     insert(app, caller, &new).await?;
     tracing::info!(build.id = %id, container.id = %save.container_id, account = %subject.name, %image, "a container is to be saved");
     metrics::counter!("longshore_builds_accepted_total").increment(1);
-    app.signals.jobs.notify_one();
+    app.signals.jobs.any();
     view(app, get_row(app, id).await?).await
 }
 
@@ -349,7 +349,7 @@ pub async fn cancel(app: &App, caller: &Caller, id: BuildId) -> Result<BuildView
     if is_waiting {
         ended(app, id).await;
         // Its job has nothing left to do but to say so.
-        app.signals.jobs.notify_one();
+        app.signals.jobs.any();
     } else {
         app.operation_logs.touched(id);
     }

@@ -323,7 +323,7 @@ pub async fn delete(app: &App, caller: &Caller, id_or_name: &str) -> Result<Char
     )
     .await?;
     tx.commit().await?;
-    app.signals.jobs.notify_one();
+    app.signals.jobs.any();
     app.chart_syncs.forget(row.id);
     hosted_packages::forget(app, packages).await?;
     Ok(shown)

@@ -26,7 +26,7 @@ pub async fn create(app: &App, caller: &Caller) -> Result<CollectionView> {
     audit::record(app, caller, &tx, Event { action: "registry.collect", target: &target, acting_for: None })
         .await?;
     tx.commit().await?;
-    app.signals.jobs.notify_one();
+    app.signals.jobs.any();
     get(app, caller, id).await
 }
 
@@ -69,7 +69,7 @@ pub async fn create_due(app: &App) -> Result<bool> {
         Ok(id) => {
             tx.commit().await?;
             tracing::info!(collection.id = %id, "the registry is to be tidied up, as every {days} days");
-            app.signals.jobs.notify_one();
+            app.signals.jobs.any();
             Ok(true)
         }
         // Somebody was quicker.

@@ -190,7 +190,7 @@ pub async fn delete(app: &App, caller: &Caller, owner: &str, name: &str, version
         )
         .await?;
         tx.commit().await?;
-        app.signals.jobs.notify_one();
+        app.signals.jobs.any();
         hosted_packages::forget(app, gone.digest.into_iter().chain(gone.provenance)).await?;
         return Ok(());
     }

@@ -295,7 +295,7 @@ pub async fn tag(app: &App, caller: &Caller, id: ImageId, wanted: &ImageTag) -> 
     audit::record(app, caller, &tx, event).await?;
     tx.commit().await?;
     drop(facts.hold);
-    app.signals.jobs.notify_one();
+    app.signals.jobs.any();
     Ok(view(app, row))
 }
 
@@ -325,7 +325,7 @@ pub async fn delete(app: &App, caller: &Caller, id: ImageId) -> Result<()> {
     let event = Event { action: "image.delete", target: &shown_name(&row), acting_for: row.account_id };
     audit::record(app, caller, &tx, event).await?;
     tx.commit().await?;
-    app.signals.jobs.notify_one();
+    app.signals.jobs.any();
     Ok(())
 }
 
@@ -828,7 +828,7 @@ pub async fn record_push(app: &App, context: &RequestContext, push: Push) -> Res
     if let Some(chart) = &facts.chart {
         Box::pin(chart_pushes::record(app, &caller, &name, chart, new)).await?;
         drop(facts.hold);
-        app.signals.jobs.notify_one();
+        app.signals.jobs.any();
         return Ok(());
     }
     let mut tries = 0;
@@ -842,7 +842,7 @@ pub async fn record_push(app: &App, context: &RequestContext, push: Push) -> Res
         }
     }
     drop(facts.hold);
-    app.signals.jobs.notify_one();
+    app.signals.jobs.any();
     Ok(())
 }
 

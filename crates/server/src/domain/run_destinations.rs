@@ -187,10 +187,11 @@ impl RunNames {
 
     /// Which one comes after the repository's latest, of at most so many in a minute.
     pub(super) fn after(&self, latest: &str, most: u32) -> u32 {
-        if !latest.contains(&self.minute) {
-            return 1;
-        }
-        (1..=most).find(|twin| self.of(*twin).0 == latest).map_or(1, |twin| twin + 1)
+        let Some((_, twin)) = latest.rsplit_once(&self.minute) else { return 1 };
+        let twin =
+            if twin.is_empty() { Some(1) } else { twin.strip_prefix('-').and_then(|n| n.parse().ok()) };
+        let is_ours = |twin: &u32| (1..=most).contains(twin) && self.of(*twin).0 == latest;
+        twin.filter(is_ours).map_or(1, |twin| twin + 1)
     }
 }
 
@@ -214,7 +215,16 @@ mod tests {
         );
         assert_eq!(names.after("event-prometh-exporter-buildv202111251516-7", 99), 1, "of an earlier minute");
         assert_eq!(names.after("event-prometh-exporter-buildv202111251517", 99), 2);
-        assert_eq!(names.after(&names.of(99).0, 99), 100);
+        for twin in [2, 9, 10, 99] {
+            assert_eq!(names.after(&names.of(twin).0, 99), twin + 1);
+        }
+        for other in [
+            "event-other-buildv202111251517-3",
+            "event-prometh-exporter-buildv202111251517-x",
+            "202111251517",
+        ] {
+            assert_eq!(names.after(other, 99), 1, "{other}");
+        }
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub async fn note(conn: &dyn Conn, run: &runs::Row, msg: &str, now: Timestamp) -
         msg,
         now,
     };
-    run_log::insert(conn, &line).await?;
+    run_log::insert_later(conn, &line).await?;
     Ok(())
 }
 

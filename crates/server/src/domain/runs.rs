@@ -176,14 +176,18 @@ async fn accept(
     uuid: BuildId,
 ) -> Result<Started> {
     let Plan { row, subject, destination, executor, image, .. } = plan;
-    let git_ref = ref_of(row, start);
     let now = app.now();
     let names = RunNames::new(&row.content.repo_name, now);
-    let first = match runs::latest_name(&app.db, row.id).await? {
-        Some(latest) => names.after(&latest, MAX_TWINS),
-        None => 1,
-    };
-    for (event, job, time_tag) in (first..=MAX_TWINS).map(|twin| names.of(twin)) {
+    let mut twin = 1;
+    loop {
+        let tx = app.db.begin().await?;
+        let latest = admit(app, &tx, row, start).await?;
+        twin = latest.map_or(1, |latest| names.after(&latest, MAX_TWINS)).max(twin);
+        if twin > MAX_TWINS {
+            let detail = format!("this repository has had {MAX_TWINS} runs within this minute");
+            return Err(Error::new(ErrorKind::TooMany(60), "too_many_runs", detail).hint("wait a minute"));
+        }
+        let (event, job, time_tag) = names.of(twin);
         let image_tag = destination.tag.as_ref().map_or(time_tag, |tag| tag.as_str().to_owned());
         let kind = if start.kind.is_empty() { &row.content.kind } else { start.kind };
         let new = runs::New {
@@ -196,7 +200,7 @@ async fn accept(
             kind,
             image,
             image_tag: &image_tag,
-            git_ref,
+            git_ref: ref_of(row, start),
             commit: start.commit,
             description: start.description,
             cause: start.cause,
@@ -205,51 +209,62 @@ async fn accept(
             now,
         };
         let runner = told(app, plan, &new)?;
-        match insert(app, caller, row, &runner, &new, start.delivery).await {
-            Ok(Some((id, runner_uuid))) => {
-                tracing::info!(run.id = %id, account = %subject.name, image = %image, "run accepted");
-                metrics::counter!("longshore_runs_accepted_total").increment(1);
-                app.signals.jobs.notify_one();
-                let run = runs::get(&app.db, id).await?.ok_or_else(|| Error::not_found("run", id))?;
-                return Ok(Started { run: view(run, subject.name.clone()), runner_uuid });
-            }
-            // Somebody took the name in this very moment, or a repository with a name like this one has it.
-            Ok(None) => {}
-            Err(error) => return Err(error),
+        if let Some((id, runner_uuid)) = insert(app, caller, tx, row, &runner, &new, start.delivery).await? {
+            tracing::info!(run.id = %id, account = %subject.name, image = %image, "run accepted");
+            metrics::counter!("longshore_runs_accepted_total").increment(1);
+            app.signals.jobs.of(kind_of_job(*executor));
+            return Ok(Started { run: view(new.stored(id), subject.name.clone()), runner_uuid });
         }
+        // A repository with a name like this one has the name.
+        twin += 1;
     }
-    let detail = format!("this repository has had {MAX_TWINS} runs within this minute");
-    Err(Error::new(ErrorKind::TooMany(60), "too_many_runs", detail).hint("wait a minute"))
+}
+
+/// Whether another run of a repository may wait now, for the rest of the transaction; the name of its latest.
+async fn admit(
+    app: &App,
+    tx: &store::Tx,
+    repo: &git_repos::Row,
+    start: &Start<'_>,
+) -> Result<Option<String>> {
+    if !git_repos::lock(tx, repo.id).await? {
+        return Err(Error::not_found("git repository", repo.id));
+    }
+    // Two programs may tell of one push at the same time: the repository's row is held, so that one of them is first.
+    if matches!(start.cause, RunCause::Webhook | RunCause::Poll)
+        && let Some(commit) = start.commit
+        && let Some(run) = runs::unfinished_of_commit(tx, repo.id, commit).await?
+    {
+        let detail = format!("`{}` builds this commit already", run.name);
+        return Err(Error::conflict("run_exists", detail).with("event", run.name));
+    }
+    let line = runs::line(tx, repo.account_id, repo.id).await?;
+    let limit = u64::from(app.config.builds.queued_per_account);
+    if line.queued >= limit {
+        let detail = format!("{} runs of this account are waiting, and {limit} may", line.queued);
+        return Err(Error::new(ErrorKind::TooMany(30), "too_many_runs", detail)
+            .hint("wait until one has ended, or cancel one"));
+    }
+    Ok(line.latest_name)
+}
+
+fn kind_of_job(executor: RunExecutor) -> jobs::Kind {
+    match executor {
+        RunExecutor::Docker => jobs::Kind::RunPipeline,
+        RunExecutor::Kubernetes => jobs::Kind::RunInCluster,
+    }
 }
 
 /// The run, its runner, the first line of its log and its job, together; none when the name is taken.
 async fn insert(
     app: &App,
     caller: &Caller,
+    tx: store::Tx,
     repo: &git_repos::Row,
     (uuid, content): &(RunnerUuid, runners::Content),
     new: &runs::New<'_>,
     delivery: Option<&webhook_deliveries::New<'_>>,
 ) -> Result<Option<(RunId, RunnerUuid)>> {
-    let tx = app.db.begin().await?;
-    if !git_repos::lock(&tx, repo.id).await? {
-        return Err(Error::not_found("git repository", repo.id));
-    }
-    // Two programs may tell of one push at the same time: the repository's row is held, so that one of them is first.
-    if matches!(new.cause, RunCause::Webhook | RunCause::Poll)
-        && let Some(commit) = new.commit
-        && let Some(run) = runs::unfinished_of_commit(&tx, repo.id, commit).await?
-    {
-        let detail = format!("`{}` builds this commit already", run.name);
-        return Err(Error::conflict("run_exists", detail).with("event", run.name));
-    }
-    let waiting = runs::count_queued(&tx, repo.account_id).await?;
-    let limit = u64::from(app.config.builds.queued_per_account);
-    if waiting >= limit {
-        let detail = format!("{waiting} runs of this account are waiting, and {limit} may");
-        return Err(Error::new(ErrorKind::TooMany(30), "too_many_runs", detail)
-            .hint("wait until one has ended, or cancel one"));
-    }
     let id = match runs::insert(&tx, new).await {
         Err(store::Error::Duplicate) => return Ok(None),
         inserted => inserted?,
@@ -263,7 +278,7 @@ async fn insert(
     }
     let (uuid, run_id) = (*uuid, Some(id));
     let runner = runners::New { uuid, account_id: repo.account_id, run_id, content, now: new.now };
-    runners::insert(&tx, &runner).await?;
+    runners::insert_later(&tx, &runner).await?;
     let target = new.uuid.to_string();
     let line = run_log::New {
         account_id: repo.account_id,
@@ -275,12 +290,9 @@ async fn insert(
         msg: &format!("queued: {}", new.name),
         now: new.now,
     };
-    run_log::insert(&tx, &line).await?;
+    run_log::insert_later(&tx, &line).await?;
     let job = jobs::New {
-        kind: match new.executor {
-            RunExecutor::Docker => jobs::Kind::RunPipeline,
-            RunExecutor::Kubernetes => jobs::Kind::RunInCluster,
-        },
+        kind: kind_of_job(new.executor),
         target: &target,
         account_id: Some(repo.account_id),
         run_at: new.now,
@@ -434,7 +446,7 @@ pub async fn cancel(app: &App, caller: &Caller, id: RunId) -> Result<RunView> {
     if is_waiting {
         build_rules::drop_context(app, found.uuid).await;
         app.operation_logs.ended(found.uuid);
-        app.signals.jobs.notify_one();
+        app.signals.jobs.any();
     }
     get(app, caller, id).await
 }

@@ -1,7 +1,7 @@
 //! Work that outlives a request and a restart. A row is written in the transaction of its cause; a worker claims it
 //! with a lease, and whoever loses the lease stops. Doing a job twice finds what the first time did.
 //!
-//! - `worker.rs`: claims, leases, tries again, gives up
+//! - `worker.rs`: claims, leases, tries again, gives up; `signal.rs`: wakes it
 //! - `build_image.rs`: from a context to an image; `build_progress.rs`: what is heard meanwhile; `executor.rs`: what builds it; `cluster_build.rs`, `pod_command.rs`, `pod_log.rs`, `pod_stage.rs`: when that is a pod;
 //!   `build_secrets.rs`, `veil.rs`: what its steps may read;
 //!   `bases.rs`: what it builds on; `clean_builds.rs`: what ended builds leave behind
@@ -29,6 +29,7 @@ mod pod_log;
 mod pod_stage;
 mod run_pipeline;
 mod save_container;
+mod signal;
 mod tell;
 mod turns;
 mod veil;
@@ -39,6 +40,7 @@ use store::jobs::{Kind, Row};
 use crate::app::App;
 use crate::error::Result;
 
+pub use signal::JobSignal;
 pub use worker::start;
 
 /// Kinds of which only `builds.workers` run at a time.

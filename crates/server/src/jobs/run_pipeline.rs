@@ -408,7 +408,7 @@ impl Work<'_> {
             domain::builds::drop_context(app, run.uuid).await;
         }
         app.operation_logs.ended(run.uuid);
-        app.signals.jobs.notify_one();
+        app.signals.jobs.any();
         Ok(())
     }
 

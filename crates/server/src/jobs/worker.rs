@@ -8,9 +8,11 @@ use std::time::Duration;
 use ring::rand::SecureRandom as _;
 use store::jobs::{self, Kind, Row, Turns};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 use tracing::Instrument as _;
 use wire::time::Timestamp;
 
+use super::signal::Told;
 use super::{
     BUILD_KINDS, CLUSTER_BUILD_KINDS, CLUSTER_RUN_KINDS, OTHER_KINDS, RELEASE_KINDS, RELEASES,
     RELEASES_OF_ACCOUNT, RUN_KINDS, Shared, TELL_KINDS, change_release, clean_builds, max_attempts, run,
@@ -72,23 +74,36 @@ async fn dispatch(app: App, shared: Arc<Shared>) {
         pool(TELL_KINDS, 4, 4),
     ];
     take_back(&app).await;
+    let mut told = Told::all();
+    let mut next_look = Instant::now() + LOOK_EVERY;
     loop {
-        // One question for all: most of the time there is nothing to do.
-        let has_place = |pool: &&Pool| pool.slots.available_permits() > 0;
-        let kinds: Vec<_> = pools.iter().filter(has_place).flat_map(|pool| pool.kinds).copied().collect();
-        let due = jobs::due(&app.db, &kinds, app.now()).await.unwrap_or_else(|error| {
-            tracing::warn!(%error, "cannot look for jobs");
-            Vec::new()
-        });
+        let asked =
+            pools.iter().filter(|pool| pool.slots.available_permits() > 0 && told.concerns(pool.kinds));
+        let kinds: Vec<_> = asked.flat_map(|pool| pool.kinds).copied().collect();
+        let due = due(&app, &kinds).await;
         for pool in pools.iter_mut().filter(|pool| pool.kinds.iter().any(|kind| due.contains(kind))) {
             claim_all(&app, &shared, pool, &owner).await;
         }
-        tokio::select! {
+        told = tokio::select! {
             () = app.shutdown.cancelled() => return,
-            () = app.signals.jobs.notified() => {}
-            () = tokio::time::sleep(LOOK_EVERY) => {}
-        }
+            told = app.signals.jobs.told() => told,
+            () = tokio::time::sleep_until(next_look) => {
+                next_look = Instant::now() + LOOK_EVERY;
+                Told::all()
+            }
+        };
     }
+}
+
+/// For which of these kinds there is anything to do: one question for all, because most of the time there is nothing.
+async fn due(app: &App, kinds: &[Kind]) -> Vec<Kind> {
+    if kinds.is_empty() {
+        return Vec::new();
+    }
+    jobs::due(&app.db, kinds, app.now()).await.unwrap_or_else(|error| {
+        tracing::warn!(%error, "cannot look for jobs");
+        Vec::new()
+    })
 }
 
 /// What an earlier process of ours left running need not wait for its lease to end, when nobody else can have it.
@@ -139,7 +154,7 @@ async fn work(app: App, shared: Arc<Shared>, job: Row, slot: OwnedSemaphorePermi
         result = run(&app, &shared, &job) => settle(&app, &job, result).await,
     }
     drop(slot);
-    app.signals.jobs.notify_one();
+    app.signals.jobs.any();
 }
 
 /// Renews the lease until it is lost.

@@ -151,7 +151,7 @@ async fn take(
             machines::set_state(&app.db, machine, MachineState::Online, app.now()).await?;
             mark_all(app, world, machine).await?;
             builds::enqueue_cleaning(app, &app.db, machine).await?;
-            app.signals.jobs.notify_one();
+            app.signals.jobs.any();
             app.signals.line.notify_one();
             tracing::info!(machine.id = %machine, containers = count, "sees a machine");
         }

@@ -23,5 +23,6 @@ mod machine_images;
 mod machines;
 mod quotas;
 mod releases;
+mod runs;
 mod support;
 mod volumes;

@@ -131,7 +131,7 @@ fn planned(plan: ReleasePlan) -> Admitted {
 async fn accepted(app: &App, row: Row) -> Result<Admitted> {
     tracing::info!(release.id = %row.id, release = %row.place.name, namespace = %row.place.namespace, state = ?row.state, "a release is to be changed");
     metrics::counter!("longshore_release_operations_accepted_total").increment(1);
-    app.signals.jobs.notify_one();
+    app.signals.jobs.any();
     Ok(Admitted::Accepted(Box::new(view(app, row).await?)))
 }
 

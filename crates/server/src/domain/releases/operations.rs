@@ -63,7 +63,7 @@ pub async fn cancel(app: &App, caller: &Caller, id: ReleaseOperationId) -> Resul
     audit::record(app, caller, &tx, event).await?;
     tx.commit().await?;
     app.operation_logs.touched(log_id(id));
-    app.signals.jobs.notify_one();
+    app.signals.jobs.any();
     get(app, caller, id).await
 }
 
