@@ -2,6 +2,7 @@
 //! closely as what builds without.
 
 use std::fmt::Write as _;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use axum::body::Body;
@@ -77,17 +78,20 @@ async fn hear(events: &mut EventStream<BuildEvent>, word: &str) {
     tokio::time::timeout(PATIENCE, heard).await.expect("it is said");
 }
 
-/// The control groups of BuildKit's steps, in the hierarchy that counts processes.
-fn group() -> PathBuf {
+/// Builds until it is ended.
+const FLOOD: &str = "FROM scratch\nCOPY probe salt /\nRUN [\"/probe\", \"flood\", \"1\"]\n";
+
+/// The control groups of BuildKit's steps, in the hierarchy that counts this.
+fn group(controller: &str) -> PathBuf {
     let root = Path::new("/sys/fs/cgroup");
     let unified = root.join("cgroup.controllers").exists();
-    (if unified { root.to_owned() } else { root.join("pids") }).join("docker/buildkit")
+    (if unified { root.to_owned() } else { root.join(controller) }).join("docker/buildkit")
 }
 
 /// Processes of steps of this installation's builds with secrets.
 pub(crate) fn steps_of(instance: InstanceId) -> usize {
     let ours = format!("longshore-b-{}-", instance.short());
-    let groups = std::fs::read_dir(group()).into_iter().flatten().flatten();
+    let groups = std::fs::read_dir(group("pids")).into_iter().flatten().flatten();
     let processes =
         groups.filter_map(|group| std::fs::read_to_string(group.path().join("cgroup.procs")).ok());
     let knows_us = |pid: &str| {
@@ -98,7 +102,7 @@ pub(crate) fn steps_of(instance: InstanceId) -> usize {
 }
 
 fn bound(unified: &str, controller: &str, file: &str) -> String {
-    let group = group();
+    let group = group("pids");
     let path = group.join(unified);
     let path = if path.exists() && !group.starts_with("/sys/fs/cgroup/pids") {
         path
@@ -113,9 +117,8 @@ async fn steps_are_bounded_and_end_with_their_build_and_one_build_waits_for_anot
     let Some(machine) = Machine::start().await else { return };
     let mut first = WithSecrets::new(&machine, "aa");
     let mut second = WithSecrets::new(&machine, "bb");
-    let dockerfile = "FROM scratch\nCOPY probe salt /\nRUN [\"/probe\", \"flood\", \"1\"]\n";
 
-    let mut events = first.begin(dockerfile).await;
+    let mut events = first.begin(FLOOD).await;
     hear(&mut events, "xxx").await;
     assert_eq!(bound("memory.max", "memory", "memory.limit_in_bytes"), (256 << 20).to_string());
     assert_eq!(bound("pids.max", "pids", "pids.max"), "4096");
@@ -125,6 +128,14 @@ async fn steps_are_bounded_and_end_with_their_build_and_one_build_waits_for_anot
     let mut waiting =
         second.begin("FROM scratch\nCOPY probe salt /\nRUN [\"/probe\", \"print\", \"after it\"]\n").await;
     hear(&mut waiting, "waiting for another build").await;
+    // Nobody reads the contexts of those that wait; the link has room for many.
+    let mut more = Vec::new();
+    for _ in 0..7 {
+        let mut waiting = WithSecrets::new(&machine, "cc").begin(FLOOD).await;
+        hear(&mut waiting, "waiting for another build").await;
+        more.push(waiting);
+    }
+    drop(more);
     drop(events);
 
     built(&all(waiting).await);
@@ -346,31 +357,30 @@ async fn where_steps_cannot_be_bounded_secrets_are_refused_unless_the_settings_a
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn steps_of_an_engine_that_was_killed_end_too() {
-    const FLOOD: &str = "FROM scratch\nCOPY probe salt /\nRUN [\"/probe\", \"flood\", \"1\"]\n";
     let Some(engine) = PrivateEngine::start() else { return };
-    let Some(other) = Machine::start().await else { return };
     let machine = Machine::start_on(engine.address(), Way::Memory, None).await;
-    let mut events = WithSecrets::new(&machine, "aa").begin(FLOOD).await;
+    let mut build = WithSecrets::new(&machine, "aa");
+    let mut events = build.begin(FLOOD).await;
     hear(&mut events, "xxx").await;
     assert_eq!(steps_of(machine.instance), 1);
-    // Another engine's builds take the group as soon as it is free. Meanwhile nobody reads their contexts.
-    let mut next = Vec::new();
-    for _ in 0..8 {
-        let mut waiting = WithSecrets::new(&other, "bb").begin(FLOOD).await;
-        hear(&mut waiting, "waiting for another build").await;
-        next.push(waiting);
-    }
+    // Somebody else's build has the group as soon as this one lets it go. Its lock is on the first hierarchy.
+    let next = tokio::task::spawn_blocking(|| {
+        let group = File::open(group("memory")).unwrap();
+        while group.try_lock().is_err() {
+            std::hint::spin_loop();
+        }
+        group
+    });
 
     engine.kill();
     let last = all(events).await.pop();
 
     let Some(BuildEvent::Failed(error)) = last else { panic!("{last:?}") };
     assert_eq!(error.code, LinkErrorCode::EngineDown, "{error}");
+    let held = next.await.unwrap();
     eventually("its step has ended", 60, || async { (steps_of(machine.instance) == 0).then_some(()) }).await;
-    drop(next);
+    drop(held);
     engine.bring_up();
     built(&WithSecrets::new(&machine, "aa").build("FROM scratch\nCOPY salt /\n").await);
-    for machine in [machine, other] {
-        machine.stop().await;
-    }
+    machine.stop().await;
 }
