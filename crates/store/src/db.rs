@@ -74,6 +74,8 @@ pub struct Tx {
 /// Statements of a transaction on SQLite that wait for the next one, in order. Each hand-over to the connection's thread and
 /// back costs more than a small statement itself.
 type Later = Mutex<Vec<Statement>>;
+/// How many of them wait at most: the connection remembers what it was handed, and its length.
+const LATER_MAX: usize = 16;
 
 /// The tables that a transaction changed. What is remembered of their lists is dropped together with the transaction,
 /// however it ends.
@@ -344,8 +346,16 @@ impl On<'_> {
     ) -> Result<()> {
         match self.tx {
             Some((_, tx)) if self.backend() == Backend::Sqlite => {
-                tx.later.lock().unwrap_or_else(PoisonError::into_inner).push(self.build(statement));
+                let statement = self.build(statement);
+                let waiting = {
+                    let mut later = tx.later.lock().unwrap_or_else(PoisonError::into_inner);
+                    later.push(statement);
+                    later.len()
+                };
                 self.touch(table);
+                if waiting >= LATER_MAX {
+                    self.run_later().await?;
+                }
             }
             _ => drop(self.change(table, statement).await?),
         }

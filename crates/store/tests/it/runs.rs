@@ -89,6 +89,16 @@ db_test! {
 
             assert_eq!(run_log::get(&tx, number).await.unwrap().unwrap().msg, "three");
             assert!(jobs::get(&tx, job).await.unwrap().is_some());
+            let many = jobs::New {
+                kind: jobs::Kind::DeleteImage,
+                target: "many",
+                account_id: None,
+                run_at: NOW,
+                now: NOW,
+            };
+            for _ in 0..100 {
+                jobs::enqueue(&tx, &many).await.unwrap();
+            }
             let last = jobs::New {
                 kind: jobs::Kind::Notify, target: "u", account_id: None, run_at: NOW, now: NOW,
             };
@@ -99,6 +109,8 @@ db_test! {
                 drop(tx);
             }
 
+            let queued = jobs::count(c, jobs::State::Queued).await.unwrap();
+            assert_eq!(queued, if is_kept { 102 } else { 0 });
             let stored = runners::of_run(c, id).await.unwrap();
             assert_eq!(stored.map(|row| row.content), is_kept.then(|| content.clone()));
             let lines = run_log::list(c, &store::filtered::Filter::default()).await.unwrap();
