@@ -6,9 +6,11 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Serialize;
 use store::Db;
+use tokio::time::Instant;
 
 use crate::app::Clock;
 use crate::config::Config;
@@ -16,6 +18,8 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// Whoever works on a data folder holds this file alone: the server while it runs, or who replaces its database.
 const LOCK_FILE: &str = "server.lock";
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+const LOCK_POLL: Duration = Duration::from_millis(20);
 
 /// One step of the schema.
 #[derive(Clone, Debug, Serialize)]
@@ -111,7 +115,7 @@ async fn write_backup(db: &Db, aside: &Path) -> Result<BTreeMap<String, u64>> {
 pub async fn restore(config: &Config, file: &Path) -> Result<Copied> {
     let input = File::open(file).map_err(|error| cannot("read", file, error))?;
     std::fs::create_dir_all(&config.data_dir)?;
-    let _lock = hold(&config.data_dir)?;
+    let _lock = hold(&config.data_dir).await?;
     let url = config.database_url();
     let (rows, replaced) = match store::sqlite_path(url.expose())? {
         Some(database) => {
@@ -175,18 +179,25 @@ fn remove_database(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Takes the data folder for this process, until the file is closed.
-pub(crate) fn hold(data_dir: &Path) -> Result<File> {
+/// Takes the data folder for this process, until the file is closed. Waits a moment for one that has just ended: a program that it
+/// was about to start has the lock, too, until it really starts.
+pub(crate) async fn hold(data_dir: &Path) -> Result<File> {
     let path = data_dir.join(LOCK_FILE);
     let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            let detail = format!("a server runs on the data folder `{}`", data_dir.display());
-            Err(Error::conflict("data_folder_in_use", detail)
-                .hint("stop it first; containers go on running meanwhile"))
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                tokio::time::sleep(LOCK_POLL).await;
+            }
+            Err(TryLockError::WouldBlock) => {
+                let detail = format!("a server runs on the data folder `{}`", data_dir.display());
+                return Err(Error::conflict("data_folder_in_use", detail)
+                    .hint("stop it first; containers go on running meanwhile"));
+            }
+            Err(TryLockError::Error(error)) => return Err(error.into()),
         }
-        Err(TryLockError::Error(error)) => Err(error.into()),
     }
 }
 
@@ -231,5 +242,24 @@ fn cannot(what: &str, file: &Path, error: io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => error.into(),
         _ => Error::new(ErrorKind::Invalid, "file", format!("cannot {what} `{}`: {error}", file.display())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_data_folder_is_held_by_one_and_by_the_next_soon_after() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = hold(folder.path()).await.unwrap();
+
+        let refused = hold(folder.path()).await.unwrap_err();
+        assert_eq!(refused.code, "data_folder_in_use");
+        let (second, ()) = tokio::join!(hold(folder.path()), async {
+            tokio::task::yield_now().await;
+            drop(first);
+        });
+        second.unwrap();
     }
 }

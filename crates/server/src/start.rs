@@ -74,7 +74,7 @@ impl Server {
     pub async fn start(config: Config) -> Result<Self> {
         choose_tls_provider();
         make_private_folder(&config.data_dir)?;
-        let lock = database::hold(&config.data_dir)?;
+        let lock = database::hold(&config.data_dir).await?;
         let db = Db::open(config.database_url().expose()).await?;
         let applied = db.migrate().await?;
         if !applied.is_empty() {
