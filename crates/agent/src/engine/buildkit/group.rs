@@ -52,16 +52,15 @@ impl Group {
             .await
     }
 
-    /// Ends the steps of builds that know a host whose name begins so, of which the engine has lost sight, and lets the group go.
-    /// Whose they are has no build: it would have the group.
-    pub(super) async fn end_steps(self, host_prefix: String) -> io::Result<()> {
+    /// Ends the steps that know a host whose name begins so, and lets the group go. No build that goes on can lose one by it: it
+    /// would have the group.
+    pub(super) async fn end_steps(self, host_prefix: String) {
         blocking(move || {
             for step in folders_in(&self.folders[0]) {
                 end_step(&step, &host_prefix);
             }
-            Ok(())
         })
-        .await
+        .await;
     }
 
     fn lock() -> io::Result<Option<Self>> {

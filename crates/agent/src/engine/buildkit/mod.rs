@@ -87,7 +87,7 @@ pub(super) async fn run(
 /// What follows a build: its steps end if it failed, before another build may have the group, and BuildKit's cache is cut back.
 pub(super) async fn end(engine: &Engine, instance: InstanceId, held: Option<Group>, has_failed: bool) {
     match held {
-        Some(group) if has_failed => end_steps(group, instance).await,
+        Some(group) if has_failed => group.end_steps(host_prefix(instance)).await,
         Some(group) => drop(group),
         None if has_failed => clean(instance).await,
         None => {}
@@ -221,15 +221,9 @@ async fn split(body: Body, length: u64) -> Result<(BTreeMap<SecretName, Secret>,
 /// Ends what a killed engine left of this installation's builds, unless one of them goes on.
 pub(super) async fn clean(instance: InstanceId) {
     match Group::take_unbounded().await {
-        Ok(Some(group)) => end_steps(group, instance).await,
+        Ok(Some(group)) => group.end_steps(host_prefix(instance)).await,
         Ok(None) => {}
         Err(error) => tracing::debug!("steps of BuildKit are not looked at: {error}"),
-    }
-}
-
-async fn end_steps(group: Group, instance: InstanceId) {
-    if let Err(error) = group.end_steps(host_prefix(instance)).await {
-        tracing::debug!("steps of BuildKit are not looked at: {error}");
     }
 }
 
