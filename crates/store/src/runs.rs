@@ -8,12 +8,12 @@ use wire::names::Digest;
 use wire::runs::{RunCause, RunExecutor, RunStep};
 use wire::time::Timestamp;
 
-use crate::db::{Conn, Tx};
+use crate::db::{Backend, Conn, Tx};
 use crate::error::{Error, Result};
 use crate::filtered::{self, Filter};
 use crate::pages::PageOf;
-use crate::runners;
 use crate::sql::{Cell, Cells, Word, count_of, count_query, insert_numbered, json, select, update, words};
+use crate::{git_repos, runners};
 
 const TABLE: &str = "runs";
 const COLUMNS: &[&str] = &[
@@ -270,8 +270,13 @@ pub struct Line {
     pub latest_name: Option<String>,
 }
 
-/// How things stand for another run of a repository.
-pub async fn line(c: &dyn Conn, account: AccountId, repo: GitRepoId) -> Result<Line> {
+/// How things stand for another run of a repository, which is held for the rest of the transaction; none when it is not
+/// there.
+pub async fn line(tx: &Tx, account: AccountId, repo: GitRepoId) -> Result<Option<Line>> {
+    // On SQLite nobody else writes during a transaction.
+    if tx.on().backend() != Backend::Sqlite && !git_repos::lock(tx, repo).await? {
+        return Ok(None);
+    }
     let mut queued = Query::select();
     queued
         .expr(Expr::col("id").count())
@@ -283,11 +288,12 @@ pub async fn line(c: &dyn Conn, account: AccountId, repo: GitRepoId) -> Result<L
     let mut query = Query::select();
     query
         .expr_as(Expr::SubQuery(None, Box::new(queued.into())), "queued")
-        .expr_as(Expr::SubQuery(None, Box::new(latest.into())), "latest_name");
-    let row =
-        c.on().row(&query).await?.ok_or_else(|| Error::other("a question without a table has no answer"))?;
+        .expr_as(Expr::SubQuery(None, Box::new(latest.into())), "latest_name")
+        .from("git_repos")
+        .and_where(Expr::col("id").eq(repo.0));
+    let Some(row) = tx.on().row(&query).await? else { return Ok(None) };
     let cells = Cells(&row);
-    Ok(Line { queued: cells.count("queued")?, latest_name: cells.opt_text("latest_name")? })
+    Ok(Some(Line { queued: cells.count("queued")?, latest_name: cells.opt_text("latest_name")? }))
 }
 
 /// Notes that a worker has the run, also again after a restart; false when it has ended.

@@ -227,10 +227,9 @@ async fn admit(
     repo: &git_repos::Row,
     start: &Start<'_>,
 ) -> Result<Option<String>> {
-    if !git_repos::lock(tx, repo.id).await? {
-        return Err(Error::not_found("git repository", repo.id));
-    }
-    // Two programs may tell of one push at the same time: the repository's row is held, so that one of them is first.
+    let line = runs::line(tx, repo.account_id, repo.id).await?;
+    let line = line.ok_or_else(|| Error::not_found("git repository", repo.id))?;
+    // Two programs may tell of one push at the same time: the repository is held, so that one of them is first.
     if matches!(start.cause, RunCause::Webhook | RunCause::Poll)
         && let Some(commit) = start.commit
         && let Some(run) = runs::unfinished_of_commit(tx, repo.id, commit).await?
@@ -238,7 +237,6 @@ async fn admit(
         let detail = format!("`{}` builds this commit already", run.name);
         return Err(Error::conflict("run_exists", detail).with("event", run.name));
     }
-    let line = runs::line(tx, repo.account_id, repo.id).await?;
     let limit = u64::from(app.config.builds.queued_per_account);
     if line.queued >= limit {
         let detail = format!("{} runs of this account are waiting, and {limit} may", line.queued);

@@ -1,8 +1,12 @@
 //! Runs, and what is stored together with them.
 
+use std::pin::pin;
+use std::time::Duration;
+
 use store::git_repos::{self, Content};
-use store::runs::{self, New};
+use store::runs::{self, Line, New};
 use store::{Backend, Db, Error, jobs, run_log, runners};
+use tokio::time::timeout;
 use uuid::Uuid;
 use wire::ids::{AccountId, BuildId, GitRepoId, RunId, RunnerUuid};
 use wire::runs::{RunCause, RunExecutor};
@@ -52,6 +56,34 @@ db_test! {
         assert_eq!(runs::get(c, again_id).await.unwrap(), Some(again.stored(again_id)));
         let twin = runs::insert(c, &New { uuid: BuildId(Uuid::now_v7()), ..first }).await;
         assert!(matches!(twin, Err(Error::Duplicate)), "{twin:?}");
+    }
+}
+
+db_test! {
+    async fn runs_of_a_repository_are_accepted_one_after_the_other(db: &TestDb) {
+        let c = &**db;
+        let alice = account(c, "alice").await;
+        let repo = repo_of(c, alice).await;
+
+        let ask = async || {
+            let tx = c.begin().await.unwrap();
+            let line = runs::line(&tx, alice, repo).await.unwrap();
+            (tx, line)
+        };
+        let (first, line) = ask().await;
+        assert_eq!(line, Some(Line { queued: 0, latest_name: None }));
+        let mut second = pin!(ask());
+        assert!(timeout(Duration::from_millis(300), &mut second).await.is_err(), "two were asked for at once");
+
+        runs::insert(&first, &new(alice, repo, None)).await.unwrap();
+        first.commit().await.unwrap();
+        let (second, line) = second.await;
+        assert_eq!(line, Some(Line { queued: 1, latest_name: Some("first".to_owned()) }));
+        second.commit().await.unwrap();
+
+        git_repos::delete(c, repo).await.unwrap();
+        let tx = c.begin().await.unwrap();
+        assert_eq!(runs::line(&tx, alice, repo).await.unwrap(), None);
     }
 }
 
