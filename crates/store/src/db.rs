@@ -488,6 +488,21 @@ mod tests {
         }
     }
 
+    /// What `.cargo/config.toml` says reaches the compiler only where cargo reads that file.
+    #[tokio::test]
+    async fn sqlite_has_no_more_than_is_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = Db::open(&format!("sqlite:{}", folder.path().join("db").display())).await.unwrap();
+        let rows = db.on().rows_raw("SELECT compile_options AS v FROM pragma_compile_options").await.unwrap();
+        let options: Vec<String> = rows.iter().map(|row| row.try_get("", "v").unwrap()).collect();
+
+        assert!(options.iter().any(|option| option == "DEFAULT_MEMSTATUS=0"), "{options:?}");
+        let not_used = ["API_ARMOR", "FTS3", "FTS5", "MEMORY_MANAGEMENT", "RTREE"];
+        for option in &options {
+            assert!(!not_used.iter().any(|name| option.contains(name)), "{option}");
+        }
+    }
+
     #[tokio::test]
     async fn readers_of_sqlite_cannot_write() {
         let folder = tempfile::tempdir().unwrap();
