@@ -26,6 +26,7 @@ mod m0014_restarts;
 mod m0015_chart_keys;
 mod m0016_git_repo_secrets;
 mod m0017_container_events;
+mod m0018_lines;
 
 /// The table that says which steps were applied.
 const TABLE: &str = "schema_migrations";
@@ -58,6 +59,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0015_chart_keys::Migration),
             Box::new(m0016_git_repo_secrets::Migration),
             Box::new(m0017_container_events::Migration),
+            Box::new(m0018_lines::Migration),
         ]
     }
 

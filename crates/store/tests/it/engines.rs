@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use sea_orm::{ConnectionTrait, TransactionTrait};
+use sea_orm::{ConnectionTrait, DbBackend, Statement, TransactionTrait};
 use store::{Backend, Db, Error, accounts, settings};
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -229,5 +229,30 @@ db_test! {
 
         assert!(matches!(copy.ping().await, Err(Error::Unavailable(_))));
         db.ping().await.unwrap();
+    }
+}
+
+/// However many runs and builds an account has had, and however much was done.
+#[tokio::test]
+async fn what_waits_is_counted_without_what_ended() {
+    let db = support::empty(Backend::Sqlite).await.unwrap();
+    db.migrate().await.unwrap();
+    let raw = db.raw().await;
+
+    for (query, index) in [
+        ("SELECT COUNT(id) FROM runs WHERE account_id = 1 AND state = 'queued'", "runs_account_state"),
+        (
+            "SELECT COUNT(*) FROM builds WHERE state IN ('queued', 'running') AND account_id = 1",
+            "builds_account_state",
+        ),
+        ("UPDATE audit SET acting_for_id = NULL WHERE acting_for_id = 1", "audit_acting"),
+    ] {
+        let plan = raw
+            .query_one_raw(Statement::from_string(DbBackend::Sqlite, format!("EXPLAIN QUERY PLAN {query}")))
+            .await
+            .unwrap()
+            .unwrap();
+        let plan: String = plan.try_get("", "detail").unwrap();
+        assert!(plan.starts_with("SEARCH") && plan.contains(&format!("INDEX {index} (")), "{query}: {plan}");
     }
 }
