@@ -248,7 +248,7 @@ impl Db {
 impl Tx {
     /// Makes everything done in it durable. After an error the outcome is not known: read again by key.
     pub async fn commit(mut self) -> Result<()> {
-        self.on().run_later().await?;
+        self.on().run_waiting().await?;
         let transaction =
             self.transaction.take().expect("only commit takes the transaction, and it ends the `Tx`");
         Ok(transaction.commit().await?)
@@ -271,21 +271,12 @@ impl On<'_> {
     }
 
     pub(crate) fn build(&self, statement: &impl StatementBuilder) -> Statement {
-        let mut statement = self.db.inner.write.get_database_backend().build(statement);
-        for value in statement.values.iter_mut().flat_map(|values| &mut values.0) {
-            // PostgreSQL keeps no NUL in texts; no engine gets one, so that all keep the same.
-            if let sea_orm::Value::String(Some(text)) = value
-                && text.contains('\0')
-            {
-                *text = text.replace('\0', "\u{fffd}");
-            }
-        }
-        statement
+        without_nul(self.db.inner.write.get_database_backend().build(statement))
     }
 
     /// Runs a query that changes nothing.
     pub(crate) async fn rows(&self, query: &impl StatementBuilder) -> Result<Vec<QueryResult>> {
-        self.run_later().await?;
+        self.run_waiting().await?;
         let statement = self.build(query);
         let rows = match self.tx {
             Some((transaction, _)) => transaction.query_all_raw(statement).await,
@@ -301,7 +292,7 @@ impl On<'_> {
 
     /// Runs a query written by hand that changes nothing.
     pub(crate) async fn rows_raw(&self, sql: &str) -> Result<Vec<QueryResult>> {
-        self.run_later().await?;
+        self.run_waiting().await?;
         let statement = Statement::from_string(self.db.inner.write.get_database_backend(), sql);
         let rows = match self.tx {
             Some((transaction, _)) => transaction.query_all_raw(statement).await,
@@ -337,33 +328,24 @@ impl On<'_> {
         Ok(count)
     }
 
-    /// Changes a table in a way that lists may show, before the next statement of the transaction or at its end, which then tell
-    /// what is wrong with it. For what depends on nothing but the transaction's own success.
-    pub(crate) async fn change_later(
-        &self,
-        table: &'static str,
-        statement: &impl StatementBuilder,
-    ) -> Result<()> {
+    /// Runs a statement before the next one of the transaction or at its end, which then tell what is wrong with it. For what
+    /// depends on nothing but the transaction's own success.
+    pub(crate) async fn run_later(&self, statement: Statement) -> Result<()> {
         match self.tx {
             Some((_, tx)) if self.backend() == Backend::Sqlite => {
-                let statement = self.build(statement);
                 let waiting = {
                     let mut later = tx.later.lock().unwrap_or_else(PoisonError::into_inner);
-                    later.push(statement);
+                    later.push(without_nul(statement));
                     later.len()
                 };
-                self.touch(table);
-                if waiting >= LATER_MAX {
-                    self.run_later().await?;
-                }
+                if waiting >= LATER_MAX { self.run_waiting().await } else { Ok(()) }
             }
-            _ => drop(self.change(table, statement).await?),
+            _ => self.run(statement).await.map(drop),
         }
-        Ok(())
     }
 
     /// Runs what waits for the next statement, all of it at once.
-    async fn run_later(&self) -> Result<()> {
+    async fn run_waiting(&self) -> Result<()> {
         let Some((transaction, tx)) = self.tx else { return Ok(()) };
         let waiting = std::mem::take(&mut *tx.later.lock().unwrap_or_else(PoisonError::into_inner));
         let Some(all) = waiting.into_iter().reduce(joined) else { return Ok(()) };
@@ -371,9 +353,14 @@ impl On<'_> {
         Ok(())
     }
 
-    pub(crate) async fn execute(&self, statement: &impl StatementBuilder) -> Result<ExecResult> {
-        self.run_later().await?;
-        let statement = self.build(statement);
+    async fn execute(&self, statement: &impl StatementBuilder) -> Result<ExecResult> {
+        self.run(self.db.inner.write.get_database_backend().build(statement)).await
+    }
+
+    /// Runs a statement that changes something.
+    pub(crate) async fn run(&self, statement: Statement) -> Result<ExecResult> {
+        self.run_waiting().await?;
+        let statement = without_nul(statement);
         let result = match self.tx {
             Some((transaction, _)) => transaction.execute_raw(statement).await,
             None => self.db.inner.write.execute_raw(statement).await,
@@ -381,13 +368,10 @@ impl On<'_> {
         result.map_err(|error| self.db.explain(error))
     }
 
-    /// Runs a query that changes something and answers with rows.
-    pub(crate) async fn change_returning(
-        &self,
-        statement: &impl StatementBuilder,
-    ) -> Result<Vec<QueryResult>> {
-        self.run_later().await?;
-        let statement = self.build(statement);
+    /// Runs a statement that changes something and answers with rows.
+    pub(crate) async fn run_returning(&self, statement: Statement) -> Result<Vec<QueryResult>> {
+        self.run_waiting().await?;
+        let statement = without_nul(statement);
         let rows = match self.tx {
             Some((transaction, _)) => transaction.query_all_raw(statement).await,
             None => self.db.inner.write.query_all_raw(statement).await,
@@ -416,6 +400,18 @@ impl On<'_> {
             None => Ok(Scope::Own(self.db.begin().await?)),
         }
     }
+}
+
+/// PostgreSQL keeps no NUL in texts; no engine gets one, so that all keep the same.
+fn without_nul(mut statement: Statement) -> Statement {
+    for value in statement.values.iter_mut().flat_map(|values| &mut values.0) {
+        if let sea_orm::Value::String(Some(text)) = value
+            && text.contains('\0')
+        {
+            *text = text.replace('\0', "\u{fffd}");
+        }
+    }
+    statement
 }
 
 /// One statement after the other, for SQLite, which takes several at once and their values in order.

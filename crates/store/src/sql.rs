@@ -6,7 +6,7 @@ use std::str::FromStr;
 use sea_orm::sea_query::{
     Asterisk, Cond, Condition, Expr, ExprTrait, Func, LikeExpr, Query, SelectStatement, UpdateStatement,
 };
-use sea_orm::{QueryResult, TryGetable, Value};
+use sea_orm::{DbBackend, QueryResult, Statement, TryGetable, Value};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wire::time::Timestamp;
@@ -153,17 +153,20 @@ pub(crate) async fn insert(
     table: &'static str,
     cells: impl IntoIterator<Item = Cell>,
 ) -> Result<()> {
-    on.change(table, &insert_query(table, cells)?).await?;
+    on.run(insert_statement(on.backend(), table, cells)).await?;
+    on.touch(table);
     Ok(())
 }
 
-/// Writes one row together with the transaction's next statement; see [`On::change_later`].
+/// Writes one row together with the transaction's next statement; see [`On::run_later`].
 pub(crate) async fn insert_later(
     on: &On<'_>,
     table: &'static str,
     cells: impl IntoIterator<Item = Cell>,
 ) -> Result<()> {
-    on.change_later(table, &insert_query(table, cells)?).await
+    on.run_later(insert_statement(on.backend(), table, cells)).await?;
+    on.touch(table);
+    Ok(())
 }
 
 /// Writes one row and answers the number that the database gave it.
@@ -172,31 +175,51 @@ pub(crate) async fn insert_numbered(
     table: &'static str,
     cells: impl IntoIterator<Item = Cell>,
 ) -> Result<i64> {
-    let mut query = insert_query(table, cells)?;
+    let mut statement = insert_statement(on.backend(), table, cells);
     let id = if on.backend() == Backend::Postgres {
-        let rows = on.change_returning(query.returning_col("id")).await?;
+        statement.sql.push_str(r#" RETURNING "id""#);
+        let rows = on.run_returning(statement).await?;
         let row = rows.first().ok_or_else(|| Error::other("an insert answered no id"))?;
         Cells(row).int("id")?
     } else {
         // Not `RETURNING` on SQLite: its row would come before the commit, and hide the commit's failure.
-        int(on.execute(&query).await?.last_insert_id())?
+        int(on.run(statement).await?.last_insert_id())?
     };
     on.touch(table);
     Ok(id)
 }
 
-fn insert_query(
+/// `INSERT INTO table (columns) VALUES (values)`. The most frequent statement with the most values: the query builder would
+/// copy each of them.
+fn insert_statement(
+    backend: Backend,
     table: &'static str,
     cells: impl IntoIterator<Item = Cell>,
-) -> Result<sea_orm::sea_query::InsertStatement> {
+) -> Statement {
     let (columns, values): (Vec<_>, Vec<_>) = cells.into_iter().unzip();
-    let mut query = Query::insert();
-    query
-        .into_table(table)
-        .columns(columns)
-        .values(values.into_iter().map(Expr::from))
-        .map_err(|error| Error::other(format!("a row for `{table}` does not fit: {error}")))?;
-    Ok(query)
+    let (database, quote) = match backend {
+        Backend::Sqlite => (DbBackend::Sqlite, '"'),
+        Backend::MySql => (DbBackend::MySql, '`'),
+        Backend::Postgres => (DbBackend::Postgres, '"'),
+    };
+    let mut sql = format!("INSERT INTO {quote}{table}{quote}");
+    sql.reserve(columns.len() * 24);
+    for (number, column) in columns.iter().enumerate() {
+        sql.push_str(if number == 0 { " (" } else { ", " });
+        sql.push(quote);
+        sql.push_str(column);
+        sql.push(quote);
+    }
+    sql.push_str(") VALUES (");
+    for number in 1..=columns.len() {
+        sql.push_str(if number == 1 { "" } else { ", " });
+        match backend {
+            Backend::Postgres => sql.extend(["$", &number.to_string()]),
+            Backend::Sqlite | Backend::MySql => sql.push('?'),
+        }
+    }
+    sql.push(')');
+    Statement::from_sql_and_values(database, sql, values)
 }
 
 /// `UPDATE table SET cells`; the caller adds which rows.
