@@ -10,7 +10,7 @@ import sys
 import threading
 
 from chart_sync import HELM, Repository, as_helm_writes, entries, helm_environment, helm_update, serve
-from common import FOLDER, HERTZ, PAIRS, Result, Server, call, forget_peak, free_port, memory, ratios, rotated, spread, ticks
+from common import FOLDER, PAIRS, Result, Server, call, forget_peak, free_port, memory, ratios, rotated, spread, processor_time
 
 REPOSITORIES = 100
 
@@ -61,10 +61,10 @@ def form(result, server, token, url, key):
                 theirs.append(spent)
                 peaks.append(peak)
                 continue
-            before, rss = ticks(server.pid), memory(server.pid)["rss"]
+            before, rss = processor_time(server.pid), memory(server.pid)["rss"]
             forget_peak(server.pid)
             found = call(f"{server.url}/api/repos/{key}/sync", "POST", token=token)[1]["sync"]
-            ours.append((ticks(server.pid) - before) / HERTZ)
+            ours.append(processor_time(server.pid) - before)
             grown.append(max(memory(server.pid)["peak"] - rss, 0.1))
             assert found["skipped_count"] == 0 and found["changed_count"] == found["chart_count"], found
     charts = list(entries(PAIRS + 1, 435, 150) if key == "large" else entries(PAIRS + 1))
@@ -94,11 +94,11 @@ def many(result, server, url):
     for number in range(1, 4):
         # A version more in every chart of every repository.
         serve(as_helm_writes(entries(number, 50, 100)))
-        before = ticks(server.pid)
+        before = processor_time(server.pid)
         for repo in range(REPOSITORIES):
             found = call(f"{server.url}/api/repos/many-{repo}/sync", "POST", token=tokens[repo % 4])[1]["sync"]
             assert found["changed_count"] == 50 and found["version_count"] == 50 * (100 + number), found
-        rounds.append((ticks(server.pid) - before) / HERTZ)
+        rounds.append(processor_time(server.pid) - before)
     files = (server.folder / "data").glob("longshore.db*")
     result.figure("round", "100 changed indexes of 5,000 versions: processor time", "s", spread(rounds), goal=60, digits=1)
     result.figure("database", "the database then", "MB", spread([sum(file.stat().st_size for file in files) / 1e6]), goal=500, digits=0)

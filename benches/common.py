@@ -42,18 +42,20 @@ def tree(pid):
     return found
 
 
-def ticks(pid):
-    """Processor time of one process in clock ticks, with that of children that it has waited for."""
+def processor_time(pid):
+    """Processor seconds of one process to the nanosecond, with those of children that it has waited for, to a tick of the clock."""
     try:
+        # The clock of a whole process by its id: `CPUCLOCK_SCHED` in Linux's posix-timers.h. Ticks are a tenth of what is measured.
+        own = time.clock_gettime((~pid << 3) | 2)
         fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     except OSError:
         return 0
-    return sum(int(field) for field in fields[11:15])
+    return own + sum(int(field) for field in fields[13:15]) / HERTZ
 
 
 def cpu(pids):
     """Processor seconds of these processes and everything below them."""
-    return sum(ticks(process) for pid in pids for process in tree(pid)) / HERTZ
+    return sum(processor_time(process) for pid in pids for process in tree(pid))
 
 
 def memory(pid):

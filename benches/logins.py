@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 
-from common import HERTZ, PAIRS, PASSWORD, Result, Server, call, memory, percentile, ratios, spread, ticks
+from common import PAIRS, PASSWORD, Result, Server, call, memory, percentile, ratios, spread, processor_time
 
 LOGINS = 60
 STORM = 200
@@ -69,9 +69,9 @@ def login(server, name, password=PASSWORD, expect=(200,)):
 
 def rate(server, count):
     """Logins per second of the server's processor time, two at a time."""
-    began = ticks(server.pid)
+    began = processor_time(server.pid)
     in_parallel(2, lambda half: [login(server, f"bench{number % NAMES}") for number in range(half, count, 2)])
-    return count / ((ticks(server.pid) - began) / HERTZ)
+    return count / (processor_time(server.pid) - began)
 
 
 class Probe(threading.Thread):
