@@ -10,7 +10,7 @@ import sys
 import threading
 
 from chart_sync import HELM, Repository, as_helm_writes, entries, helm_environment, helm_update, serve
-from common import FOLDER, PAIRS, Result, Server, call, forget_peak, free_port, memory, ratios, rotated, spread, processor_time
+from common import FOLDER, PAIRS, Result, Server, call, forget_peak, free_port, memory, processor_time, ratios, rotated, spread
 
 REPOSITORIES = 100
 

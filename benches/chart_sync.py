@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 
-from common import FOLDER, PAIRS, Result, Server, call, forget_peak, free_port, memory, ratios, spread, processor_time, wrk
+from common import FOLDER, PAIRS, Result, Server, call, forget_peak, free_port, memory, processor_time, ratios, spread, wrk
 
 HELM = os.environ.get("LONGSHORE_BENCH_HELM", "helm")
 CHARTS, VERSIONS = 150, 134

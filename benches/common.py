@@ -228,9 +228,9 @@ def wrk(url, pid, seconds=4, connections=8, headers=()):
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "--timeout", "10s"]
     for header in headers:
         command += ["-H", header]
-    before = ticks(pid)
+    before = processor_time(pid)
     output = subprocess.run([*command, url], capture_output=True, text=True, check=True).stdout
-    spent = (ticks(pid) - before) / HERTZ
+    spent = processor_time(pid) - before
     requests = int(re.search(r"(\d+) requests in", output)[1])
     refused = re.search(r"Non-2xx or 3xx responses: (\d+)", output)
     if refused:

@@ -21,7 +21,7 @@ KEYS = int(os.environ.get("LONGSHORE_BENCH_KEYS", "300"))
 BULK = int(os.environ.get("LONGSHORE_BENCH_BULK_MIB", "512")) * MIB
 # About as many as engines keep of one container.
 LINES = 150_000
-# So many times in one measurement: the clock of processor time ticks a hundred times a second.
+# So many times in one measurement, so that what the machine does besides weighs less.
 LOG_READS = 3
 PROGRAMS = ("dash", "cat", "stty", "head", "sleep", "seq")
 

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 
-from common import PAIRS, PASSWORD, Result, Server, call, memory, percentile, ratios, spread, processor_time
+from common import PAIRS, PASSWORD, Result, Server, call, memory, percentile, processor_time, ratios, spread
 
 LOGINS = 60
 STORM = 200
