@@ -304,6 +304,18 @@ pub async fn list(c: &dyn Conn, filter: Filter<'_>, page: PageQuery) -> Result<P
     list.page(&c.on(), page, select_rows(), row).await
 }
 
+/// How many of an account's builds wait.
+pub async fn count_queued(c: &dyn Conn, account: AccountId) -> Result<u64> {
+    count_of(&c.on(), count_query(TABLE).cond_where(is_queued_of(account))).await
+}
+
+/// Which builds of an account wait.
+pub(crate) fn is_queued_of(account: AccountId) -> Condition {
+    Cond::all()
+        .add(Expr::col("account_id").eq(account.0))
+        .add(Expr::col("state").eq(OperationState::Queued.text()))
+}
+
 /// Notes that a worker has the build, also again after a restart; false when it has ended. What is built in a cluster is on no
 /// machine.
 pub async fn set_running(

@@ -160,7 +160,8 @@ async fn connect_mysql(options: MySqlConnectOptions) -> Result<Pools> {
             Box::pin(async move {
                 connection
                     .execute(
-                        "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,NO_ZERO_DATE,\
+                        // With names in double quotes, as the other engines have them.
+                        "SET SESSION sql_mode = 'ANSI_QUOTES,STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,NO_ZERO_DATE,\
                          ERROR_FOR_DIVISION_BY_ZERO', SESSION innodb_lock_wait_timeout = 5",
                     )
                     .await?;

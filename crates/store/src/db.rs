@@ -492,7 +492,9 @@ mod tests {
         let rows = db.on().rows_raw("SELECT compile_options AS v FROM pragma_compile_options").await.unwrap();
         let options: Vec<String> = rows.iter().map(|row| row.try_get("", "v").unwrap()).collect();
 
-        assert!(options.iter().any(|option| option == "DEFAULT_MEMSTATUS=0"), "{options:?}");
+        for option in ["DEFAULT_MEMSTATUS=0", "ENABLE_QPSG"] {
+            assert!(options.iter().any(|known| known == option), "{options:?}");
+        }
         let not_used = ["API_ARMOR", "FTS3", "FTS5", "MEMORY_MANAGEMENT", "RTREE"];
         for option in &options {
             assert!(!not_used.iter().any(|name| option.contains(name)), "{option}");

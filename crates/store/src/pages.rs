@@ -156,7 +156,7 @@ impl List {
         let Some(lists) = on.lists() else {
             let total = self.count(on).await?;
             let walk = Walk { after: None, skip: offset, limit, greatest_first: self.newest_first };
-            let rows = self.rows(on, walk, query).await?;
+            let rows = on.rows(&self.rows(walk, query)).await?;
             return Ok(PageOf { rows: rows.iter().map(read).collect::<Result<_>>()?, total });
         };
 
@@ -184,7 +184,7 @@ impl List {
             let after = place.map(|(_, key)| key);
             Walk { after, skip: distance, limit, greatest_first: self.newest_first }
         };
-        let rows = self.rows(on, walk, query).await?;
+        let rows = on.rows(&self.rows(walk, query)).await?;
         if let Some(last) = rows.last() {
             let next = offset.saturating_add(u64::try_from(rows.len()).unwrap_or(u64::MAX));
             lists.remember_place(&name, changes, next, self.kind.read(last, self.key)?);
@@ -193,17 +193,18 @@ impl List {
     }
 
     /// The rows whose keys a walk finds, in the list's order: the keys come from an index alone, and only the page's rows are read.
-    async fn rows(&self, on: &On<'_>, walk: Walk, mut query: SelectStatement) -> Result<Vec<QueryResult>> {
-        let key = (self.table, self.key);
+    /// Their order is that of the page's keys, so that a page is where an engine begins that does not know how few they are.
+    fn rows(&self, walk: Walk, mut query: SelectStatement) -> SelectStatement {
+        let key = ("page", self.key);
         query
             .join_subquery(
                 JoinType::InnerJoin,
                 self.walk(walk),
                 "page",
-                Expr::col(("page", self.key)).equals(key),
+                Expr::col(key).equals((self.table, self.key)),
             )
             .order_by(key, if self.newest_first { Order::Desc } else { Order::Asc });
-        on.rows(&query).await
+        query
     }
 
     /// What tells this list from others.
@@ -259,5 +260,37 @@ impl List {
             }
         };
         query.limit(limit).offset(skip).take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::{Conn as _, Db};
+    use crate::sql::select;
+
+    /// The engine is not told how few rows a page has: it may not read the whole table instead.
+    #[tokio::test]
+    async fn a_page_is_read_from_its_keys() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = Db::open(&format!("sqlite:{}", folder.path().join("db").display())).await.unwrap();
+        db.migrate().await.unwrap();
+        let on = db.on();
+
+        for (table, kind) in [("builds", KeyKind::Text), ("audit", KeyKind::Number)] {
+            for (newest_first, greatest_first) in [(true, true), (true, false), (false, true), (false, false)]
+            {
+                let list = List { table, key: "id", kind, newest_first, branches: Vec::new() };
+                let walk = Walk { after: None, skip: 7, limit: 50, greatest_first };
+                let mut statement = on.build(&list.rows(walk, select(table, &["id"])));
+                statement.sql.insert_str(0, "EXPLAIN QUERY PLAN ");
+
+                let plan = on.run_returning(statement).await.unwrap();
+                let steps: Vec<_> = plan.iter().map(|row| Cells(row).text("detail").unwrap()).collect();
+
+                let keys = steps.iter().position(|step| step == "SCAN page").expect("a scan of the keys");
+                assert!(steps[keys + 1].starts_with(&format!("SEARCH {table} USING ")), "{steps:?}");
+            }
+        }
     }
 }

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::filtered::{self, Filter};
 use crate::pages::PageOf;
 use crate::sql::{Cell, Cells, Word, count_of, count_query, insert_numbered, json, select, update, words};
-use crate::{git_repos, runners};
+use crate::{builds, git_repos, runners};
 
 const TABLE: &str = "runs";
 const COLUMNS: &[&str] = &[
@@ -266,6 +266,8 @@ pub async fn insert(c: &dyn Conn, new: &New<'_>) -> Result<RunId> {
 pub struct Line {
     /// How many of the account's runs wait.
     pub queued: u64,
+    /// How many of its builds do, apart from those runs.
+    pub queued_builds: u64,
     /// The name of the repository's latest run.
     pub latest_name: Option<String>,
 }
@@ -283,17 +285,23 @@ pub async fn line(tx: &Tx, account: AccountId, repo: GitRepoId) -> Result<Option
         .from(TABLE)
         .and_where(Expr::col("account_id").eq(account.0))
         .and_where(Expr::col("state").eq(OperationState::Queued.text()));
+    let queued_builds = count_query("builds").cond_where(builds::is_queued_of(account)).take();
     let mut latest = select(TABLE, &["name"]);
     latest.and_where(Expr::col("git_repo_id").eq(repo.0)).order_by("id", Order::Desc).limit(1);
     let mut query = Query::select();
     query
         .expr_as(Expr::SubQuery(None, Box::new(queued.into())), "queued")
+        .expr_as(Expr::SubQuery(None, Box::new(queued_builds.into())), "queued_builds")
         .expr_as(Expr::SubQuery(None, Box::new(latest.into())), "latest_name")
         .from("git_repos")
         .and_where(Expr::col("id").eq(repo.0));
     let Some(row) = tx.on().row(&query).await? else { return Ok(None) };
     let cells = Cells(&row);
-    Ok(Some(Line { queued: cells.count("queued")?, latest_name: cells.opt_text("latest_name")? }))
+    Ok(Some(Line {
+        queued: cells.count("queued")?,
+        queued_builds: cells.count("queued_builds")?,
+        latest_name: cells.opt_text("latest_name")?,
+    }))
 }
 
 /// Notes that a worker has the run, also again after a restart; false when it has ended.

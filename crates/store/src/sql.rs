@@ -197,18 +197,17 @@ fn insert_statement(
     cells: impl IntoIterator<Item = Cell>,
 ) -> Statement {
     let (columns, values): (Vec<_>, Vec<_>) = cells.into_iter().unzip();
-    let (database, quote) = match backend {
-        Backend::Sqlite => (DbBackend::Sqlite, '"'),
-        Backend::MySql => (DbBackend::MySql, '`'),
-        Backend::Postgres => (DbBackend::Postgres, '"'),
+    let database = match backend {
+        Backend::Sqlite => DbBackend::Sqlite,
+        Backend::MySql => DbBackend::MySql,
+        Backend::Postgres => DbBackend::Postgres,
     };
-    let mut sql = format!("INSERT INTO {quote}{table}{quote}");
+    let mut sql = format!(r#"INSERT INTO "{table}" ("#);
     sql.reserve(columns.len() * 24);
     for (number, column) in columns.iter().enumerate() {
-        sql.push_str(if number == 0 { " (" } else { ", " });
-        sql.push(quote);
+        sql.push_str(if number == 0 { "\"" } else { ", \"" });
         sql.push_str(column);
-        sql.push(quote);
+        sql.push('"');
     }
     sql.push_str(") VALUES (");
     for number in 1..=columns.len() {
@@ -232,9 +231,14 @@ pub(crate) fn update(table: &'static str, cells: impl IntoIterator<Item = Cell>)
     query
 }
 
-/// `SELECT columns FROM table`; the caller adds which rows.
+/// `SELECT columns FROM table`; the caller adds which rows. The columns are one text: the query builder would take each apart
+/// and together again.
 pub(crate) fn select(table: &'static str, columns: &[&'static str]) -> SelectStatement {
-    Query::select().columns(columns.iter().map(|column| (table, *column))).from(table).take()
+    let mut list = String::with_capacity(columns.len() * (table.len() + 20));
+    for (number, column) in columns.iter().enumerate() {
+        list.extend([if number == 0 { "\"" } else { ", \"" }, table, "\".\"", column, "\""]);
+    }
+    Query::select().expr(Expr::cust(list)).from(table).take()
 }
 
 /// `SELECT COUNT(*) AS n FROM table`; the caller adds which rows.

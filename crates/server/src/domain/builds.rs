@@ -65,9 +65,22 @@ pub struct Filter {
     pub repo: Option<RepoName>,
 }
 
-/// Decides whether the caller may build this image now, before a byte of the archive is read. Without a subject, an
-/// image of somebody else's is built in that account's name, which only admins may do; `public/…` is theirs too.
+/// Decides whether the caller may build this image now, before a byte of the archive is read: by its rights, and by what
+/// waits already.
 pub async fn admit(
+    app: &App,
+    caller: &Caller,
+    subject: Option<Subject>,
+    image: ImageReference,
+) -> Result<Admission> {
+    let admission = check_rights(app, caller, subject, image).await?;
+    check_line(app, builds::count_queued(&app.db, admission.subject.account).await?)?;
+    Ok(admission)
+}
+
+/// Decides whether the caller may build this image at all. Without a subject, an image of somebody else's is built in that
+/// account's name, which only admins may do; `public/…` is theirs too.
+pub(super) async fn check_rights(
     app: &App,
     caller: &Caller,
     subject: Option<Subject>,
@@ -91,18 +104,12 @@ pub async fn admit(
             "this names another account's image; you can build your own only",
         ));
     }
-    check_quota(app, &subject, &app.db).await?;
     // What an archive or a container becomes is made on machines; only a run chooses.
     Ok(Admission { subject, image, id: BuildId(uuid::Uuid::now_v7()), executor: RunExecutor::Docker })
 }
 
-async fn check_quota(app: &App, subject: &Subject, conn: &impl store::Conn) -> Result<()> {
-    let filter = builds::Filter {
-        account: Some(subject.account),
-        state: Some(OperationState::Queued),
-        ..builds::Filter::default()
-    };
-    let waiting = builds::list(conn, filter, PageQuery { limit: Some(0), offset: None }).await?.total;
+/// Decides whether another build of an account may wait, beside those that do.
+pub(super) fn check_line(app: &App, waiting: u64) -> Result<()> {
     let limit = u64::from(app.config.builds.queued_per_account);
     if waiting < limit {
         return Ok(());
@@ -249,7 +256,7 @@ async fn insert(app: &App, caller: &Caller, new: &New<'_>) -> Result<()> {
     let target = new.id.to_string();
     let tx = app.db.begin().await?;
     // Again, where nobody else can come in between.
-    check_quota(app, new.subject, &tx).await?;
+    check_line(app, builds::count_queued(&tx, new.subject.account).await?)?;
     let empty = builds::New {
         id: new.id,
         account_id: new.subject.account,

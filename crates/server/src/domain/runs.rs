@@ -154,10 +154,15 @@ pub async fn plan(app: &App, caller: &Caller, repo: GitRepoId, start: &Start<'_>
     if executor == RunExecutor::Kubernetes {
         super::cluster_builds::place(app).await?;
     }
-    // Rights and quota are those of a build.
+    // Rights and places in line are those of a build.
     let reference = destination.reference("latest")?;
-    let image = build_rules::admit(app, caller, Some(subject.clone()), reference).await?;
-    let image = image.image().repository();
+    let of_build = if start.cause == RunCause::Upload {
+        build_rules::admit(app, caller, Some(subject.clone()), reference).await?
+    } else {
+        // The line is looked at when the run gets in it, a moment from now.
+        build_rules::check_rights(app, caller, Some(subject.clone()), reference).await?
+    };
+    let image = of_build.image().repository();
     Ok(Plan { row, subject, runner, elsewhere, destination, executor, image, sent: None })
 }
 
@@ -237,6 +242,7 @@ async fn admit(
         let detail = format!("`{}` builds this commit already", run.name);
         return Err(Error::conflict("run_exists", detail).with("event", run.name));
     }
+    build_rules::check_line(app, line.queued_builds)?;
     let limit = u64::from(app.config.builds.queued_per_account);
     if line.queued >= limit {
         let detail = format!("{} runs of this account are waiting, and {limit} may", line.queued);

@@ -71,14 +71,14 @@ db_test! {
             (tx, line)
         };
         let (first, line) = ask().await;
-        assert_eq!(line, Some(Line { queued: 0, latest_name: None }));
+        assert_eq!(line, Some(Line { queued: 0, queued_builds: 0, latest_name: None }));
         let mut second = pin!(ask());
         assert!(timeout(Duration::from_millis(300), &mut second).await.is_err(), "two were asked for at once");
 
         runs::insert(&first, &new(alice, repo, None)).await.unwrap();
         first.commit().await.unwrap();
         let (second, line) = second.await;
-        assert_eq!(line, Some(Line { queued: 1, latest_name: Some("first".to_owned()) }));
+        assert_eq!(line, Some(Line { queued: 1, queued_builds: 0, latest_name: Some("first".to_owned()) }));
         second.commit().await.unwrap();
 
         git_repos::delete(c, repo).await.unwrap();
