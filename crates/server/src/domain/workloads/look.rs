@@ -8,6 +8,7 @@ use store::namespaces::Row as Namespace;
 use store::workloads::{self, Desired, Row};
 use wire::ids::ClusterId;
 use wire::names::NamespaceName;
+use wire::namespaces::NamespaceState;
 use wire::page::{MAX_LIMIT, Page, PageQuery};
 use wire::workloads::{Replicas, ServicePort, WorkloadKind, WorkloadState, WorkloadView};
 
@@ -61,6 +62,7 @@ async fn seen_view(
     away: &mut HashMap<ClusterId, String>,
 ) -> Result<WorkloadView> {
     let kind = kind_of(row.kind)?;
+    let is_leaving = is_leaving(namespace, &row);
     let cluster = clusters::client_to_look(app, namespace.cluster_id).await;
     let seen = match (away.get(&namespace.cluster_id), cluster) {
         (Some(said), _) => Err(said.clone()),
@@ -102,7 +104,7 @@ async fn seen_view(
         }
         Err(said) => view.message = Some(said),
     }
-    if row.desired == Desired::Deleted {
+    if is_leaving {
         view.state = WorkloadState::Deleting;
     }
     Ok(view)
@@ -137,29 +139,40 @@ pub(in crate::domain) struct Seen {
 }
 
 async fn look(cluster: &Cluster, namespace: &Namespace, row: &Row, path: &str) -> Result<Seen, Failure> {
+    let is_leaving = is_leaving(namespace, row);
     let Some(object) = object_of(cluster, namespace, row, path).await? else {
-        let (state, message) = if row.uid.is_some() {
-            (WorkloadState::Missing, "the cluster does not have it: apply its file again")
-        } else {
-            (
-                WorkloadState::Progressing,
-                "it is not in the cluster yet; if that stays so, apply its file again",
-            )
-        };
+        let (state, message) = absent(is_leaving, row.uid.is_some());
         return Ok(Seen {
             state,
-            message: Some(message.to_owned()),
+            message: message.map(str::to_owned),
             replicas: None,
             images: Vec::new(),
             ports: Vec::new(),
         });
     };
     let mut seen = seen(cluster, namespace, row.kind, &object).await?;
-    if !is_ours(&object, row.id) {
+    if !is_leaving && !is_ours(&object, row.id) {
         seen.message =
             Some("its label was taken away or changed in the cluster: apply its file again".to_owned());
     }
     Ok(seen)
+}
+
+/// Whether a workload is to go, by itself or with all that is in its namespace.
+fn is_leaving(namespace: &Namespace, row: &Row) -> bool {
+    row.desired == Desired::Deleted || namespace.state == NamespaceState::Deleting
+}
+
+/// How a workload is that the cluster does not have, and what to do about it.
+fn absent(is_leaving: bool, was_there: bool) -> (WorkloadState, Option<&'static str>) {
+    match (is_leaving, was_there) {
+        (true, _) => (WorkloadState::Deleting, None),
+        (false, true) => (WorkloadState::Missing, Some("the cluster does not have it: apply its file again")),
+        (false, false) => {
+            let message = "it is not in the cluster yet; if that stays so, apply its file again";
+            (WorkloadState::Progressing, Some(message))
+        }
+    }
 }
 
 /// How an object is that the cluster has.
@@ -408,6 +421,15 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn nobody_is_asked_to_bring_back_what_is_being_deleted() {
+        for was_there in [true, false] {
+            assert_eq!(absent(true, was_there), (WorkloadState::Deleting, None));
+        }
+        assert_eq!(absent(false, true).0, WorkloadState::Missing);
+        assert_eq!(absent(false, false).0, WorkloadState::Progressing);
+    }
 
     #[test]
     fn a_rollout_is_done_when_all_pods_are_new_and_answer() {
