@@ -501,6 +501,26 @@ mod tests {
         }
     }
 
+    /// However many a transaction has: what waits is in memory, and the connection remembers each text that it was handed.
+    #[tokio::test]
+    async fn few_statements_wait_for_the_next_one_and_none_is_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = Db::open(&format!("sqlite:{}", folder.path().join("db").display())).await.unwrap();
+        db.inner.write.execute_unprepared("CREATE TABLE t (a INTEGER)").await.unwrap();
+
+        let tx = db.begin().await.unwrap();
+        for number in 0..100 {
+            let insert = format!("INSERT INTO t VALUES ({number})");
+            tx.on().run_later(Statement::from_string(DbBackend::Sqlite, insert)).await.unwrap();
+            assert!(tx.later.lock().unwrap().len() < LATER_MAX);
+        }
+        tx.commit().await.unwrap();
+
+        let rows = db.on().rows_raw("SELECT a FROM t ORDER BY rowid").await.unwrap();
+        let numbers: Vec<i64> = rows.iter().map(|row| row.try_get("", "a").unwrap()).collect();
+        assert_eq!(numbers, (0..100).collect::<Vec<_>>());
+    }
+
     #[tokio::test]
     async fn readers_of_sqlite_cannot_write() {
         let folder = tempfile::tempdir().unwrap();
