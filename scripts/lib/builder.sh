@@ -14,7 +14,7 @@ need_builder() {
   file=$(builder_file)
   [ -s "$file" ] && return 0
   mkdir -p "${file%/*}"
-  builder_make "$file" || die "the image that builds images could not be made"
+  or_die "the image that builds images could not be made" builder_make "$file"
 }
 
 # The image as `docker save` writes it, kept under a hash of what it is made of.
@@ -25,7 +25,6 @@ builder_file() {
 }
 
 builder_make() (
-  set -e
   local file=$1 folder root layer program library applet
   folder=$(mktemp -d)
   trap 'as_root rm -rf "$folder"' EXIT

@@ -39,7 +39,7 @@ need_cluster_programs() {
   need_go "compiles the test cluster"
   say "compiling Kubernetes $CLUSTER_KUBERNETES for the tests; once, some minutes on two cores"
   mkdir -p "$programs"
-  cluster_compile "$programs" || die "the test cluster could not be compiled"
+  or_die "the test cluster could not be compiled" cluster_compile "$programs"
   touch "$programs/done"
 }
 
@@ -67,7 +67,6 @@ go_is_new_enough() { [ "$(printf '%s\n' "$CLUSTER_GO" "${1#go}" | sort -V | head
 
 # Without the version that is written into it, an API server says that it is 0.0.0.
 cluster_compile() (
-  set -e
   local out=$1 flags="" package
   for package in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
     flags+=" -X $package.gitVersion=v$CLUSTER_KUBERNETES -X $package.gitMajor=1 -X $package.gitMinor=34"

@@ -18,6 +18,21 @@ die() {
   exit 1
 }
 
+# or_die MESSAGE COMMAND…: ends with the message when a step of the command fails. `COMMAND || die` would go on after it: what
+# `||` follows is exempt from `set -e`, to the innermost command.
+or_die() {
+  local message=$1 status
+  shift
+  set +e
+  (
+    set -e
+    "$@"
+  )
+  status=$?
+  set -e
+  [ "$status" -eq 0 ] || die "$message"
+}
+
 has() { command -v "$1" >/dev/null 2>&1; }
 
 # Runs a command with root rights, and says why when that means sudo.
