@@ -318,6 +318,24 @@ async fn an_image_gets_other_names_without_moving_a_byte() {
     server.stop().await;
 }
 
+/// The registry writes in place, so that a reader may find half of what it writes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_image_gets_many_names_in_one_repository_at_once() {
+    let server = TestServer::without_engine(&[]).await;
+    let alice = server.account("alice").await;
+    let id = push(&server, "alice", "alice/app:v1", &RawImage::new("named")).await;
+    let path = format!("/api/v1/images/{id}/tags");
+
+    for round in 0..3 {
+        let names: Vec<_> = (0..12).map(|number| format!("alice/copy{round}:v{number}")).collect();
+        let made = names.iter().map(|name| alice.post(&path, json!({"name": name})));
+        for (name, made) in names.iter().zip(futures::future::join_all(made).await) {
+            assert_eq!(made.status, 201, "{name}: {}", made.text);
+        }
+    }
+    server.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn images_for_several_platforms_are_whole_or_nothing() {
     let server = TestServer::without_engine(&[]).await;

@@ -267,11 +267,18 @@ pub async fn tag(app: &App, caller: &Caller, id: ImageId, wanted: &ImageTag) -> 
     let to = Repository::from(name);
     // Until the row is there, what is copied looks like something that nobody needs.
     let _writer = app.registry.gate().enter(None).await?;
-    if from != to {
-        copy(app, &from, &to, &source.digest).await?;
-    }
+    let copying = app.registry.hold_to_copy(&to).await;
     // Also within one repository: the content must be there and stay until the row is.
-    let facts = inspect(app, &name.owner, &name.repo, &source.digest).await?;
+    let facts = match inspect(app, &name.owner, &name.repo, &source.digest).await {
+        Ok(facts) => facts,
+        // What is there already is not copied again: somebody may be reading it.
+        Err(_) if from != to => {
+            copy(app, &from, &to, &source.digest).await?;
+            inspect(app, &name.owner, &name.repo, &source.digest).await?
+        }
+        Err(error) => return Err(error),
+    };
+    drop(copying);
     let new = NewImage {
         owner: name.owner.clone(),
         repo: name.repo.clone(),

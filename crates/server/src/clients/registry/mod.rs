@@ -115,7 +115,7 @@ struct OwnRegistry {
     events_secret: Secret,
 }
 
-/// Keeps a manifest from being removed from the registry while somebody makes an image of it.
+/// Keeps others from a manifest, or from copying into a repository, while somebody makes an image of it.
 #[derive(Debug)]
 pub struct Hold {
     _guard: OwnedMutexGuard<()>,
@@ -224,10 +224,19 @@ impl Registry {
     /// Between "no image uses this digest" and its removal nobody may make an image of it. One server owns a registry,
     /// so a lock in memory is enough.
     pub async fn hold(&self, repository: &Repository, digest: &Digest) -> Hold {
+        self.lock(format!("{repository}@{digest}")).await
+    }
+
+    /// Waits until nobody else copies content into this repository, and keeps others from it until the hold is dropped. The
+    /// registry writes its links in place: who reads one meanwhile finds it empty, or not at all.
+    pub async fn hold_to_copy(&self, to: &Repository) -> Hold {
+        self.lock(to.to_string()).await
+    }
+
+    async fn lock(&self, key: String) -> Hold {
         let lock = {
             let mut locks = self.locks.lock().expect("no code panics while it holds this lock");
             locks.retain(|_, lock| lock.strong_count() > 0);
-            let key = format!("{repository}@{digest}");
             let known = locks.get(&key).and_then(Weak::upgrade);
             known.unwrap_or_else(|| {
                 let lock = Arc::new(tokio::sync::Mutex::new(()));
