@@ -92,6 +92,10 @@ impl OperationLogs {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok((0, String::new())),
             Err(error) => return Err(error),
         };
+        // No file system seeks as far as a number goes.
+        if offset >= file.metadata()?.len() {
+            return Ok((0, String::new()));
+        }
         file.seek(SeekFrom::Start(offset))?;
         let mut bytes = Vec::new();
         file.take(MAX_CHUNK_BYTES).read_to_end(&mut bytes)?;
@@ -179,7 +183,9 @@ mod tests {
         assert_eq!(logs.read(id, 0).unwrap(), (12, "one\ntwo 二\n".to_owned()));
         assert_eq!(logs.read(id, 4).unwrap().1, "two 二\n");
         assert_eq!(logs.read(id, 12).unwrap(), (0, String::new()));
-        assert_eq!(logs.read(id, 9_999).unwrap(), (0, String::new()));
+        for behind in [9_999, 1 << 53, 1 << 63, u64::MAX] {
+            assert_eq!(logs.read(id, behind).unwrap(), (0, String::new()));
+        }
         assert_eq!(logs.tail(id, 10).unwrap(), "two 二\n");
     }
 
