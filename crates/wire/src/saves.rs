@@ -1,5 +1,7 @@
 //! Saving a container as an image: what is asked for, what is shown before, and the link calls that do it.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -15,6 +17,55 @@ pub const LAYERS_MANY: usize = 100;
 /// Characters of a message at most.
 pub const MESSAGE_CHARS_MAX: usize = 500;
 
+/// Which of an image's parameters the new one keeps; what is absent it keeps whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct KeptParameters {
+    /// Ports that the image offers, such as `8000/tcp`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exposed_ports: Option<Vec<String>>,
+    /// Environment of the image.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub env: Option<BTreeMap<String, String>>,
+    /// What runs; the inherited one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entrypoint: Option<Vec<String>>,
+    /// Its arguments; the inherited ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub command: Option<Vec<String>>,
+    /// Working directory; the inherited one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub working_dir: Option<String>,
+    /// User inside the container; the inherited one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Paths that the image declares as volumes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub volumes: Option<Vec<String>>,
+    /// Labels of the image.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels: Option<BTreeMap<String, String>>,
+}
+
+impl KeptParameters {
+    /// All of them, with what is inherited where nothing is said.
+    pub fn of(&self, inherited: &CreateParameters) -> CreateParameters {
+        fn kept<T: Clone>(said: Option<&T>, inherited: &T) -> T {
+            said.unwrap_or(inherited).clone()
+        }
+        CreateParameters {
+            exposed_ports: kept(self.exposed_ports.as_ref(), &inherited.exposed_ports),
+            env: kept(self.env.as_ref(), &inherited.env),
+            entrypoint: kept(self.entrypoint.as_ref(), &inherited.entrypoint),
+            command: kept(self.command.as_ref(), &inherited.command),
+            working_dir: self.working_dir.clone().or_else(|| inherited.working_dir.clone()),
+            user: self.user.clone().or_else(|| inherited.user.clone()),
+            volumes: kept(self.volumes.as_ref(), &inherited.volumes),
+            labels: kept(self.labels.as_ref(), &inherited.labels),
+        }
+    }
+}
+
 /// Saves a container as an image.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -29,7 +80,7 @@ pub struct ContainerSave {
     /// How containers of it are made by default: those of the image that the container was made from when absent. Ports,
     /// variables, volumes and labels may be left out; nothing may be added or changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub parameters: Option<CreateParameters>,
+    pub parameters: Option<KeptParameters>,
     /// Whether the container stands still meanwhile, so that no file is half-written; true by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pause: Option<bool>,

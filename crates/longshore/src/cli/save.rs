@@ -4,7 +4,7 @@ use clap::Args;
 use wire::builds::BuildView;
 use wire::images::CreateParameters;
 use wire::names::{ImageReference, NameError};
-use wire::saves::{ContainerSave, SavePreview};
+use wire::saves::{ContainerSave, KeptParameters, SavePreview};
 
 use super::build;
 use super::container::ContainerArg;
@@ -107,7 +107,7 @@ fn narrowed(
     session: &Session,
     mut parameters: CreateParameters,
     args: &SaveArgs,
-) -> anyhow::Result<CreateParameters> {
+) -> anyhow::Result<KeptParameters> {
     let absent = |what: &str| Failure::new(session.printer.language.say(words::NOT_INHERITED, &[what]));
     for name in &args.drop_env {
         parameters.env.remove(name).ok_or_else(|| absent(name))?;
@@ -123,7 +123,14 @@ fn narrowed(
             list.remove(at);
         }
     }
-    Ok(parameters)
+    let CreateParameters { exposed_ports, env, volumes, labels, .. } = parameters;
+    Ok(KeptParameters {
+        exposed_ports: Some(exposed_ports),
+        env: Some(env),
+        volumes: Some(volumes),
+        labels: Some(labels),
+        ..KeptParameters::default()
+    })
 }
 
 async fn preview(session: &Session, path: &[&str]) -> anyhow::Result<()> {

@@ -252,6 +252,10 @@ async fn what_may_not_be_saved_is_refused() {
     (narrower["env"], narrower["exposed_ports"]) = (json!({"KEEP": "b"}), json!([]));
     let build = save(alice, &made, json!({"image": "work:1", "parameters": narrower})).await;
     assert_eq!(image_of(alice, &build).await["create_parameters"], narrower);
+    // What is not named is kept, as the documentation shows.
+    let named = json!({"env": {"KEEP": "b"}, "exposed_ports": []});
+    let build = save(alice, &made, json!({"image": "work:3", "parameters": named})).await;
+    assert_eq!(image_of(alice, &build).await["create_parameters"], narrower);
     // An admin saves in the name of whose it is.
     let admin = shop.server.admin().await;
     let build = save(&admin, &made, json!({"image": "work:2"})).await;

@@ -92,8 +92,9 @@ pub async fn create(app: &App, caller: &Caller, id: &str, wanted: &ContainerSave
             format!("`message` has at most {MESSAGE_CHARS_MAX} characters, and no control characters");
         return Err(Error::invalid("message", detail));
     }
-    if let Some(parameters) = &wanted.parameters {
-        check_narrower(parameters, &image.create_parameters)?;
+    let keep = wanted.parameters.as_ref().map(|kept| kept.of(&image.create_parameters));
+    if let Some(keep) = &keep {
+        check_narrower(keep, &image.create_parameters)?;
     }
     if image.layers.len() + 1 > LAYERS_MAX {
         let detail = format!("the image would have more than the {LAYERS_MAX} layers that engines take");
@@ -107,10 +108,7 @@ pub async fn create(app: &App, caller: &Caller, id: &str, wanted: &ContainerSave
     let save = builds::Save {
         container_id: row.id,
         note: note.map(str::to_owned),
-        options: builds::SaveOptions {
-            is_paused: wanted.pause.unwrap_or(true),
-            keep: wanted.parameters.clone(),
-        },
+        options: builds::SaveOptions { is_paused: wanted.pause.unwrap_or(true), keep },
     };
     super::builds::create_save(app, caller, admission, &save).await
 }
