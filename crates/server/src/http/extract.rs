@@ -9,6 +9,7 @@ use axum::extract::multipart::Field;
 use axum::extract::{FromRequest, FromRequestParts, Multipart, Query, Request};
 use axum::http::{HeaderMap, Method, header, request::Parts};
 use futures::{Stream, StreamExt as _};
+use percent_encoding::percent_decode;
 use serde::de::DeserializeOwned;
 
 use crate::app::App;
@@ -146,13 +147,8 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T>
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
         let path = axum::extract::Path::<T>::from_request_parts(parts, state).await;
         // A path that cannot be an id names nothing.
-        path.map(|axum::extract::Path(value)| Self(value)).map_err(|e| {
-            Error::new(
-                ErrorKind::NotFound,
-                "not_found",
-                format!("there is nothing at this address: {}", e.body_text()),
-            )
-        })
+        path.map(|axum::extract::Path(value)| Self(value))
+            .map_err(|_| Error::new(ErrorKind::NotFound, "not_found", "there is nothing at this address"))
     }
 }
 
@@ -363,8 +359,15 @@ impl FromRequest<App> for Fields {
 
 impl Fields {
     fn put_pairs(&mut self, text: &[u8]) -> Result<()> {
-        for (name, value) in form_urlencoded::parse(text) {
-            self.put(name.into_owned(), value.into_owned())?;
+        for pair in text.split(|byte| *byte == b'&') {
+            // Whoever reads it replaces what is not text; two passwords could become one.
+            let is_text = percent_decode(pair).decode_utf8().is_ok();
+            for (name, value) in form_urlencoded::parse(pair) {
+                if !is_text {
+                    return Err(Error::invalid(name.clone(), format!("`{name}` is not UTF-8 text")));
+                }
+                self.put(name.into_owned(), value.into_owned())?;
+            }
         }
         Ok(())
     }
@@ -458,6 +461,23 @@ mod tests {
 
         assert_eq!(fields.only(&["username", "password"]).unwrap_err().field.as_deref(), Some("role"));
         assert!(fields.only(&["username", "role"]).is_ok());
+    }
+
+    #[test]
+    fn two_passwords_that_are_not_text_do_not_become_one() {
+        for (form, field) in [
+            (&b"username=alice&password=%FF%FFabc"[..], "password"),
+            (b"password=%fe", "password"),
+            (b"password=\xffabc&x=1", "password"),
+            (b"a%C3=1", "a\u{fffd}"),
+        ] {
+            let error = Fields::default().put_pairs(form).unwrap_err();
+            assert_eq!((error.kind, error.field.as_deref()), (ErrorKind::Invalid, Some(field)), "{form:?}");
+        }
+        let mut fields = Fields::default();
+        fields.put_pairs("name=%E4%BA%8C+é&&empty=&sign=%26".as_bytes()).unwrap();
+        assert_eq!(fields.required("name").unwrap(), "二 é");
+        assert_eq!(fields.required("sign").unwrap(), "&");
     }
 
     #[test]
