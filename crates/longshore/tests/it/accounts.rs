@@ -210,6 +210,8 @@ async fn a_password_changes_only_for_oneself_and_only_fresh() {
     };
 
     bob.post("/api/user/set_password", change(json!({}))).await.expect(403);
+    let empty = alice.post("/api/user/set_password", change(json!({"new_password": ""}))).await.expect(422);
+    assert_eq!(empty.json()["field"], "new_password");
     alice.post("/api/user/set_password", change(json!({}))).await.expect(200);
 
     alice.get("/api/v1/me").await.expect(200);

@@ -286,7 +286,10 @@ pub async fn set_password(
     if is_own {
         check_recent(app, caller, current).await?;
     }
-    let password_hash = app.passwords.hash(new).await?;
+    let password_hash = app.passwords.hash(new).await.map_err(|error| match &error.field {
+        Some(_) => Error { field: Some("new_password".to_owned()), ..error },
+        None => error,
+    })?;
     let keep = match caller.proof {
         Proof::Session { id, .. } if is_own => Some(id),
         _ => None,
