@@ -19,6 +19,9 @@ const GATHERED_FOR: Duration = Duration::from_millis(4);
 /// After a read that brought little: the engine sends line by line, and puts some together while nobody reads.
 const PAUSE: Duration = Duration::from_millis(1);
 
+/// The last second of the year 9999. The engine takes much later ones for long ago.
+const END_OF_TIME: i64 = 253_402_300_799;
+
 /// Reads to the end of the output, or for ever when it follows.
 pub(crate) async fn read(
     engine: &Engine,
@@ -44,7 +47,7 @@ async fn copy(engine: &Engine, call: ContainerLogs, events: &Sender<LogEvent>) -
         ("follow", flag(call.follow)),
         ("stdout", flag(true)),
         ("stderr", flag(true)),
-        ("since", call.since.unwrap_or(0).max(0).to_string()),
+        ("since", call.since.unwrap_or(0).clamp(0, END_OF_TIME).to_string()),
         ("timestamps", flag(call.timestamps)),
         ("tail", call.tail.map_or_else(|| "all".to_owned(), |lines| lines.to_string())),
     ];
