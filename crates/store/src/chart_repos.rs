@@ -169,8 +169,19 @@ pub struct Filter<'a> {
     pub ascending: bool,
 }
 
-/// Columns by which lists can be ordered.
-pub const ORDERS: &[&str] = &["created_at", "updated_at", "name", "url", "kind", "id", "is_public", "state"];
+/// What lists can be ordered by: columns, whose it is, and how many releases come from it.
+pub const ORDERS: &[&str] = &[
+    "created_at",
+    "updated_at",
+    "name",
+    "url",
+    "kind",
+    "id",
+    "is_public",
+    "state",
+    "owner",
+    "release_count",
+];
 
 fn row(row: &QueryResult) -> Result<Row> {
     let cells = Cells(row);
@@ -324,11 +335,25 @@ pub async fn list(c: &dyn Conn, filter: Filter<'_>, page: PageQuery) -> Result<P
     let total = count_of(&on, counting.cond_where(narrowed.clone())).await?;
     let by = ORDERS.iter().find(|column| **column == filter.order_by).copied().unwrap_or("created_at");
     let order = if filter.ascending { Order::Asc } else { Order::Desc };
+    let of_repo = |column: SelectStatement| Expr::SubQuery(None, Box::new(column.into()));
+    let by = match by {
+        "owner" => {
+            let mut owner = select("accounts", &["account"]);
+            owner.and_where(Expr::col(("accounts", "id")).equals((TABLE, "account_id")));
+            of_repo(owner)
+        }
+        "release_count" => {
+            let mut releases = count_query("releases");
+            releases.and_where(Expr::col(("releases", "repo_id")).equals((TABLE, "id")));
+            of_repo(releases)
+        }
+        column => Expr::col((TABLE, column)),
+    };
     let mut keys = Query::select();
     keys.column("id")
         .from(TABLE)
         .cond_where(narrowed)
-        .order_by(by, order.clone())
+        .order_by_expr(by, order.clone())
         .order_by("id", order)
         .limit(page.limit())
         .offset(page.offset());

@@ -34,6 +34,27 @@ fn bitnami() -> String {
     index(&[("nginx", &["2.0.0", "1.1.0", "1.0.0"]), ("redis", &["7.0.0"])])
 }
 
+/// Their indexes are read at once, before any of them is there to be counted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_account_has_no_more_repositories_than_it_may_however_they_are_made() {
+    let server = TestServer::without_engine(&[LOOPBACK, ("charts.repos_per_account", "2")]).await;
+    let alice = server.account("alice").await;
+    let charts = ChartServer::start(&bitnami()).await;
+
+    let asked: Vec<_> = (0..6)
+        .map(|number| {
+            let repo = json!({"name": format!("r{number}"), "url": charts.url.clone()});
+            alice.post("/api/repos", repo)
+        })
+        .collect();
+    let answers = futures::future::join_all(asked).await;
+
+    let made = answers.iter().filter(|answer| answer.status == 200).count();
+    assert_eq!(made, 2, "{:?}", answers.iter().map(|answer| answer.status).collect::<Vec<_>>());
+    assert_eq!(alice.get("/api/repos").await.expect(200).json()["total"], 2);
+    server.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_seeds_requests_work_word_for_word() {
     let server = server().await;
@@ -193,6 +214,10 @@ async fn lists_are_searched_ordered_and_paged() {
 
     assert_eq!(names("/api/repos").await, ["gamma", "alpha", "beta"]);
     assert_eq!(names("/api/repos?order_by=name&order=asc").await, ["alpha", "beta", "gamma"]);
+    for field in ["id", "is_public", "project_domain", "release_count", "type", "url", "owner"] {
+        let page = alice.get(&format!("/api/repos?order_by={field}&order=asc")).await.expect(200).json();
+        assert_eq!(page["data"].as_array().unwrap().len(), 3, "{field}");
+    }
     assert_eq!(names("/api/repos?order-by=name&order=desc&limit=1&offset=1").await, ["beta"]);
     assert_eq!(names("/api/repos?search=ALP").await, ["alpha"]);
     assert_eq!(names("/api/repos?search=%25").await, [] as [&str; 0]);

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use store::chart_repos::{self as rows, Filter, ORDERS, Row, Settings, Viewer};
-use store::{Conn, chart_syncs};
+use store::{Conn, accounts, chart_syncs};
 use wire::builds::OperationState;
 use wire::chart_repos::{
     ChartRepoBackend, ChartRepoCreate, ChartRepoQuery, ChartRepoState, ChartRepoUpdate, ChartRepoView,
@@ -52,14 +52,7 @@ fn purpose(id: ChartRepoId) -> String {
 pub async fn create(app: &App, caller: &Caller, new: ChartRepoCreate) -> Result<ChartRepoView> {
     let id = ChartRepoId(uuid::Uuid::now_v7());
     let (settings, password) = settings_of(app, id, new)?;
-    if rows::count(&app.db, caller.account).await? >= app.config.charts.repos_per_account {
-        let limit = app.config.charts.repos_per_account;
-        return Err(Error::conflict(
-            "too_many_chart_repos",
-            format!("an account has at most {limit} chart repositories"),
-        )
-        .hint("delete those that are not used, or ask an admin to raise `charts.repos_per_account`"));
-    }
+    check_room(app, &app.db, caller.account).await?;
     check_name_is_free(app, caller.account, &settings, None).await?;
     let source = source(&settings, password, Trust::from(caller))?;
     let fetched = tokio::time::timeout(
@@ -76,6 +69,9 @@ pub async fn create(app: &App, caller: &Caller, new: ChartRepoCreate) -> Result<
 
     let now = app.now();
     let tx = app.db.begin().await?;
+    // Again, where nobody else can come in between.
+    accounts::locked(&tx, caller.account).await?;
+    check_room(app, &tx, caller.account).await?;
     rows::insert(&tx, id, caller.account, &settings, now)
         .await
         .map_err(|error| taken(error, &settings.name))?;
@@ -96,6 +92,17 @@ pub async fn create(app: &App, caller: &Caller, new: ChartRepoCreate) -> Result<
     view(app, caller, row).await
 }
 
+/// Whether an account may have another repository.
+async fn check_room(app: &App, c: &dyn Conn, account: AccountId) -> Result<()> {
+    let limit = app.config.charts.repos_per_account;
+    if rows::count(c, account).await? < limit {
+        return Ok(());
+    }
+    let detail = format!("an account has at most {limit} chart repositories");
+    Err(Error::conflict("too_many_chart_repos", detail)
+        .hint("delete those that are not used, or ask an admin to raise `charts.repos_per_account`"))
+}
+
 /// Repositories that the caller sees.
 pub async fn list(
     app: &App,
@@ -105,7 +112,8 @@ pub async fn list(
 ) -> Result<Page<ChartRepoView>> {
     let page = PageQuery { limit: query.limit, offset: query.offset };
     let order_by = match query.order_by.as_deref() {
-        None | Some("") => "created_at",
+        // All have the same domain.
+        None | Some("" | "project_domain") => "created_at",
         Some("type") => "kind",
         Some("status") => "state",
         Some(name) => ORDERS.iter().find(|order| **order == name).copied().ok_or_else(|| {

@@ -88,12 +88,13 @@ pub async fn create(app: &App, caller: &Caller, new: &GitRepoCreate) -> Result<G
     };
     let content = changed(app, &uuid, &Content::default(), &change)?;
     let own = Filter { account: Some(subject.account), limit: Some(0), ..Filter::default() };
-    if git_repos::list(&app.db, &own).await?.total >= PER_ACCOUNT {
+    let now = app.now();
+    let tx = app.db.begin().await?;
+    store::accounts::locked(&tx, subject.account).await?;
+    if git_repos::list(&tx, &own).await?.total >= PER_ACCOUNT {
         let detail = format!("an account has at most {PER_ACCOUNT} git repositories");
         return Err(Error::conflict("too_many_git_repos", detail).hint("delete those that are not needed"));
     }
-    let now = app.now();
-    let tx = app.db.begin().await?;
     let row = git_repos::New { uuid: &uuid, account_id: subject.account, content: &content, now };
     let id = git_repos::insert(&tx, &row).await.map_err(|error| taken(error, &content.repo_name))?;
     plan_look(app, &tx, id, None, &content.options).await?;

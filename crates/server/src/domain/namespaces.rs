@@ -70,6 +70,7 @@ pub async fn create(app: &App, caller: &Caller, new: &NamespaceCreate) -> Result
         created_at: app.now(),
     };
     let tx = app.db.begin().await?;
+    store::accounts::locked(&tx, subject.account).await?;
     if namespaces::count_of_account(&tx, subject.account).await? >= limit {
         return Err(Error::conflict(
             "too_many_namespaces",

@@ -59,10 +59,6 @@ pub async fn create(
         wrong.add("secret", "`secret` is one line of at most 1000 characters");
     }
     wrong.done()?;
-    if targets::of_repo(&app.db, repo).await?.len() >= PER_REPO {
-        let detail = format!("a git repository tells at most {PER_REPO} targets");
-        return Err(Error::conflict("too_many_targets", detail).hint("delete one first"));
-    }
     let uuid = uuid::Uuid::now_v7().to_string();
     let sealed = app.keys.sealing.seal(&purpose(&uuid, "address"), &Secret::new(address))?;
     let secret = secret.map(|secret| app.keys.sealing.seal(&purpose(&uuid, "secret"), secret)).transpose()?;
@@ -75,6 +71,13 @@ pub async fn create(
         now: app.now(),
     };
     let tx = app.db.begin().await?;
+    if !git_repos::lock(&tx, repo).await? {
+        return Err(Error::not_found("git repository", repo));
+    }
+    if targets::of_repo(&tx, repo).await?.len() >= PER_REPO {
+        let detail = format!("a git repository tells at most {PER_REPO} targets");
+        return Err(Error::conflict("too_many_targets", detail).hint("delete one first"));
+    }
     let id = targets::insert(&tx, &row).await?;
     let target = id.to_string();
     let event =

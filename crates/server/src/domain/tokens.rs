@@ -1,7 +1,7 @@
 //! API tokens: 256 random bits, of which only the SHA-256 is stored. That is enough: nothing can be guessed.
 
 use sha2::{Digest as _, Sha256};
-use store::tokens;
+use store::{accounts, tokens};
 use wire::accounts::{TokenCreate, TokenCreated, TokenView};
 use wire::ids::TokenId;
 use wire::page::{Page, PageQuery};
@@ -33,14 +33,6 @@ pub async fn create(app: &App, caller: &Caller, new: &TokenCreate) -> Result<Tok
         }
         other => other.and_then(|secs| i64::try_from(secs).ok()),
     };
-    let page = PageQuery { limit: Some(1), offset: None };
-    if tokens::list(&app.db, caller.account, page).await?.total >= MAX_TOKENS {
-        return Err(Error::conflict(
-            "too_many_tokens",
-            format!("an account has at most {MAX_TOKENS} tokens"),
-        )
-        .hint("delete those that are not used: `longshore token list`"));
-    }
     let secret = format!("{TOKEN_PREFIX}{}", jwt::random_text(&app.random)?);
     let now = app.now();
     let row = tokens::Row {
@@ -52,7 +44,17 @@ pub async fn create(app: &App, caller: &Caller, new: &TokenCreate) -> Result<Tok
         expires_at: lifetime_secs.map(|secs| now.plus_secs(secs)),
         last_used_at: None,
     };
+    let page = PageQuery { limit: Some(0), offset: None };
     let tx = app.db.begin().await?;
+    // Several may be made at once.
+    accounts::locked(&tx, caller.account).await?;
+    if tokens::list(&tx, caller.account, page).await?.total >= MAX_TOKENS {
+        return Err(Error::conflict(
+            "too_many_tokens",
+            format!("an account has at most {MAX_TOKENS} tokens"),
+        )
+        .hint("delete those that are not used: `longshore token list`"));
+    }
     tokens::insert(&tx, &row).await?;
     let target = row.id.to_string();
     audit::record(app, caller, &tx, Event { action: "token.create", target: &target, acting_for: None })

@@ -50,6 +50,29 @@ fn chart<'a>(name: &'a str, pages: &'a [String]) -> charts::New<'a> {
 }
 
 db_test! {
+    async fn lists_are_ordered_by_any_of_their_fields(db: &TestDb) {
+        let (alice, bob) = (account(db, "alice").await, account(db, "bob").await);
+        let (of_bob, of_alice) = (id(), id());
+        chart_repos::insert(&**db, of_bob, bob, &settings("a", true), NOW).await.unwrap();
+        chart_repos::insert(&**db, of_alice, alice, &settings("b", true), later(1)).await.unwrap();
+
+        for order_by in chart_repos::ORDERS {
+            let ordered = async |ascending| {
+                let filter = Filter { order_by, ascending, ..all(Viewer::Admin) };
+                let found = chart_repos::list(&**db, filter, page(9, 0)).await.unwrap();
+                found.rows.into_iter().map(|row| row.id).collect::<Vec<_>>()
+            };
+            let mut turned = ordered(false).await;
+            turned.reverse();
+            assert_eq!(ordered(true).await, turned, "{order_by}");
+            if *order_by == "owner" {
+                assert_eq!(turned, [of_alice, of_bob]);
+            }
+        }
+    }
+}
+
+db_test! {
     async fn names_are_unique_among_public_ones_and_for_each_account(db: &TestDb) {
         let (alice, bob) = (account(db, "alice").await, account(db, "bob").await);
         let (one, two, three) = (id(), id(), id());
