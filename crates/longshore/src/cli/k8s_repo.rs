@@ -1,11 +1,11 @@
 //! `k8s-repo-create|update|list|show|sync|delete`: chart repositories as seed 004 has its people type them, usage text included;
 //! also when the program is called `climc`. Read by hand, because the usage text is a contract.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
-use reqwest::{Method, RequestBuilder, StatusCode};
+use reqwest::{Method, RequestBuilder, StatusCode, Url};
 use serde_json::{Map, Value, json};
 
 use super::client::Answer;
@@ -288,9 +288,10 @@ fn sorted(verb: &Verb, arguments: &[String]) -> Result<Typed, String> {
             return Err(format!("Unknown optional argument {argument}"));
         }
     }
-    if typed.positionals.len() < verb.positionals.len() {
-        let missing: Vec<String> =
-            verb.positionals[typed.positionals.len()..].iter().map(|name| format!("<{name}>")).collect();
+    // An empty one names nothing: a script's variable was not set.
+    let given = typed.positionals.iter().take_while(|text| !text.is_empty()).count();
+    if given < verb.positionals.len() {
+        let missing: Vec<String> = verb.positionals[given..].iter().map(|name| format!("<{name}>")).collect();
         return Err(format!("Not enough arguments, missing {}", missing.join(" ")));
     }
     Ok(typed)
@@ -373,14 +374,14 @@ async fn ask(session: &Session, request: RequestBuilder, is_debug: bool) -> anyh
 
 /// JSON as it stands, without the secrets in it.
 fn masked(text: &str) -> String {
-    fn mask(value: &mut Value, found: &mut BTreeSet<String>) {
+    fn mask(value: &mut Value, found: &mut BTreeMap<String, String>) {
         match value {
             Value::Object(map) => {
                 for (key, value) in map {
                     let is_secret = ["password", "token", "secret"].iter().any(|word| key.contains(word));
                     match value {
                         Value::String(text) if is_secret && !text.is_empty() => {
-                            found.insert(json!(text).to_string());
+                            found.insert(json!(text).to_string(), json!("***").to_string());
                             *value = json!("***");
                         }
                         value => mask(value, found),
@@ -388,21 +389,38 @@ fn masked(text: &str) -> String {
                 }
             }
             Value::Array(items) => items.iter_mut().for_each(|item| mask(item, found)),
+            Value::String(text) => {
+                if let Some(url) = masked_url(text) {
+                    found.insert(json!(text).to_string(), json!(url).to_string());
+                    *value = json!(url);
+                }
+            }
             _ => {}
         }
     }
     let Ok(mut value) = serde_json::from_str::<Value>(text) else { return text.to_owned() };
-    let mut secrets = BTreeSet::new();
+    let mut secrets = BTreeMap::new();
     mask(&mut value, &mut secrets);
     let mut shown = text.to_owned();
-    for secret in secrets {
+    for (secret, mask) in secrets {
         if !shown.contains(&secret) {
             // It is written in another way than ours: better in another order than shown.
             return value.to_string();
         }
-        shown = shown.replace(&secret, "\"***\"");
+        shown = shown.replace(&secret, &mask);
     }
     shown
+}
+
+/// An address without the user and password in it; none when it has none.
+fn masked_url(text: &str) -> Option<String> {
+    let mut url = Url::parse(text).ok()?;
+    if url.username().is_empty() && url.password().is_none() {
+        return None;
+    }
+    url.set_password(None).ok()?;
+    url.set_username("***").ok()?;
+    Some(url.to_string())
 }
 
 fn refused(session: &Session, status: StatusCode, answer: &Answer) -> Failure {
@@ -496,6 +514,8 @@ mod tests {
         assert_eq!(wrong("sync", &[]).as_deref(), Some("Not enough arguments, missing <NAME>"));
         assert_eq!(wrong("create", &[]).as_deref(), Some("Not enough arguments, missing <NAME> <URL>"));
         assert_eq!(wrong("create", &["a"]).as_deref(), Some("Not enough arguments, missing <URL>"));
+        assert_eq!(wrong("create", &["a", ""]).as_deref(), Some("Not enough arguments, missing <URL>"));
+        assert_eq!(wrong("show", &[""]).as_deref(), Some("Not enough arguments, missing <NAME>"));
         assert!(wrong("create", &["--type", "odd", "a", "b"]).unwrap().contains("internal,external"));
         assert!(wrong("create", &["a", "b", "c"]).is_some());
         assert!(wrong("list", &["--limit"]).is_some());
@@ -513,5 +533,10 @@ mod tests {
             masked(r#"{"b":"","password":"\u0078y","token":""}"#),
             r#"{"b":"","password":"***","token":""}"#
         );
+        assert_eq!(
+            masked(r#"{"name":"a","url":"http://u:geheim@127.0.0.1:1/good","other":"http://h/x"}"#),
+            r#"{"name":"a","url":"http://***@127.0.0.1:1/good","other":"http://h/x"}"#
+        );
+        assert!(!masked(r#"{"details":"x","url":"https:\/\/geheim@h\/"}"#).contains("geheim"));
     }
 }
