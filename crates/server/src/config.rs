@@ -1033,8 +1033,8 @@ pub fn load_over(
     for setting in SETTINGS {
         let (value, source) = if let Some(text) = command_line.get(setting.key) {
             (Some(parse(setting, text, "command line")?), Source::CommandLine)
-        } else if let Some(text) = environment(&environment_name(setting.key)) {
-            (Some(parse(setting, &text, &environment_name(setting.key))?), Source::Environment)
+        } else if let Some((name, text)) = from_environment(setting.key, &environment) {
+            (Some(parse(setting, &text, &name)?), Source::Environment)
         } else if let Some(value) = lookup(&from_file, setting.key) {
             (Some(value.clone()), Source::File)
         } else if let Some(text) = defaults.get(setting.key) {
@@ -1066,6 +1066,21 @@ pub fn load_over(
         .map_err(|source| ConfigError::Unreadable { path: config.data_dir.clone(), source })?;
     config.check()?;
     Ok(Loaded { config, sources })
+}
+
+/// Settings that the command line calls by a shorter name, and the variables of that name.
+const SHORT_NAMES: &[(&str, &str)] = &[
+    ("tls.mode", "LONGSHORE_TLS"),
+    ("auth.registration", "LONGSHORE_REGISTRATION"),
+    ("log.filter", "LONGSHORE_LOG"),
+];
+
+/// A setting's variable and what it holds; the one of its whole name wins.
+fn from_environment(key: &str, environment: &impl Fn(&str) -> Option<String>) -> Option<(String, String)> {
+    let short = SHORT_NAMES.iter().filter(|(of, _)| *of == key).map(|(_, name)| (*name).to_owned());
+    std::iter::once(environment_name(key))
+        .chain(short)
+        .find_map(|name| Some((name.clone(), environment(&name)?)))
 }
 
 /// `auth.reauth_minutes` → `LONGSHORE_AUTH_REAUTH_MINUTES`.
@@ -1345,6 +1360,27 @@ mod tests {
         assert_eq!(loaded.config.auth.session_hours, 3);
         assert_eq!(loaded.config.outbound.allow, ["10.0.0.0/8", "192.168.0.0/16"]);
         assert_eq!(loaded.sources["auth.session_hours"], Source::File);
+    }
+
+    #[test]
+    fn a_variable_may_be_called_as_the_command_line_calls_it() {
+        let short = |name: &str| (name == "LONGSHORE_REGISTRATION").then(|| "closed".to_owned());
+        let both = |name: &str| match name {
+            "LONGSHORE_REGISTRATION" => Some("closed".to_owned()),
+            "LONGSHORE_AUTH_REGISTRATION" => Some("approval".to_owned()),
+            _ => None,
+        };
+        let folder = flags(&[("data_dir", "/a")]);
+
+        let shut = load(None, short, &folder).unwrap();
+        assert_eq!(shut.config.auth.registration, RegistrationMode::Closed);
+        assert_eq!(shut.sources["auth.registration"], Source::Environment);
+        assert_eq!(load(None, both, &folder).unwrap().config.auth.registration, RegistrationMode::Approval);
+        for (key, name) in SHORT_NAMES {
+            let value = if *key == "auth.registration" { "closed" } else { "off" };
+            let loaded = load(None, |asked| (asked == *name).then(|| value.to_owned()), &folder).unwrap();
+            assert_eq!(loaded.sources[key], Source::Environment, "{name}");
+        }
     }
 
     #[test]
