@@ -95,6 +95,7 @@ export const problems: Record<string, string> = {
   credentials_refused: "用户名或密码不正确",
   bad_status: "该服务器返回了错误",
   index_missing: "该地址没有 index.yaml",
+  file_missing: "索引里有这个包，但服务器上没有该文件",
   index_malformed: "索引格式不正确",
   index_too_large: "索引过大",
   package_too_large: "包过大",
