@@ -181,6 +181,25 @@ async fn one_delivery_sent_fifty_times_at_once_starts_one_run() {
     server.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_branch_whose_name_is_too_long_to_be_kept_is_no_failure() {
+    let (server, alice, _silent, repo) = prepared().await;
+    let options = json!({"branches": ["*"]});
+    alice.patch(&format!("/api/v1/git-repos/{}", repo["id"]), json!({"options": options})).await.expect(200);
+
+    let body = push(&format!("refs/heads/{}", "b".repeat(300)), COMMIT).to_string();
+    let answer = send_github(&server, "app", "push", &body).await.expect(200).json();
+    assert!(answer["ignored"].as_str().unwrap().contains("more than 300 characters"), "{answer}");
+    let run = json!({"git_repo_id": repo["id"], "git_ref": "a".repeat(301)});
+    let refused = alice.post("/api/v1/runs", run).await.expect(422).json();
+    assert_eq!((&refused["code"], &refused["field"]), (&json!("invalid"), &json!("git_ref")));
+    assert_eq!(events(&alice).await.len(), 0);
+
+    let run = json!({"git_repo_id": repo["id"], "git_ref": "a".repeat(300)});
+    alice.post("/api/v1/runs", run).await.expect(202);
+    server.stop().await;
+}
+
 async fn futures_all(requests: impl Iterator<Item = impl Future<Output = Answer>>) -> Vec<Answer> {
     futures::future::join_all(requests).await
 }

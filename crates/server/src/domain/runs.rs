@@ -24,6 +24,8 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// Runs of one name that are told apart by a number.
 const MAX_TWINS: u32 = 99;
+/// Longest name of a branch, a tag or a commit in characters.
+pub(crate) const REF_CHARS: usize = 300;
 /// Longest words of a run in characters.
 const DESCRIPTION_CHARS: usize = 300;
 /// Longest words of an owner's own for a run in characters.
@@ -118,6 +120,9 @@ pub struct Plan {
 pub async fn plan(app: &App, caller: &Caller, repo: GitRepoId, start: &Start<'_>) -> Result<Plan> {
     let row = super::git_repos::find(app, caller, repo).await?;
     let git_ref = ref_of(&row, start);
+    if git_ref.chars().count() > REF_CHARS {
+        return Err(Error::invalid("git_ref", format!("`git_ref` has more than {REF_CHARS} characters")));
+    }
     if !git_ref.is_empty() && !git::is_commit_id(git_ref) && !git::is_ref(git_ref) {
         return Err(Error::invalid(
             "git_ref",

@@ -9,7 +9,7 @@ use wire::runs::RunCause;
 
 use crate::app::App;
 use crate::domain;
-use crate::domain::runs::Start;
+use crate::domain::runs::{REF_CHARS, Start};
 use crate::error::Result;
 
 /// How often it is asked whether it is time.
@@ -70,7 +70,7 @@ async fn look(app: &App, row: &Row) -> Result<()> {
     if is_known {
         return Ok(());
     }
-    let git_ref = if commit.git_ref == "HEAD" { "" } else { commit.git_ref.as_str() };
+    let git_ref = kept_ref(&commit.git_ref);
     let start =
         Start { cause: RunCause::Poll, git_ref: Some(git_ref), commit: Some(&commit.id), ..Start::MANUAL };
     match domain::runs::start(app, &caller, row.id, start).await {
@@ -79,6 +79,11 @@ async fn look(app: &App, row: &Row) -> Result<()> {
         Err(error) if error.code == "run_exists" => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+/// The name by which a commit was found; none where it has none, or one that is too long to be kept: its id is enough.
+fn kept_ref(git_ref: &str) -> &str {
+    if git_ref == "HEAD" || git_ref.chars().count() > REF_CHARS { "" } else { git_ref }
 }
 
 async fn start_scheduled(app: &App, row: &Row) -> Result<()> {
@@ -94,4 +99,18 @@ fn jitter(app: &App, secs: i64) -> i64 {
         return 0;
     }
     (i64::from(byte[0]) - 128) * secs / 1_280
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_is_built_also_where_its_branch_has_too_long_a_name() {
+        let name = format!("refs/heads/{}", "b".repeat(300));
+
+        assert_eq!(kept_ref("refs/heads/main"), "refs/heads/main");
+        assert_eq!(kept_ref("HEAD"), "");
+        assert_eq!(kept_ref(&name), "");
+    }
 }

@@ -4,6 +4,7 @@ use store::git_repos::Row;
 
 use super::payload::Push;
 use crate::clients::git::{self, GitUrl};
+use crate::domain::runs::REF_CHARS;
 
 /// What in a commit's message says that nothing is to be done.
 const SKIP_MARKS: &[&str] = &["[skip ci]", "[ci skip]", "[no ci]", "[skip actions]", "***no_ci***"];
@@ -17,6 +18,9 @@ pub(super) fn reason_against(repo: &Row, push: &Push) -> Option<String> {
         && !is_same_project(&content.repo_name, &push.project)
     {
         return Some("it is about another repository".to_owned());
+    }
+    if push.git_ref.chars().count() > REF_CHARS {
+        return Some(format!("the name of the branch or tag has more than {REF_CHARS} characters"));
     }
     let short = short_name(&push.git_ref);
     let options = &content.options;
@@ -90,6 +94,11 @@ fn matches(pattern: &str, text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use store::git_repos::Content;
+    use wire::git_repos::GitRepoOptions;
+    use wire::ids::{AccountId, GitRepoId};
+    use wire::time::Timestamp;
+
     use super::*;
 
     #[test]
@@ -113,6 +122,41 @@ mod tests {
         assert!(
             is_under("src", "src/a.rs") && is_under("/src/", "src/a/b.rs") && !is_under("src", "srcs/a.rs")
         );
+    }
+
+    fn repo(content: Content) -> Row {
+        Row {
+            id: GitRepoId(1),
+            uuid: String::new(),
+            account_id: AccountId(1),
+            content,
+            last_commit: None,
+            next_look_at: None,
+            created_at: Timestamp(0),
+            updated_at: Timestamp(0),
+        }
+    }
+
+    fn push(git_ref: &str, default_branch: &str) -> Push {
+        Push {
+            git_ref: git_ref.to_owned(),
+            commit: "0123456789abcdef0123456789abcdef01234567".to_owned(),
+            message: String::new(),
+            files: None,
+            project: String::new(),
+            default_branch: default_branch.to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_too_long_to_be_kept_starts_no_run() {
+        let options = GitRepoOptions { branches: vec!["*".to_owned()], ..GitRepoOptions::default() };
+        let repo = repo(Content { options, ..Content::default() });
+        let of = |length: usize| format!("refs/heads/{}", "b".repeat(length - "refs/heads/".len()));
+
+        assert_eq!(reason_against(&repo, &push(&of(300), "")), None);
+        let reason = reason_against(&repo, &push(&of(301), ""));
+        assert_eq!(reason.as_deref(), Some("the name of the branch or tag has more than 300 characters"));
     }
 
     #[test]
