@@ -159,6 +159,7 @@ impl From<store::Error> for Error {
         match error {
             store::Error::Duplicate => Self::conflict("exists", "it exists already"),
             store::Error::NotFound => Self::new(ErrorKind::NotFound, "not_found", "it does not exist"),
+            store::Error::TooManyWords(_) => Self::invalid("search", error),
             store::Error::Locked => {
                 Self::unavailable("database_busy", "the database is busy; nothing was changed")
                     .hint("try again in a few seconds")

@@ -21,6 +21,9 @@ pub enum Error {
     /// A text is longer than its column.
     #[error("a text is too long to be stored")]
     TooLong,
+    /// A search has more words than this.
+    #[error("a search has at most {0} words")]
+    TooManyWords(usize),
     /// No such row.
     #[error("it does not exist")]
     NotFound,

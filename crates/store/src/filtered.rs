@@ -9,6 +9,9 @@ use crate::error::{Error, Result};
 use crate::pages::PageOf;
 use crate::sql::{contains, count_of, count_query, select};
 
+/// Words of one search: each is a condition of its own, and engines bound how deep those may lie.
+const MAX_WORDS: usize = 32;
+
 /// What a column must hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wanted {
@@ -56,9 +59,13 @@ impl Filter {
                 Wanted::Filled(false) => column.is_null(),
             });
         }
-        let (columns, text) = self.search.as_ref().map_or((&[][..], ""), |(columns, text)| (*columns, text));
-        let words = text.split(|c: char| c.is_whitespace() || c == ',').filter(|word| !word.is_empty());
-        words.fold(all, |all, word| all.add(contains(columns, word)))
+        let columns = self.search.as_ref().map_or(&[][..], |(columns, _)| *columns);
+        self.words().fold(all, |all, word| all.add(contains(columns, word)))
+    }
+
+    fn words(&self) -> impl Iterator<Item = &str> {
+        let text = self.search.as_ref().map_or("", |(_, text)| text);
+        text.split(|c: char| c.is_whitespace() || c == ',').filter(|word| !word.is_empty())
     }
 
     fn check(&self, columns: &[&'static str]) -> Result<()> {
@@ -68,6 +75,9 @@ impl Filter {
             if !columns.contains(&name) {
                 return Err(Error::other(format!("there is no column `{name}` to filter by")));
             }
+        }
+        if self.words().nth(MAX_WORDS).is_some() {
+            return Err(Error::TooManyWords(MAX_WORDS));
         }
         Ok(())
     }

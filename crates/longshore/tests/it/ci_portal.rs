@@ -200,6 +200,11 @@ async fn lists_are_filtered_searched_ordered_and_paged() {
     assert_eq!(names("?search=example.org/B").await, ["b"]);
     assert_eq!(names("?search=EXAMPLE org/b").await, ["b"], "each word is somewhere");
     assert_eq!(names("?search=c,nowhere").await, Vec::<String>::new());
+    let many = "a,".repeat(33);
+    let refused = alice.get(&format!("/repo/?search={many}")).await.expect(400).json();
+    assert_eq!(refused, json!({"search": ["a search has at most 32 words"]}));
+    let refused = alice.get(&format!("/api/v1/git-repos?search={many}")).await.expect(422).json();
+    assert_eq!((&refused["code"], &refused["field"]), (&json!("invalid"), &json!("search")));
     assert_eq!(names("?id=&Time=").await, ["d", "c", "b", "a"], "fields that were left empty");
     assert_eq!(names("?ordering=branch,-repo_name").await, ["b", "d", "c", "a"]);
     assert_eq!(names("?user=alice&id=1").await, ["a"]);

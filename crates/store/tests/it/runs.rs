@@ -3,6 +3,7 @@
 use std::pin::pin;
 use std::time::Duration;
 
+use store::filtered::Filter;
 use store::git_repos::{self, Content};
 use store::runs::{self, Line, New};
 use store::{Backend, Db, Error, jobs, run_log, runners};
@@ -145,13 +146,33 @@ db_test! {
             assert_eq!(queued, if is_kept { 102 } else { 0 });
             let stored = runners::of_run(c, id).await.unwrap();
             assert_eq!(stored.map(|row| row.content), is_kept.then(|| content.clone()));
-            let lines = run_log::list(c, &store::filtered::Filter::default()).await.unwrap();
+            let lines = run_log::list(c, &Filter::default()).await.unwrap();
             let lines: Vec<_> = lines.rows.into_iter().map(|row| row.msg).collect();
             assert_eq!(lines.len(), if is_kept { 2 } else { 0 }, "{lines:?}");
             for job in [job, last] {
                 assert_eq!(jobs::get(c, job).await.unwrap().is_some(), is_kept);
             }
         }
+    }
+}
+
+db_test! {
+    async fn a_search_has_a_bound(db: &TestDb) {
+        let c = &**db;
+        let alice = account(c, "alice").await;
+        repo_of(c, alice).await;
+        let search = async |text: String| {
+            let columns = ["repo_name", "url", "branch", "image", "description"].as_slice();
+            let filter = Filter { search: Some((columns, text)), ..Filter::default() };
+            git_repos::list(c, &filter).await.map(|found| found.total)
+        };
+
+        assert_eq!(search("app, ".repeat(32)).await.unwrap(), 1);
+        for count in [33, 1_000, 20_000] {
+            let refused = search("app, ".repeat(count)).await;
+            assert!(matches!(refused, Err(Error::TooManyWords(32))), "{refused:?}");
+        }
+        assert_eq!(search("a".repeat(60_000)).await.unwrap(), 0);
     }
 }
 
