@@ -30,9 +30,13 @@ pub(super) fn reason_against(repo: &Row, push: &Push) -> Option<String> {
         false
     } else if !content.branch.is_empty() {
         content.branch == short || content.branch == push.git_ref
+    } else if push.git_ref.starts_with("refs/heads/") && push.default_branch.is_empty() {
+        return Some(
+            "it does not say which branch is the default branch; set the repository's `branch` or `options.branches`"
+                .to_owned(),
+        );
     } else {
-        let is_default = push.default_branch.is_empty() || push.default_branch == short;
-        is_default && push.git_ref.starts_with("refs/heads/")
+        push.git_ref.starts_with("refs/heads/") && push.default_branch == short
     };
     if !is_wanted {
         return Some(format!("pushes to `{short}` start no run"));
@@ -157,6 +161,21 @@ mod tests {
         assert_eq!(reason_against(&repo, &push(&of(300), "")), None);
         let reason = reason_against(&repo, &push(&of(301), ""));
         assert_eq!(reason.as_deref(), Some("the name of the branch or tag has more than 300 characters"));
+    }
+
+    #[test]
+    fn only_the_default_branch_is_built_where_nothing_else_is_wished() {
+        let of = |content: Content, git_ref, default| reason_against(&repo(content), &push(git_ref, default));
+        let (none, main) = (Content::default, || Content { branch: "main".to_owned(), ..Content::default() });
+
+        assert_eq!(of(none(), "refs/heads/main", "main"), None);
+        assert!(of(none(), "refs/heads/dev", "main").unwrap().contains("`dev`"));
+        for git_ref in ["refs/heads/main", "refs/heads/dev"] {
+            assert!(of(none(), git_ref, "").unwrap().contains("`options.branches`"), "{git_ref}");
+        }
+        assert!(of(none(), "refs/tags/v1", "").unwrap().contains("`v1`"));
+        assert_eq!(of(main(), "refs/heads/main", ""), None);
+        assert!(of(main(), "refs/heads/dev", "").unwrap().contains("`dev`"));
     }
 
     #[test]
