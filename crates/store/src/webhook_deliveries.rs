@@ -30,7 +30,7 @@ pub struct Row {
     pub status: i64,
     /// Our answer.
     pub answer: String,
-    /// The run that it started.
+    /// The first run that it started.
     pub run_id: Option<RunId>,
     /// When it came.
     pub received_at: Timestamp,
@@ -51,7 +51,7 @@ pub struct New<'a> {
     pub status: i64,
     /// Our answer.
     pub answer: &'a str,
-    /// The run that it starts.
+    /// The first run that it starts.
     pub run_id: Option<RunId>,
     /// The time.
     pub now: Timestamp,

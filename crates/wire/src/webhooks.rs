@@ -20,7 +20,7 @@ pub struct DeliveryView {
     pub status: i64,
     /// Our answer.
     pub answer: String,
-    /// The run that it started.
+    /// The first run that it started.
     pub run_id: Option<RunId>,
     /// When it came.
     pub received_at: Timestamp,
@@ -29,10 +29,13 @@ pub struct DeliveryView {
 /// What a delivery is answered.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct DeliveryAnswer {
-    /// The name of the run that was started, or that builds this commit already.
+    /// The name of the run that was started, or that builds this commit already; of several, the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub event: Option<String>,
-    /// Why no run was started.
+    /// The names of all of them, where there are several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<String>,
+    /// Why no run was started, or not one for each change.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ignored: Option<String>,
 }

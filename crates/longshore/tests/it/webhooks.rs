@@ -39,7 +39,11 @@ async fn send_github(server: &TestServer, repo: &str, event: &str, body: &str) -
 
 /// A server, and a repository whose git server takes connections and never answers: runs are started and go on.
 async fn prepared() -> (TestServer, Api, std::net::TcpListener, Value) {
-    let settings = [("outbound.allow", "127.0.0.0/8"), ("builds.queued_per_account", "500")];
+    prepared_with(&[("builds.queued_per_account", "500")]).await
+}
+
+async fn prepared_with(settings: &[(&str, &str)]) -> (TestServer, Api, std::net::TcpListener, Value) {
+    let settings = [&[("outbound.allow", "127.0.0.0/8")], settings].concat();
     let server = TestServer::without_engine(&settings).await;
     let alice = server.account("alice").await;
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -194,6 +198,81 @@ async fn one_delivery_sent_fifty_times_at_once_starts_one_run() {
             .len(),
         2
     );
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_of_several_branches_starts_a_run_for_each() {
+    let (server, alice, _silent, repo) = prepared().await;
+    let options = json!({"branches": ["*"]});
+    alice.patch(&format!("/api/v1/git-repos/{}", repo["id"]), json!({"options": options})).await.expect(200);
+    let change = |name: &str, number: u8| {
+        let commit = format!("{number:02x}{}", &COMMIT[2..]);
+        json!({"old": null, "new": {"type": "branch", "name": name, "target": {"hash": commit, "message": "m"}}})
+    };
+    let deliver = async |changes: Vec<Value>| {
+        let body = json!({"push": {"changes": changes}, "repository": {"full_name": "team/app"}}).to_string();
+        let signature = format!("sha256={}", signature(SECRET, &body));
+        send(&server, "app", &[("x-event-key", "repo:push"), ("x-hub-signature", &signature)], &body).await
+    };
+    let newest_delivery = async || {
+        let path = format!("/api/v1/git-repos/{}/deliveries", repo["id"]);
+        alice.get(&path).await.expect(200).json()[0].clone()
+    };
+
+    let both = deliver(vec![change("one", 1), change("two", 2)]).await.expect(202).json();
+    let rows = events(&alice).await;
+    assert_eq!(both["events"], json!([rows[1]["name"], rows[0]["name"]]));
+    assert_eq!((&both["event"], rows.len()), (&rows[1]["name"], 2));
+    let delivery = newest_delivery().await;
+    assert_eq!((&delivery["run_id"], &delivery["status"]), (&rows[1]["id"], &json!(202)));
+    assert_eq!(delivery["answer"], "runs of refs/heads/one, refs/heads/two were started");
+    let again = deliver(vec![change("one", 1), change("two", 2)]).await.expect(200).json();
+    assert_eq!(again, json!({"ignored": "this delivery was handled already"}));
+
+    // One of them is built already, also as the last.
+    let mixed = deliver(vec![change("three", 3), change("one", 1)]).await.expect(202).json();
+    let rows = events(&alice).await;
+    assert_eq!(mixed, json!({"event": rows[0]["name"], "events": [rows[0]["name"], both["event"]]}));
+    let delivery = newest_delivery().await;
+    assert_eq!(
+        (&delivery["run_id"], &delivery["answer"]),
+        (&rows[0]["id"], &json!("a run of refs/heads/three was started"))
+    );
+    let known = deliver(vec![change("again", 2)]).await.expect(200).json();
+    assert_eq!((&known["event"], &known["events"]), (&both["events"][1], &Value::Null));
+
+    let many = deliver((10..32).map(|number| change(&format!("b{number}"), number)).collect()).await;
+    let many = many.expect(202).json();
+    assert_eq!(many["events"].as_array().unwrap().len(), 20);
+    assert_eq!(many["ignored"], "only the first 20 of 22 changes start runs");
+    assert_eq!(events(&alice).await.len(), 23);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_no_place_in_the_line_is_told_beside_what_was_started() {
+    let (server, alice, _silent, repo) = prepared_with(&[("builds.queued_per_account", "3")]).await;
+    let options = json!({"branches": ["*"]});
+    alice.patch(&format!("/api/v1/git-repos/{}", repo["id"]), json!({"options": options})).await.expect(200);
+    let changes: Vec<Value> = (10..30)
+        .map(|number| {
+            let commit = format!("{number:02x}{}", &COMMIT[2..]);
+            json!({"new": {"type": "branch", "name": format!("b{number}"), "target": {"hash": commit}}})
+        })
+        .collect();
+    let body = json!({"push": {"changes": changes}, "repository": {"full_name": "team/app"}}).to_string();
+    let signature = format!("sha256={}", signature(SECRET, &body));
+    let headers = [("x-event-key", "repo:push"), ("x-hub-signature", signature.as_str())];
+
+    let some = send(&server, "app", &headers, &body).await.expect(202).json();
+    let started = some["events"].as_array().unwrap().len();
+    assert!((3..20).contains(&started), "{some}");
+    let why = format!("no run of refs/heads/b{} was started: ", 10 + started);
+    assert!(some["ignored"].as_str().unwrap().starts_with(&why), "{some}");
+    assert_eq!(events(&alice).await.len(), started);
+    send(&server, "app", &headers, &body).await.expect(200);
+    assert_eq!(events(&alice).await.len(), started);
     server.stop().await;
 }
 

@@ -279,7 +279,7 @@ async fn insert(
         inserted => inserted?,
     };
     if let Some(delivery) = delivery {
-        let delivery = webhook_deliveries::New { run_id: Some(id), ..*delivery };
+        let delivery = webhook_deliveries::New { run_id: delivery.run_id.or(Some(id)), ..*delivery };
         webhook_deliveries::insert(&tx, &delivery).await.map_err(|error| match error {
             store::Error::Duplicate => Error::conflict("delivery_seen", "this delivery was handled already"),
             error => error.into(),

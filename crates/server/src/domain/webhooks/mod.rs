@@ -14,19 +14,23 @@ use std::collections::BTreeMap;
 use sha2::{Digest as _, Sha256};
 use store::git_repos::{self, Row};
 use store::webhook_deliveries;
-use wire::ids::GitRepoId;
+use wire::ids::{GitRepoId, RunId};
 use wire::runs::RunCause;
 use wire::webhooks::{DeliveryAnswer, DeliveryView};
 
 use crate::app::App;
 use crate::caller::{Caller, RequestContext};
 use crate::domain::runs::Start;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use payload::Push;
 use signature::Provider;
 
 /// Deliveries that are shown.
 const SHOWN: u64 = 50;
+/// Runs that one delivery starts.
+const MAX_RUNS: usize = 20;
+/// What is said of a delivery that comes again.
+const HANDLED: &str = "this delivery was handled already";
 /// Repositories of one name whose secrets are tried.
 const MAX_CANDIDATES: usize = 100;
 
@@ -78,12 +82,12 @@ pub async fn receive(
     let key = hex::encode(Sha256::digest(delivery.body));
     let seen = webhook_deliveries::by_content(&app.db, repo.id, &key).await?;
     if seen.is_some() {
-        return Ok(ignored("this delivery was handled already"));
+        return Ok(ignored(HANDLED));
     }
     let event = provider.event(delivery).to_owned();
-    let (push, why_not) = match payload::read(provider, &event, delivery) {
+    let (pushes, why_not) = match payload::read(provider, &event, delivery) {
         Ok(pushes) => choose(&repo, pushes),
-        Err(why) => (None, why),
+        Err(why) => (Vec::new(), why),
     };
     let record = webhook_deliveries::New {
         git_repo_id: repo.id,
@@ -95,44 +99,119 @@ pub async fn receive(
         run_id: None,
         now,
     };
-    let Some(push) = push else {
+    if pushes.is_empty() {
         return match webhook_deliveries::insert(&app.db, &record).await {
             Ok(_) => Ok(ignored(&why_not)),
-            Err(store::Error::Duplicate) => Ok(ignored("this delivery was handled already")),
+            Err(store::Error::Duplicate) => Ok(ignored(HANDLED)),
             Err(error) => Err(error.into()),
         };
-    };
+    }
     let Some(caller) = super::runs::worker(app, repo.account_id).await? else {
         return Ok(ignored("the repository's account cannot be used at the moment"));
     };
     let caller = Caller { ip: context.ip, request_id: Some(context.id.clone()), ..caller };
-    let answer = format!("a run of {} was started", push.git_ref);
-    let record = webhook_deliveries::New { status: 202, answer: &answer, ..record };
-    let start = Start {
-        cause: RunCause::Webhook,
-        git_ref: Some(&push.git_ref),
-        commit: Some(&push.commit),
-        delivery: Some(&record),
-        ..Start::MANUAL
-    };
-    match super::runs::start(app, &caller, repo.id, start).await {
-        Ok(started) => Ok((true, DeliveryAnswer { event: Some(started.run.name), ignored: None })),
-        Err(error) if error.code == "run_exists" => {
-            let event = error.extra.get("event").and_then(|name| name.as_str()).map(str::to_owned);
-            let record = webhook_deliveries::New { status: 200, answer: &error.detail, ..record };
-            match webhook_deliveries::insert(&app.db, &record).await {
-                Ok(_) | Err(store::Error::Duplicate) => {}
-                Err(error) => return Err(error.into()),
-            }
-            Ok((false, DeliveryAnswer { event, ignored: Some(error.detail.clone()) }))
+    start(app, &caller, repo.id, &pushes, &record).await
+}
+
+/// What came of a delivery's pushes.
+#[derive(Default)]
+struct Outcome<'a> {
+    first: Option<RunId>,
+    /// The refs of runs that were started.
+    refs: Vec<&'a str>,
+    /// The names of runs that were started or are there already.
+    events: Vec<String>,
+    why_not: String,
+}
+
+impl Outcome<'_> {
+    /// What is noted of the delivery when there is a run of this ref, too.
+    fn words(&self, git_ref: Option<&str>) -> String {
+        let refs: Vec<&str> = self.refs.iter().copied().chain(git_ref).collect();
+        match refs.as_slice() {
+            [] => self.why_not.clone(),
+            [git_ref] => format!("a run of {git_ref} was started"),
+            refs => format!("runs of {} were started", refs.join(", ")),
         }
-        Err(error) if error.code == "delivery_seen" => Ok(ignored("this delivery was handled already")),
-        Err(error) => Err(error),
+    }
+
+    fn answer(self) -> Answer {
+        let event = self.events.first().cloned();
+        let events = if self.events.len() > 1 { self.events } else { Vec::new() };
+        let ignored = (!self.why_not.is_empty()).then_some(self.why_not);
+        (self.first.is_some(), DeliveryAnswer { event, events, ignored })
     }
 }
 
+/// Starts a run for each push. The delivery is stored together with the last one: when the server ends before that, it may be sent
+/// again, and what is built already is not started twice.
+async fn start(
+    app: &App,
+    caller: &Caller,
+    repo: GitRepoId,
+    pushes: &[Push],
+    record: &webhook_deliveries::New<'_>,
+) -> Result<Answer> {
+    let mut outcome = Outcome { why_not: record.answer.to_owned(), ..Outcome::default() };
+    let mut is_recorded = false;
+    for (left, push) in (0..pushes.len()).rev().zip(pushes) {
+        let answer = outcome.words(Some(&push.git_ref));
+        let record =
+            webhook_deliveries::New { status: 202, answer: &answer, run_id: outcome.first, ..*record };
+        let start = Start {
+            cause: RunCause::Webhook,
+            git_ref: Some(&push.git_ref),
+            commit: Some(&push.commit),
+            delivery: (left == 0).then_some(&record),
+            ..Start::MANUAL
+        };
+        match super::runs::start(app, caller, repo, start).await {
+            Ok(started) => {
+                outcome.first.get_or_insert(started.run.id);
+                outcome.refs.push(&push.git_ref);
+                outcome.events.push(started.run.name);
+                is_recorded = left == 0;
+            }
+            Err(error) if error.code == "run_exists" => {
+                let event = error.extra.get("event").and_then(|name| name.as_str()).unwrap_or_default();
+                if !outcome.events.iter().any(|known| known == event) {
+                    outcome.events.push(event.to_owned());
+                }
+                if outcome.why_not.is_empty() && outcome.first.is_none() {
+                    outcome.why_not = error.detail;
+                }
+            }
+            // The same delivery came twice at a time.
+            Err(error) if error.code == "delivery_seen" => {
+                HANDLED.clone_into(&mut outcome.why_not);
+                is_recorded = true;
+            }
+            Err(error) if outcome.first.is_none() || is_ours(error.kind) => return Err(error),
+            Err(error) => {
+                outcome.why_not = format!("no run of {} was started: {error}", push.git_ref);
+                break;
+            }
+        }
+    }
+    if !is_recorded {
+        let status = if outcome.first.is_some() { 202 } else { 200 };
+        let answer = outcome.words(None);
+        let record = webhook_deliveries::New { status, answer: &answer, run_id: outcome.first, ..*record };
+        match webhook_deliveries::insert(&app.db, &record).await {
+            Ok(_) | Err(store::Error::Duplicate) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(outcome.answer())
+}
+
+/// Whether a failure is the server's, so that the same delivery may succeed later.
+fn is_ours(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::Internal | ErrorKind::Unavailable | ErrorKind::Full)
+}
+
 fn ignored(why: &str) -> Answer {
-    (false, DeliveryAnswer { event: None, ignored: Some(why.to_owned()) })
+    (false, DeliveryAnswer { event: None, events: Vec::new(), ignored: Some(why.to_owned()) })
 }
 
 /// Names are unique for their account only: whose secret signs it is found out.
@@ -145,16 +224,23 @@ async fn candidates(app: &App, named: &str) -> Result<Vec<Row>> {
     Ok(found)
 }
 
-/// The first push that is to be built, or why none is.
-fn choose(repo: &Row, pushes: Vec<Push>) -> (Option<Push>, String) {
+/// The pushes that are to be built, and why no other ones are.
+fn choose(repo: &Row, pushes: Vec<Push>) -> (Vec<Push>, String) {
     let mut why_not = "it says nothing of a push".to_owned();
+    let mut chosen = Vec::new();
     for push in pushes {
         match filter::reason_against(repo, &push) {
-            None => return (Some(push), String::new()),
+            None => chosen.push(push),
             Some(reason) => why_not = reason,
         }
     }
-    (None, why_not)
+    let why_not = match chosen.len() {
+        0 => why_not,
+        1..=MAX_RUNS => String::new(),
+        count => format!("only the first {MAX_RUNS} of {count} changes start runs"),
+    };
+    chosen.truncate(MAX_RUNS);
+    (chosen, why_not)
 }
 
 /// The last deliveries to a repository, newest first.

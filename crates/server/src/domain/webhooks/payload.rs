@@ -7,7 +7,7 @@ use super::signature::Provider;
 use crate::clients::git;
 
 /// Refs of one delivery that are looked at.
-const MAX_PUSHES: usize = 20;
+const MAX_PUSHES: usize = 1_000;
 /// Commits of a push of which providers list the files.
 const MAX_COMMITS: usize = 2_048;
 
