@@ -179,6 +179,35 @@ async fn rows_are_found_by_path_id_or_name_and_never_all_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_several_jobs_have_names_none_of_them() {
+    let server = TestServer::without_engine(&[]).await;
+    let (alice, bob) = (server.account("alice").await, server.account("bob").await);
+    let add = async |api: &Api, desc: &str| {
+        let job = json!({"name": "twin", "desc": desc});
+        api.post("/job/", job).await.expect(201).json()["id"].clone()
+    };
+    let first = add(&alice, "1").await;
+    add(&alice, "2").await;
+    add(&bob, "his").await;
+    let said = json!({"detail": "there are several runners `twin`; name one by its number"});
+
+    for api in [&alice, &server.admin().await] {
+        let delete = api.request(Method::DELETE, "/job/").form(&[("name", "twin")]);
+        assert_eq!(api.send(delete).await.expect(409).json(), said);
+        let changed = api.patch("/job/", json!({"name": "twin", "desc": "x"})).await;
+        assert_eq!(changed.expect(409).json(), said);
+    }
+    let rows = alice.get("/job/?name=twin").await.expect(200).json();
+    assert_eq!((&rows[0]["desc"], &rows[1]["desc"]), (&json!("2"), &json!("1")));
+
+    alice.delete(&format!("/job/?id={first}")).await.expect(204);
+    alice.patch("/job/", json!({"name": "twin", "desc": "x"})).await.expect(200);
+    bob.delete("/job/?name=twin").await.expect(204);
+    server.admin().await.patch("/job/", json!({"name": "twin", "desc": "y"})).await.expect(200);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn lists_are_filtered_searched_ordered_and_paged() {
     let server = TestServer::without_engine(&[]).await;
     let alice = server.account("alice").await;

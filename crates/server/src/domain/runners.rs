@@ -58,13 +58,20 @@ pub async fn by_uuid(app: &App, caller: &Caller, uuid: RunnerUuid) -> Result<Run
     get(app, caller, row.id).await
 }
 
-/// The newest runner of a name: one's own, else, for an admin, the only one.
+/// The only runner of a name: one's own, else, for an admin, that of another account.
 pub async fn by_name(app: &App, caller: &Caller, name: &str) -> Result<RunnerId> {
     let whose = if caller.is_admin() { None } else { Some(caller.account) };
     let found = runners::by_name(&app.db, whose, name).await?;
-    let own = found.iter().find(|row| row.account_id == caller.account);
-    let row = own.or(found.first()).ok_or_else(|| Error::not_found("runner", name))?;
-    Ok(row.id)
+    let (own, others): (Vec<Row>, Vec<Row>) =
+        found.into_iter().partition(|row| row.account_id == caller.account);
+    match (own.as_slice(), others.as_slice()) {
+        ([row], _) | ([], [row]) => Ok(row.id),
+        ([], []) => Err(Error::not_found("runner", name)),
+        _ => {
+            let detail = format!("there are several runners `{name}`; name one by its number");
+            Err(Error::conflict("ambiguous", detail))
+        }
+    }
 }
 
 /// Runners, narrowed and ordered; one's own, everybody's for an admin.

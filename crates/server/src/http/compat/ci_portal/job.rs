@@ -236,7 +236,7 @@ async fn change_row(
 /// Changes the job that `id` or `name` names.
 #[utoipa::path(patch, path = "/job", tag = "seed 002", params(PortalQuery),
     request_body(content((PortalJobForm = "application/json"), (PortalJobForm = "application/x-www-form-urlencoded"))),
-    responses((status = 200, body = PortalJob), (status = 400, body = PortalError), (status = 404, body = PortalError)))]
+    responses((status = 200, body = PortalJob), (status = 400, body = PortalError), (status = 404, body = PortalError), (status = 409, body = PortalError, description = "Several have this name")))]
 pub async fn update_job(
     State(app): State<App>,
     caller: Caller,
@@ -246,7 +246,7 @@ pub async fn update_job(
     change_row(&app, &caller, id, &input).await
 }
 
-/// Deletes the job that `id` or `name` names; 409 while its event goes on.
+/// Deletes the job that `id` or `name` names; 409 while its event goes on, or where several have this name.
 #[utoipa::path(delete, path = "/job", tag = "seed 002", params(PortalQuery),
     responses((status = 204, description = "It is gone"), (status = 400, body = PortalError), (status = 404, body = PortalError), (status = 409, body = PortalError)))]
 pub async fn delete_job(State(app): State<App>, caller: Caller, input: Input) -> Result<StatusCode> {
