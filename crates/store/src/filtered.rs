@@ -1,7 +1,7 @@
 //! Lists that are narrowed and ordered by any of their columns, as seed 002's routes let their callers do.
 
 use sea_orm::QueryResult;
-use sea_orm::sea_query::{Cond, Condition, Expr, ExprTrait, Order};
+use sea_orm::sea_query::{CaseStatement, Cond, Condition, Expr, ExprTrait, Order};
 use wire::ids::AccountId;
 
 use crate::db::Conn;
@@ -27,6 +27,36 @@ pub enum Wanted {
     Filled(bool),
 }
 
+/// What rows are ordered by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// A column.
+    Column(&'static str),
+    /// What each word of a column stands for; other words come last.
+    Number(&'static str, &'static [(&'static str, i32)]),
+}
+
+impl By {
+    fn column(self) -> &'static str {
+        match self {
+            Self::Column(column) | Self::Number(column, _) => column,
+        }
+    }
+
+    fn value(self, table: &'static str) -> Expr {
+        let column = Expr::col((table, self.column()));
+        match self {
+            Self::Column(_) => column,
+            Self::Number(_, numbers) => {
+                let case = numbers.iter().fold(CaseStatement::new(), |case, (word, number)| {
+                    case.case(column.clone().eq(*word), *number)
+                });
+                case.finally(i32::MAX).into()
+            }
+        }
+    }
+}
+
 /// Which rows, in which order.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
@@ -36,8 +66,8 @@ pub struct Filter {
     pub wanted: Vec<(&'static str, Wanted)>,
     /// Words, separated by blanks or commas: each is contained in one of these columns.
     pub search: Option<(&'static [&'static str], String)>,
-    /// Columns to order by, true for the greatest first; the newest first when empty.
-    pub order: Vec<(&'static str, bool)>,
+    /// What to order by, true for the greatest first; the newest first when empty.
+    pub order: Vec<(By, bool)>,
     /// Rows at most; all when absent.
     pub limit: Option<u64>,
     /// Rows to pass over.
@@ -69,7 +99,7 @@ impl Filter {
     }
 
     fn check(&self, columns: &[&'static str]) -> Result<()> {
-        let named = self.wanted.iter().map(|(name, _)| *name).chain(self.order.iter().map(|(name, _)| *name));
+        let named = self.wanted.iter().map(|(name, _)| *name).chain(self.order.iter().map(|(by, _)| by.column()));
         let named = named.chain(self.search.iter().flat_map(|(names, _)| names.iter().copied()));
         for name in named {
             if !columns.contains(&name) {
@@ -103,8 +133,8 @@ pub(crate) async fn list<T>(
     };
     let mut query = select(table, columns);
     query.cond_where(filter.condition(table));
-    for (column, is_descending) in &filter.order {
-        query.order_by((table, *column), if *is_descending { Order::Desc } else { Order::Asc });
+    for (by, is_descending) in &filter.order {
+        query.order_by_expr(by.value(table), if *is_descending { Order::Desc } else { Order::Asc });
     }
     // What is equal in every other way keeps one order, so that pages do not overlap.
     query.order_by((table, "id"), Order::Desc);

@@ -263,6 +263,44 @@ async fn lists_are_filtered_searched_ordered_and_paged() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn states_are_ordered_and_filtered_as_they_are_shown() {
+    let server = TestServer::without_engine(&[("outbound.allow", "127.0.0.0/8")]).await;
+    let alice = server.account("alice").await;
+    // One takes connections and never answers, the other one takes none.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent_url = format!("http://{}/x.git", silent.local_addr().unwrap());
+    let start = async |name: &str, url: &str| {
+        alice.post("/repo/", json!({"repo_name": name, "repo": url})).await.expect(201);
+        alice.post("/event/", json!({"repo": name})).await.expect(201).json()["id"].clone()
+    };
+    let row = async |id: &Value| alice.get(&format!("/event/{id}/")).await.expect(200).json();
+    let is = async |id: &Value, state: &str| {
+        crate::support::eventually("the run gets there", 60, || async {
+            (row(id).await["status_text"] == state).then_some(())
+        })
+        .await;
+    };
+    let failed = start("a-failed", "http://127.0.0.1:9/x.git").await;
+    is(&failed, "failed").await;
+    let running = start("b-running", &silent_url).await;
+    is(&running, "running").await;
+    let cancelled = start("c-cancelled", &silent_url).await;
+    alice.patch("/event/", json!({"id": cancelled, "action": "cancel"})).await.expect(200);
+    is(&cancelled, "cancelled").await;
+
+    for path in ["/event/", "/job/"] {
+        let shown = async |query: &str, field: &str| -> Vec<Value> {
+            let rows = alice.get(&format!("{path}{query}")).await.expect(200).json();
+            rows.as_array().unwrap().iter().map(|row| row[field].clone()).collect()
+        };
+        assert_eq!(shown("?ordering=status", "status").await, ["2", "4", "4"], "{path}");
+        assert_eq!(shown("?ordering=-status", "status").await, ["4", "4", "2"], "{path}");
+    }
+    alice.patch("/event/", json!({"id": running, "action": "cancel"})).await.expect(200);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn secrets_are_sealed_masked_and_kept_until_they_are_replaced() {
     let server = TestServer::without_engine(&[]).await;
     let alice = server.account("alice").await;

@@ -3,12 +3,13 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use store::filtered::Filter;
+use store::filtered::{By, Filter};
 use store::git_repos::{self, Content};
 use store::runs::{self, Line, New};
 use store::{Backend, Db, Error, jobs, run_log, runners};
 use tokio::time::timeout;
 use uuid::Uuid;
+use wire::builds::OperationState;
 use wire::ids::{AccountId, BuildId, GitRepoId, RunId, RunnerUuid};
 use wire::runs::{RunCause, RunExecutor};
 
@@ -153,6 +154,36 @@ db_test! {
                 assert_eq!(jobs::get(c, job).await.unwrap().is_some(), is_kept);
             }
         }
+    }
+}
+
+db_test! {
+    async fn rows_are_ordered_by_what_a_word_stands_for(db: &TestDb) {
+        const NUMBERS: &[(&str, i32)] = &[("queued", 1), ("running", 2), ("cancelled", 4)];
+        let c = &**db;
+        let alice = account(c, "alice").await;
+        let repo = repo_of(c, alice).await;
+        let mut ids = Vec::new();
+        for name in ["a", "b", "c"] {
+            let run = New { name, uuid: BuildId(Uuid::now_v7()), ..new(alice, repo, None) };
+            ids.push(runs::insert(c, &run).await.unwrap());
+        }
+        let tx = c.begin().await.unwrap();
+        let outcome = runs::Outcome {
+            state: OperationState::Cancelled, reason: None, message: None, digest: None, steps: &[],
+        };
+        runs::finish(&tx, ids[0], &outcome, NOW).await.unwrap();
+        runs::set_running(&tx, ids[1], NOW).await.unwrap();
+        tx.commit().await.unwrap();
+
+        let names = async |by, is_descending| {
+            let filter = Filter { order: vec![(by, is_descending)], ..Filter::default() };
+            let rows = runs::list(c, &filter).await.unwrap().rows;
+            rows.iter().map(|row| row.name.as_str()).collect::<String>()
+        };
+        assert_eq!(names(By::Number("state", NUMBERS), false).await, "cba");
+        assert_eq!(names(By::Number("state", NUMBERS), true).await, "abc");
+        assert_eq!(names(By::Column("state"), false).await, "acb");
     }
 }
 

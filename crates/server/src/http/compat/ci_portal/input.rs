@@ -9,7 +9,7 @@ use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use store::PageOf;
-use store::filtered::{Filter, Wanted};
+use store::filtered::{By, Filter, Wanted};
 use wire::git_repos::MASK;
 use wire::page::MAX_LIMIT;
 
@@ -191,7 +191,11 @@ impl Input {
             let column = table.columns.iter().find(|column| {
                 column.seed.eq_ignore_ascii_case(name) && !matches!(column.kind, Kind::Secret)
             });
-            filter.order.extend(column.map(|column| (column.store, is_descending)));
+            let by = column.map(|column| match column.kind {
+                Kind::Status => By::Number(column.store, super::STATUSES),
+                _ => By::Column(column.store),
+            });
+            filter.order.extend(by.map(|by| (by, is_descending)));
         }
         (filter.limit, filter.offset) = match self.page()? {
             None => (None, 0),

@@ -39,6 +39,10 @@ fn status(state: OperationState) -> &'static str {
     }
 }
 
+/// The words that the store has for states, and the seed's numbers of them.
+const STATUSES: &[(&str, i32)] =
+    &[("queued", 1), ("running", 2), ("succeeded", 3), ("failed", 4), ("cancelled", 4)];
+
 /// The same in a word.
 fn status_text(state: OperationState) -> &'static str {
     match state {
