@@ -15,7 +15,7 @@ const MAX_WORDS: usize = 32;
 /// What a column must hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wanted {
-    /// This text.
+    /// This text; an empty one is also where nothing is.
     Text(String),
     /// This number.
     Number(i64),
@@ -81,6 +81,7 @@ impl Filter {
         for (column, wanted) in &self.wanted {
             let column = Expr::col((table, *column));
             all = all.add(match wanted {
+                Wanted::Text(text) if text.is_empty() => column.clone().eq("").or(column.is_null()),
                 Wanted::Text(text) => column.eq(text.as_str()),
                 Wanted::Number(number) => column.eq(*number),
                 Wanted::Between(from, to) => column.clone().gte(*from).and(column.lt(*to)),

@@ -295,6 +295,37 @@ async fn states_are_ordered_and_filtered_as_they_are_shown() {
         };
         assert_eq!(shown("?ordering=status", "status").await, ["2", "4", "4"], "{path}");
         assert_eq!(shown("?ordering=-status", "status").await, ["4", "4", "2"], "{path}");
+        let words = shown("?ordering=status_text", "status_text").await;
+        assert_eq!(words, ["cancelled", "failed", "running"], "{path}");
+        assert_eq!(shown("?status_text=failed", "status_text").await, ["failed"], "{path}");
+        assert_eq!(shown("?status_text=nothing", "id").await, Vec::<Value>::new(), "{path}");
+        assert_eq!(shown("?status_text=", "id").await, Vec::<Value>::new(), "{path}");
+        assert_eq!(shown("?ctime_iso=", "id").await.len(), 3, "{path}");
+        assert_eq!(alice.get(&format!("{path}?ctime_iso=now")).await.status, 400, "{path}");
+    }
+    // What is shown of a row finds it again.
+    for (path, fields) in [
+        ("/event/", &["status_text", "reason", "message", "commit", "ctime_iso", "Desc"][..]),
+        ("/job/", &["status_text", "ctime_iso", "IMAGE_TAG"]),
+        ("/log/", &["create_at_iso"]),
+        ("/repo/", &["Time_iso"]),
+    ] {
+        let rows = alice.get(path).await.expect(200).json();
+        for row in rows.as_array().unwrap() {
+            for field in fields {
+                let query = [("id", row["id"].to_string()), (field, row[field].as_str().unwrap().to_owned())];
+                let found = alice.send(alice.request(Method::GET, path).query(&query)).await.expect(200).json();
+                assert_eq!(found.as_array().unwrap().len(), 1, "{path} {field} {row}");
+            }
+        }
+    }
+    for field in ["reason", "message"] {
+        let rows = alice.get(&format!("/event/?{field}=")).await.expect(200).json();
+        assert_eq!((&rows[0]["id"], rows.as_array().unwrap().len()), (&running, 1), "{field}");
+    }
+    for field in ["commit", "digest"] {
+        let rows = alice.get(&format!("/event/?{field}=")).await.expect(200).json();
+        assert_eq!(rows.as_array().unwrap().len(), 3, "{field}");
     }
     alice.patch("/event/", json!({"id": running, "action": "cancel"})).await.expect(200);
     server.stop().await;

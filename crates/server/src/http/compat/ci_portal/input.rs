@@ -12,6 +12,7 @@ use store::PageOf;
 use store::filtered::{By, Filter, Wanted};
 use wire::git_repos::MASK;
 use wire::page::MAX_LIMIT;
+use wire::time::Timestamp;
 
 use crate::app::App;
 use crate::clients::git::GitUrl;
@@ -29,6 +30,8 @@ pub(super) enum Kind {
     Text,
     Number,
     Time,
+    /// A time as RFC 3339 has it, with microseconds.
+    TimeIso,
     Status,
     /// An address, shown without the name and password in it.
     Url,
@@ -149,7 +152,7 @@ impl Input {
             }
             let Some(value) = self.values.get(&name) else { continue };
             // An empty text is a value; an empty number or time is a field of a form that was left empty.
-            if value.is_empty() && matches!(column.kind, Kind::Number | Kind::Time | Kind::Status) {
+            if value.is_empty() && matches!(column.kind, Kind::Number | Kind::Time | Kind::TimeIso | Kind::Status) {
                 continue;
             }
             let wanted = match column.kind {
@@ -168,6 +171,7 @@ impl Input {
                     let from = second(column.seed, value)?;
                     Wanted::Between(from, from.saturating_add(1_000_000))
                 }
+                Kind::TimeIso => Wanted::Number(microsecond(column.seed, value)?),
                 Kind::Status => Wanted::AnyOf(match value.as_str() {
                     "1" | "queued" => vec!["queued"],
                     "2" | "running" => vec!["running"],
@@ -300,5 +304,15 @@ fn second(field: &str, text: &str) -> Result<i64> {
     let time = chrono::NaiveDateTime::parse_from_str(text, "%Y%m%d %H%M%S");
     time.map(|time| time.and_utc().timestamp_micros()).map_err(|_| {
         wrong_field(field, "Datetime has wrong format. Use this format instead: YYYYMMDD hhmmss.")
+    })
+}
+
+/// RFC 3339 in microseconds.
+fn microsecond(field: &str, text: &str) -> Result<i64> {
+    text.parse().map(|time: Timestamp| time.0).map_err(|_| {
+        wrong_field(
+            field,
+            "Datetime has wrong format. Use this format instead: YYYY-MM-DDThh:mm[:ss[.uuuuuu]][+HH:MM|-HH:MM|Z].",
+        )
     })
 }

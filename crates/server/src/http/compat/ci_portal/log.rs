@@ -77,6 +77,7 @@ const TABLE: Table = Table {
         text("Runner_uuid", "runner_uuid"),
         text("msg", "msg"),
         Column { seed: "create_at", store: "updated_at", kind: Kind::Time },
+        Column { seed: "create_at_iso", store: "updated_at", kind: Kind::TimeIso },
     ],
     search: &["repo_name", "msg"],
 };

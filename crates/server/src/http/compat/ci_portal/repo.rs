@@ -144,6 +144,7 @@ const TABLE: Table = Table {
         text("image", "image"),
         text("desc", "description"),
         Column { seed: "Time", store: "created_at", kind: Kind::Time },
+        Column { seed: "Time_iso", store: "created_at", kind: Kind::TimeIso },
         text("name", "name"),
         Column { seed: "ca_secret", store: "ca_secret", kind: Kind::Secret },
     ],
