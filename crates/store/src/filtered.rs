@@ -100,7 +100,8 @@ impl Filter {
     }
 
     fn check(&self, columns: &[&'static str]) -> Result<()> {
-        let named = self.wanted.iter().map(|(name, _)| *name).chain(self.order.iter().map(|(by, _)| by.column()));
+        let named =
+            self.wanted.iter().map(|(name, _)| *name).chain(self.order.iter().map(|(by, _)| by.column()));
         let named = named.chain(self.search.iter().flat_map(|(names, _)| names.iter().copied()));
         for name in named {
             if !columns.contains(&name) {

@@ -314,7 +314,8 @@ async fn states_are_ordered_and_filtered_as_they_are_shown() {
         for row in rows.as_array().unwrap() {
             for field in fields {
                 let query = [("id", row["id"].to_string()), (field, row[field].as_str().unwrap().to_owned())];
-                let found = alice.send(alice.request(Method::GET, path).query(&query)).await.expect(200).json();
+                let found =
+                    alice.send(alice.request(Method::GET, path).query(&query)).await.expect(200).json();
                 assert_eq!(found.as_array().unwrap().len(), 1, "{path} {field} {row}");
             }
         }

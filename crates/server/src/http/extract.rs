@@ -10,7 +10,7 @@ use axum::extract::{FromRequest, FromRequestParts, Multipart, Query, Request};
 use axum::http::{HeaderMap, Method, header, request::Parts};
 use futures::{Stream, StreamExt as _};
 use percent_encoding::percent_decode;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::app::App;
 use crate::blobs::{Upload, blocking};
@@ -54,22 +54,40 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
 /// Broken JSON is 400; JSON that says the wrong thing (unknown, missing or wrong fields) is 422.
 fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     // A list would be taken for an object's values in order, without the names that a reader of the request relies on.
-    if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
+    if first_byte(bytes) == Some(b'[') {
         return Err(Error::new(ErrorKind::Invalid, "invalid", "the body must be a JSON object, not a list"));
     }
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let value =
-        serde_path_to_error::deserialize(&mut reader).map_err(|error| match error.inner().classify() {
-            serde_json::error::Category::Data => {
-                wrong_value(&error.path().to_string(), &error.inner().to_string())
-            }
-            _ => not_json(error.inner()),
-        })?;
-    reader.end().map_err(|error| not_json(&error))?;
-    Ok(value)
+    let read = serde_path_to_error::deserialize(&mut reader);
+    read.map_err(|error| match not_json(bytes) {
+        Some(refused) => refused,
+        None if first_byte(bytes) != Some(b'{') => {
+            Error::new(ErrorKind::Invalid, "invalid", "the body must be a JSON object")
+        }
+        None => wrong_value(&error.path().to_string(), &error.inner().to_string()),
+    })
+    .and_then(|value| match reader.end() {
+        Ok(()) => Ok(value),
+        Err(error) => Err(broken_json(&error)),
+    })
 }
 
-fn not_json(error: &serde_json::Error) -> Error {
+fn first_byte(bytes: &[u8]) -> Option<u8> {
+    bytes.iter().copied().find(|byte| !byte.is_ascii_whitespace())
+}
+
+/// What is wrong with a body that is no JSON at all; none where only what it says is wrong. The library calls some values of a wrong
+/// type an error of the form, so that its own word for an error does not tell.
+fn not_json(bytes: &[u8]) -> Option<Error> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => serde_json::from_str::<IgnoredAny>(text).err().map(|error| broken_json(&error)),
+        Err(_) => {
+            Some(Error::new(ErrorKind::Malformed, "not_json", "the body is not valid JSON: it is not UTF-8"))
+        }
+    }
+}
+
+fn broken_json(error: &serde_json::Error) -> Error {
     Error::new(ErrorKind::Malformed, "not_json", format!("the body is not valid JSON: {error}"))
 }
 
@@ -100,6 +118,8 @@ fn expected(message: &str) -> Option<&'static str> {
         "a boolean" | "bool" => "`true` or `false`",
         "a sequence" => "a list",
         "a map" => "an object",
+        // What is said of a word of several, where something else than a text or an object stands.
+        "value" => "one of the words that it takes",
         other if other.starts_with("struct ") => "an object",
         _ => return None,
     })
@@ -413,6 +433,7 @@ mod tests {
     #[expect(dead_code, reason = "only what is refused is looked at")]
     struct Sample {
         user_id: i64,
+        color: Option<SampleColor>,
         ports: Option<Vec<SamplePort>>,
     }
 
@@ -420,6 +441,13 @@ mod tests {
     #[expect(dead_code, reason = "only what is refused is looked at")]
     struct SamplePort {
         container: u16,
+    }
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    enum SampleColor {
+        Red,
+        Blue,
     }
 
     #[test]
@@ -436,10 +464,20 @@ mod tests {
             (r"{}", "missing field `user_id`", Some("user_id")),
             (
                 r#"{"user_id":1,"role":2}"#,
-                "unknown field `role`, expected `user_id` or `ports`",
+                "unknown field `role`, expected one of `user_id`, `color`, `ports`",
                 Some("role"),
             ),
+            (r#"{"user_id":1,"color":5}"#, "`color` must be one of the words that it takes", Some("color")),
+            (
+                r#"{"user_id":1,"color":"green"}"#,
+                "`color` is not valid: unknown variant `green`, expected `red` or `blue`",
+                Some("color"),
+            ),
             (r"[1]", "the body must be a JSON object, not a list", None),
+            ("null", "the body must be a JSON object", None),
+            (" 5", "the body must be a JSON object", None),
+            (r#""x""#, "the body must be a JSON object", None),
+            ("true", "the body must be a JSON object", None),
         ];
         for (body, detail, field) in cases {
             let error = parse_json::<Sample>(body.as_bytes()).unwrap_err();
@@ -449,9 +487,27 @@ mod tests {
                 "{body}"
             );
         }
-        for body in ["", "{", "{\"user_id\":1} x", "nonsense"] {
-            assert_eq!(parse_json::<Sample>(body.as_bytes()).unwrap_err().code, "not_json", "{body}");
+        let broken: [&[u8]; 8] = [
+            b"",
+            b"{",
+            b"{\"user_id\":1} x",
+            b"{\"user_id\":\"2\"",
+            b"{\"user_id\":1,\"color\":}",
+            b"{\"user_id\":1,\"color\":\"\xff\"}",
+            b"nonsense",
+            b"5 x",
+        ];
+        for body in broken {
+            let error = parse_json::<Sample>(body).unwrap_err();
+            assert_eq!(
+                (error.code, error.kind),
+                ("not_json", ErrorKind::Malformed),
+                "{}",
+                body.escape_ascii()
+            );
         }
+        let map = parse_json::<serde_json::Map<String, serde_json::Value>>(b"null").unwrap_err();
+        assert_eq!(map.detail, "the body must be a JSON object");
     }
 
     #[test]

@@ -152,7 +152,9 @@ impl Input {
             }
             let Some(value) = self.values.get(&name) else { continue };
             // An empty text is a value; an empty number or time is a field of a form that was left empty.
-            if value.is_empty() && matches!(column.kind, Kind::Number | Kind::Time | Kind::TimeIso | Kind::Status) {
+            if value.is_empty()
+                && matches!(column.kind, Kind::Number | Kind::Time | Kind::TimeIso | Kind::Status)
+            {
                 continue;
             }
             let wanted = match column.kind {
