@@ -120,6 +120,19 @@ async fn what_is_wrong_is_told_field_by_field_as_such_clients_expect() {
     let twice = alice.post("/repo/", body).await.expect(400).json();
     assert_eq!(twice, json!({"repo_name": ["gitstat with this repo name already exists."]}));
 
+    let lines =
+        json!({"repo_name": "lines", "repo": "x", "type": "a\nb", "desc": "a\nb", "build_path": "../x"});
+    let named = alice.post("/repo/", lines).await.expect(400).json();
+    assert_eq!(named["type"], json!(["`type` is one line of text"]));
+    assert_eq!(named["desc"], json!(["`desc` is one line of text"]));
+    assert!(named["build_path"][0].as_str().unwrap().starts_with("`build_path`"), "{named}");
+    let job = json!({"name": "lines", "REGISTORY_ADD": "a\nb"});
+    let named = alice.post("/job/", job).await.expect(400).json();
+    assert_eq!(named, json!({"REGISTORY_ADD": ["`REGISTORY_ADD` is one line of text"]}));
+    let event = json!({"repo": "app", "Desc": "a\nb"});
+    let named = alice.post("/event/", event).await.expect(400).json();
+    assert_eq!(named, json!({"Desc": ["`Desc` is one line of at most 300 characters"]}));
+
     assert_eq!(alice.get("/repo/999/").await.expect(404).json(), json!({"detail": "Not found."}));
     assert_eq!(alice.get("/repo/x/").await.expect(404).json(), json!({"detail": "Not found."}));
     for path in ["/repo/", "/event/", "/job/", "/log/", "/check/", "/repo/1/"] {

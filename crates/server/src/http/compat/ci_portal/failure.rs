@@ -60,15 +60,25 @@ pub fn failure(method: &Method, path: &str, problem: &Problem) -> (StatusCode, V
     let seed_name = |field: &str| {
         names.iter().find(|(ours, _)| *ours == field).map_or(field, |(_, seed)| *seed).to_owned()
     };
+    // Sentences name a field as the domain does.
+    let in_seed_names =
+        |field: &str, text: &str| text.replace(&format!("`{field}`"), &format!("`{}`", seed_name(field)));
     if let Some(errors) = problem.extra.get("errors").and_then(Value::as_object) {
+        let sentences = |field: &str, list: &Value| -> Value {
+            let list = list.as_array().map(Vec::as_slice).unwrap_or_default();
+            list.iter().filter_map(Value::as_str).map(|text| in_seed_names(field, text)).collect()
+        };
         let fields: Map<String, Value> =
-            errors.iter().map(|(field, list)| (seed_name(field), list.clone())).collect();
+            errors.iter().map(|(field, list)| (seed_name(field), sentences(field, list))).collect();
         return (StatusCode::BAD_REQUEST, Value::Object(fields));
     }
     let is_about_value = matches!(status, StatusCode::UNPROCESSABLE_ENTITY | StatusCode::BAD_REQUEST);
     if let Some(field) = &problem.field {
         if is_about_value {
-            return (StatusCode::BAD_REQUEST, json!({ seed_name(field): [problem.detail] }));
+            return (
+                StatusCode::BAD_REQUEST,
+                json!({ seed_name(field): [in_seed_names(field, &problem.detail)] }),
+            );
         }
         if problem.code == "exists" {
             let sentence = format!("gitstat with this {} already exists.", field.replace('_', " "));
