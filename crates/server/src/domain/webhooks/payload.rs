@@ -62,7 +62,10 @@ pub(super) fn read(provider: Provider, event: &str, delivery: &Delivery<'_>) -> 
     let is_good = |push: &Push| {
         git::is_commit_id(&push.commit) && git::is_ref(&push.git_ref) && push.git_ref.starts_with("refs/")
     };
-    let is_deletion = |push: &Push| push.commit.bytes().all(|b| b == b'0');
+    if pushes.iter().all(|push| push.commit.is_empty()) {
+        return Err("the body is not a push that is understood".to_owned());
+    }
+    let is_deletion = |push: &Push| !push.commit.is_empty() && push.commit.bytes().all(|b| b == b'0');
     let (deleted, there): (Vec<Push>, Vec<Push>) = pushes.into_iter().partition(is_deletion);
     let there: Vec<Push> = there.into_iter().filter(is_good).collect();
     match (there.is_empty(), deleted.is_empty()) {
@@ -144,7 +147,7 @@ fn bitbucket(body: &Value) -> Vec<Push> {
         let (new, old) = (&change["new"], &change["old"]);
         let target = if new.is_null() { old } else { new };
         let kind = if target["type"] == "tag" { "tags" } else { "heads" };
-        let is_gone = new.is_null();
+        let is_gone = new.is_null() && !old.is_null();
         Push {
             git_ref: format!("refs/{kind}/{}", text(&target["name"])),
             commit: if is_gone { "0".repeat(40) } else { text(&new["target"]["hash"]) },
@@ -263,6 +266,22 @@ mod tests {
             }
         }
         assert_eq!(of(Provider::GitHub, "push", &deleted).unwrap_err(), "a branch or tag was deleted");
+        let gone = r#"{"push":{"changes":[{"old":{"type":"branch","name":"main"},"new":null}]}}"#;
+        assert_eq!(of(Provider::Bitbucket, "repo:push", gone).unwrap_err(), "a branch or tag was deleted");
+        for body in
+            ["{}", "[]", "null", "1", r#"{"push":{"changes":[]}}"#, r#"{"push":{"changes":[null,{}]}}"#]
+        {
+            for (provider, event) in [
+                (Provider::GitHub, "push"),
+                (Provider::Gitea, "push"),
+                (Provider::GitLab, "Push Hook"),
+                (Provider::Bitbucket, "repo:push"),
+                (Provider::Bitbucket, "repo:refs_changed"),
+            ] {
+                let reason = of(provider, event, body).unwrap_err();
+                assert_eq!(reason, "the body is not a push that is understood", "{provider:?} {body}");
+            }
+        }
         assert_eq!(of(Provider::GitHub, "ping", "{}").unwrap_err(), "`ping` is no push");
     }
 }
