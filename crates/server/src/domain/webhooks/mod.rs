@@ -177,7 +177,7 @@ async fn start(
                 if !outcome.events.iter().any(|known| known == event) {
                     outcome.events.push(event.to_owned());
                 }
-                if outcome.why_not.is_empty() && outcome.first.is_none() {
+                if outcome.why_not.is_empty() {
                     outcome.why_not = error.detail;
                 }
             }
