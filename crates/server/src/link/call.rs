@@ -330,6 +330,33 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_agent_in_this_process_may_have_its_second_connection_a_moment_later() {
+        let (tasks, machine) = (TaskTracker::new(), "machine".parse::<MachineId>().unwrap());
+        let hub = Hub::new(tasks.clone(), CancellationToken::new());
+        let attach = async |channel| {
+            let (near, far) = tokio::io::duplex(64 << 10);
+            let (attaching, name) = (hub.clone(), machine.clone());
+            let mut changes = hub.subscribe();
+            tasks.spawn(async move {
+                let mut agent = h2::server::handshake(far).await.unwrap();
+                while let Some(Ok((_, mut reply))) = agent.accept().await {
+                    reply.send_response(Response::builder().status(422).body(()).unwrap(), true).unwrap();
+                }
+            });
+            tasks.spawn(async move { attaching.attach(name, channel, near).await });
+            changes.changed().await.unwrap();
+        };
+        attach(Channel::Control).await;
+
+        let mut sender = std::pin::pin!(hub.sender(&machine, Channel::Bulk));
+        let early = tokio::time::timeout(Duration::from_millis(200), &mut sender).await;
+        assert!(early.is_err(), "there is no second connection: {:?}", early.map(Result::err));
+        attach(Channel::Bulk).await;
+
+        assert!(sender.await.is_ok());
+    }
+
+    #[tokio::test]
     async fn an_answer_with_more_headers_than_any_agent_sends_is_none() {
         assert!(matches!(answered_with(1 << 10).await, Ok(())));
         let refused = answered_with(20 << 10).await;

@@ -357,12 +357,14 @@ impl Hub {
             return Ok(sender);
         }
         let mut changes = self.subscribe();
-        // A call on control, which is never opened here.
-        Box::pin(self.call(machine, &OpenBulk {}, OPEN_TIMEOUT)).await.map_err(|error| {
-            tracing::warn!(machine.id = %machine, "a machine's bulk connection could not be opened: {error}");
-            // Nothing was begun on it.
-            CallError::NotConnected
-        })?;
+        if !self.is_of_this_process(machine) {
+            // A call on control, which is never opened here.
+            Box::pin(self.call(machine, &OpenBulk {}, OPEN_TIMEOUT)).await.map_err(|error| {
+                tracing::warn!(machine.id = %machine, "a machine's bulk connection could not be opened: {error}");
+                // Nothing was begun on it.
+                CallError::NotConnected
+            })?;
+        }
         let attached = async {
             loop {
                 changes.borrow_and_update();
@@ -376,6 +378,12 @@ impl Hub {
             }
         };
         tokio::time::timeout(HANDSHAKE_TIMEOUT, attached).await.map_err(|_| CallError::NotConnected)?
+    }
+
+    /// Whether a machine's agent is in this process, and keeps both connections without being asked.
+    fn is_of_this_process(&self, machine: &MachineId) -> bool {
+        let key = (machine.clone(), Channel::Control);
+        self.connections().by_machine.get(&key).is_some_and(|connection| connection.process.is_none())
     }
 
     /// The way over a connection that is there.
