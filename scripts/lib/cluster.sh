@@ -73,7 +73,7 @@ cluster_compile() (
     flags+=" -X $package.gitTreeState=clean -X $package.gitCommit=0000000 -X $package.buildDate=1970-01-01T00:00:00Z"
   done
   export CGO_ENABLED=0 GOFLAGS="-buildvcs=false -mod=readonly"
-  cd "$CLUSTER_RECIPE/program"
+  cd "$CLUSTER_RECIPE/program" || exit 1
   go build -trimpath -ldflags "-s -w$flags" -o "$out/kubernetes" .
   go build -trimpath -ldflags "-s -w" -o "$out/pause" ./pause
   cluster_pause_image "$out"
