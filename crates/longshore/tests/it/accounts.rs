@@ -237,6 +237,23 @@ async fn a_password_changes_only_for_oneself_and_only_fresh() {
     server.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_account_has_no_more_tokens_than_it_may_however_they_are_made() {
+    let server = TestServer::without_engine(&[]).await;
+    let alice = server.account("alice").await;
+    for number in 0..198 {
+        alice.post("/api/v1/tokens", json!({"name": format!("t{number}")})).await.expect(201);
+    }
+
+    let asked = (0..8).map(|_| alice.post("/api/v1/tokens", json!({"name": "last"})));
+    let answers = futures::future::join_all(asked).await;
+
+    let (made, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer| answer.status == 201);
+    assert_eq!(made.len(), 2);
+    assert!(refused.iter().all(|answer| answer.code() == "too_many_tokens"));
+    server.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn api_tokens_live_until_deleted_or_ended() {
     let server = TestServer::without_engine(&[]).await;

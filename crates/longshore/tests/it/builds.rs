@@ -236,6 +236,10 @@ async fn waiting_and_running_builds_can_be_cancelled_and_the_queue_is_fair() {
     assert_eq!(bob.get("/api/v1/builds?state=queued").await.json()["data"][0]["queue_position"], 1);
     let third = alice.accepted("a:3", zip(HELLO)).await;
     assert_eq!(alice.build("a:4", zip(HELLO)).await.expect(429).code(), "too_many_builds");
+    let repo = json!({"repo_name": "app", "url": "https://git.example.org/app.git"});
+    let repo = alice.post("/api/v1/git-repos", repo).await.expect(201).json();
+    let run = alice.post("/api/v1/runs", json!({"git_repo_id": repo["id"]})).await;
+    assert_eq!(run.expect(429).code(), "too_many_builds", "a run waits in the same line");
     assert_eq!(bob.post(&format!("/api/v1/builds/{waits}/cancel"), json!({})).await.status, 404);
 
     let waiting = alice.post(&format!("/api/v1/builds/{waits}/cancel"), json!({})).await.expect(200).json();
